@@ -1,0 +1,104 @@
+"""What is scored: a frame is a LiDAR scan with its calibration and the camera's proposals."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from quandary.errors import InvalidArgument, within
+from quandary.frustum import crop_frusta
+from quandary.geometry import Calibration, ImageBox
+
+__all__ = ["Frame", "Proposal", "check_identifier", "check_points"]
+
+IDENTIFIER = re.compile(r"[A-Za-z0-9._-]{1,128}")
+MAX_CLASS_HINT_CHARACTERS = 64
+
+Points = NDArray[np.float32]
+
+
+def check_identifier(name: str, value: str) -> str:
+    """Return the id, or raise InvalidArgument unless it is 1 to 128 characters of [A-Za-z0-9._-] and not . or .."""
+    if not IDENTIFIER.fullmatch(value) or value in (".", ".."):
+        raise InvalidArgument.of(name, repr(value), "1 to 128 characters of [A-Za-z0-9._-]")
+    return value
+
+
+def check_points(name: str, points: Points) -> Points:
+    """Return the points, or raise InvalidArgument unless they are float32 (N, 4) and finite."""
+    if points.ndim != 2 or points.shape[1] != 4:
+        raise InvalidArgument.of(name, f"shape {points.shape}", "(N, 4): x, y, z in metres and intensity")
+    if points.dtype != np.float32:
+        raise InvalidArgument.of(name, f"dtype {points.dtype}", "float32")
+    finite = np.isfinite(points).all(axis=1)
+    if not finite.all():
+        row = int(np.argmin(finite))
+        raise InvalidArgument.of(name, f"{points[row].tolist()} at row {row}", "finite")
+    return points
+
+
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """A 2D detection of the camera; confidence in [0, 1] where known, class_hint for people to read."""
+
+    box: ImageBox
+    confidence: float | None = None
+    class_hint: str = ""
+
+    def __post_init__(self) -> None:
+        if self.confidence is not None and not 0 <= self.confidence <= 1:
+            raise InvalidArgument.of("confidence", self.confidence, "in [0, 1]")
+        if len(self.class_hint) > MAX_CLASS_HINT_CHARACTERS:
+            bound = f"at most {MAX_CLASS_HINT_CHARACTERS} characters"
+            raise InvalidArgument.of("class_hint", f"{len(self.class_hint)} characters", bound)
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One frame to score, with the whole cloud or with one crop per proposal.
+
+    points: float32 (N, 4), x, y, z in metres in the LiDAR frame and intensity in [0, 1]; or None with crops given.
+    crops: one float32 (n_i, 4) per proposal, as `cropped()` makes them; or None with points given.
+    Raises InvalidArgument for a malformed id, non-finite points, a proposal outside the image, or not exactly one of the two.
+    """
+
+    frame_id: str
+    calibration: Calibration
+    proposals: Sequence[Proposal]
+    points: Points | None = field(default=None, repr=False)
+    crops: Sequence[Points] | None = field(default=None, repr=False)
+    drive_id: str = ""
+
+    def __post_init__(self) -> None:
+        check_identifier("frame_id", self.frame_id)
+        if self.drive_id:
+            check_identifier("drive_id", self.drive_id)
+        for i, proposal in enumerate(self.proposals):
+            with within(f"proposals[{i}]"):
+                check_inside_image(proposal.box, self.calibration)
+        if (self.points is None) == (self.crops is None):
+            raise InvalidArgument.of("lidar", "neither or both", "exactly one of cloud and crops")
+        if self.points is not None:
+            check_points("cloud", self.points)
+        if self.crops is not None:
+            if len(self.crops) != len(self.proposals):
+                raise InvalidArgument.of("crops", f"{len(self.crops)} crops", f"{len(self.proposals)}, one per proposal")
+            for i, crop in enumerate(self.crops):
+                check_points(f"crops[{i}]", crop)
+
+    def cropped(self) -> "Frame":
+        """Return the frame with one crop per proposal in place of the cloud: less to send, the same scores to the bit."""
+        if self.points is None:
+            return self
+        crops = crop_frusta(self.points, self.calibration, [p.box for p in self.proposals])
+        return Frame(self.frame_id, self.calibration, self.proposals, crops=crops, drive_id=self.drive_id)
+
+
+def check_inside_image(box: ImageBox, calibration: Calibration) -> None:
+    """Raise InvalidArgument unless the box overlaps the image."""
+    width, height = calibration.image_width_px, calibration.image_height_px
+    if box.clipped(width, height) is None:
+        value = f"({box.left_px:g}, {box.top_px:g}, {box.right_px:g}, {box.bottom_px:g})"
+        raise InvalidArgument.of("box", value, f"overlapping the image of {width} x {height} px")

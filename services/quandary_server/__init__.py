@@ -1,0 +1,1 @@
+"""The services of Quandary: scoring, selector and trainer."""
