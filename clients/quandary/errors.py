@@ -86,9 +86,7 @@ class QuandaryError(Exception):
     status: ClassVar[str] = "UNKNOWN"
     reason: ClassVar[str] = "UNSPECIFIED"
 
-    def __init__(
-        self, message: str, *, violations: Iterable[Violation] = (), retry_after: timedelta | None = None
-    ) -> None:
+    def __init__(self, message: str, *, violations: Iterable[Violation] = (), retry_after: timedelta | None = None) -> None:
         super().__init__(message)
         self.message = message
         self.violations = tuple(violations)
@@ -114,10 +112,7 @@ class InvalidArgument(QuandaryError, ValueError):
 
     def moved_under(self, path: str) -> "InvalidArgument":
         """Return the same error with every field's path below `path`."""
-        return type(self).all(
-            replace(v, field=f"{path}.{v.field}" if v.field and not v.field.startswith("[") else f"{path}{v.field}")
-            for v in self.violations
-        )
+        return type(self).all(replace(v, field=f"{path}.{v.field}" if v.field else path) for v in self.violations)
 
 
 class MeaninglessRequest(InvalidArgument):

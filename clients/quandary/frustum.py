@@ -10,12 +10,10 @@ from quandary.geometry import NEAR_PLANE_M, Calibration, ImageBox
 __all__ = ["BOX_GROWTH", "crop_frusta"]
 
 BOX_GROWTH = 1.1
-"""Both sides of a proposal are multiplied by this before the frustum is cut: 2D boxes are tight and calibration is not exact."""
+"""Both sides of a proposal are multiplied by this before the frustum is cut: 2D boxes are tight, calibration is not exact."""
 
 
-def crop_frusta(
-    points: NDArray[np.float32], calibration: Calibration, boxes: Sequence[ImageBox]
-) -> list[NDArray[np.float32]]:
+def crop_frusta(points: NDArray[np.float32], calibration: Calibration, boxes: Sequence[ImageBox]) -> list[NDArray[np.float32]]:
     """Return for each box the points in the frustum of the box grown by BOX_GROWTH, in the cloud's order.
 
     points: float32 (N, 4), x, y, z in metres in the LiDAR frame and intensity. Each crop: float32 (n_i, 4), n_i >= 0.

@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from quandary.errors import InvalidArgument
 
-__all__ = ["Box3D", "Calibration", "Floats", "ImageBox", "NEAR_PLANE_M"]
+__all__ = ["NEAR_PLANE_M", "Box3D", "Calibration", "Floats", "ImageBox"]
 
 Floats = NDArray[np.floating]
 
@@ -107,6 +107,11 @@ class Box3D:
         """Centre (3,) in metres."""
         return np.array([self.x_m, self.y_m, self.z_m])
 
+    @property
+    def extents(self) -> NDArray[np.float64]:
+        """Length, width and height (3,) in metres."""
+        return np.array([self.length_m, self.width_m, self.height_m])
+
     def corners(self) -> NDArray[np.float64]:
         """Return the corners (8, 3) in metres: the four of the bottom counter-clockwise, then those of the top."""
         along = np.array([1, -1, -1, 1, 1, -1, -1, 1]) * self.length_m / 2
@@ -121,8 +126,9 @@ class Box3D:
         cos, sin = np.cos(self.yaw_rad), np.sin(self.yaw_rad)
         along = cos * offset[:, 0] + sin * offset[:, 1]
         across = cos * offset[:, 1] - sin * offset[:, 0]
-        inside = (np.abs(along) <= self.length_m / 2) & (np.abs(across) <= self.width_m / 2)
-        return inside & (np.abs(offset[:, 2]) <= self.height_m / 2)
+        excess = np.abs(np.stack([along, across, offset[:, 2]])) - self.extents[:, None] / 2
+        inside: NDArray[np.bool_] = np.all(excess <= 0, axis=0)
+        return inside
 
 
 @dataclass(frozen=True, eq=False)
@@ -155,7 +161,8 @@ class Calibration:
 
     @cached_property
     def _combined(self) -> NDArray[np.float64]:
-        return self.projection @ np.vstack([self.lidar_to_camera, [0.0, 0.0, 0.0, 1.0]])
+        to_camera: NDArray[np.float64] = np.vstack([self.lidar_to_camera, [0.0, 0.0, 0.0, 1.0]])
+        return np.asarray(self.projection @ to_camera, dtype=np.float64)
 
     def project(self, points: Floats) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Project LiDAR points (N, >= 3) in metres to pixels (N, 2) and camera depth (N,) in metres.
