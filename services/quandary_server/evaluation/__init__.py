@@ -1,0 +1,1 @@
+"""How right predictions are against labels: classes, boxes, and paired comparisons. Pure."""

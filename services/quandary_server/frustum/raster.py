@@ -1,0 +1,146 @@
+"""From crops to the detector's input: maps (D, 3, H, W) and geometry (D, G)."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from quandary.frustum import BOX_GROWTH
+from quandary.geometry import Calibration, ImageBox
+from quandary_server.frustum.anchor import Anchors, Axes, anchors_at, proposal_axes
+
+SIDE = 48
+"""Rows and columns of a map."""
+
+CHANNELS = ("relative_depth", "intensity", "occupancy")
+
+GEOMETRY = (
+    "bearing",
+    "elevation",
+    "log_angular_width",
+    "log_angular_height",
+    "log_depth",
+    "log_metric_width",
+    "log_metric_height",
+    "log_points",
+)
+"""The geometry vector's entries, before centring and scaling to about one."""
+
+DEPTH_SCALE_M = 4.0
+DEPTH_CLIP = 2.0
+UNSEEN_HEIGHT_M = 1.6
+"""Height assumed of an object without a point, to have some depth for its anchor."""
+
+GEOMETRY_CENTRE = np.array([0.0, 0.0, -2.5, -2.5, 3.0, 0.5, 0.5, 4.0])
+GEOMETRY_SCALE = np.array([0.5, 0.1, 1.0, 1.0, 1.0, 1.0, 1.0, 2.0])
+
+
+@dataclass(frozen=True)
+class Rasters:
+    """The detector's view of D crops: maps (D, 3, H, W), geometry (D, G), their anchors and point counts (D,)."""
+
+    maps: NDArray[np.float32]
+    geometry: NDArray[np.float32]
+    anchors: Anchors
+    points: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.points)
+
+    @staticmethod
+    def joined(parts: Sequence["Rasters"]) -> "Rasters":
+        """Return the rasters of several frames, one after the other."""
+        if len(parts) == 1:
+            return parts[0]
+        return Rasters(
+            np.concatenate([np.empty((0, len(CHANNELS), SIDE, SIDE), np.float32), *(p.maps for p in parts)]),
+            np.concatenate([np.empty((0, len(GEOMETRY)), np.float32), *(p.geometry for p in parts)]),
+            Anchors.joined([p.anchors for p in parts]),
+            np.concatenate([np.empty(0, np.int64), *(p.points for p in parts)]),
+        )
+
+
+def rasterise(
+    crops: Sequence[NDArray[np.float32]], calibration: Calibration, boxes: Sequence[ImageBox], side: int = SIDE
+) -> Rasters:
+    """Rasterise the crops of one frame, one per image box, each in its box grown by BOX_GROWTH; the nearest point wins.
+
+    crops: float32 (n_i, 4), x, y, z in metres and intensity. Elementwise arithmetic and one sort: a crop's raster does not
+    depend on its neighbours, to the bit.
+    """
+    counts = np.array([len(crop) for crop in crops], dtype=np.int64)
+    points = np.concatenate([np.empty((0, 4), np.float32), *crops])
+    which = np.repeat(np.arange(len(crops)), counts)
+    axes = proposal_axes(calibration, boxes)
+
+    # near points last, so that they overwrite the far ones
+    along = axes.along(points[:, :3].astype(np.float64), which)
+    order = np.lexsort((-along, which))
+    points, along = points[order], along[order]
+    ends = np.cumsum(counts)
+    depth = _median_depth(along, ends - counts, counts, _unseen_depth(axes, calibration, boxes))
+
+    rows, columns = _cells(points, which, calibration, boxes, side)
+    maps = np.zeros((len(crops), len(CHANNELS), side, side), np.float32)
+    relative = np.clip((along - depth[which]) / DEPTH_SCALE_M, -DEPTH_CLIP, DEPTH_CLIP)
+    maps[which, 0, rows, columns] = relative
+    maps[which, 1, rows, columns] = points[:, 3]
+    maps[which, 2, rows, columns] = 1.0
+    return Rasters(maps, _geometry(axes, calibration, boxes, depth, counts), anchors_at(axes, depth), counts)
+
+
+def _cells(
+    points: NDArray[np.float32], which: NDArray[np.intp], calibration: Calibration, boxes: Sequence[ImageBox], side: int
+) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    pixels, _ = calibration.project(points)
+    grown = [box.grown(BOX_GROWTH) for box in boxes]
+    corner = np.array([(box.left_px, box.top_px) for box in grown]).reshape(-1, 2)
+    extent = np.array([(box.width_px, box.height_px) for box in grown]).reshape(-1, 2)
+    cells = ((pixels - corner[which]) / extent[which] * side).astype(np.intp)
+    cells = np.clip(cells, 0, side - 1)
+    return cells[:, 1], cells[:, 0]
+
+
+def _median_depth(
+    along: NDArray[np.float64], starts: NDArray[np.int64], counts: NDArray[np.int64], unseen: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Return the median of each sorted stretch of `along`, and `unseen` where there is none."""
+    if not len(along):
+        return unseen
+    lower = np.minimum(starts + np.maximum(counts - 1, 0) // 2, len(along) - 1)
+    upper = np.minimum(starts + counts // 2, len(along) - 1)
+    return np.asarray(np.where(counts > 0, (along[lower] + along[upper]) / 2, unseen))
+
+
+def _unseen_depth(axes: Axes, calibration: Calibration, boxes: Sequence[ImageBox]) -> NDArray[np.float64]:
+    focal_px = abs(calibration.projection[1, 1])
+    heights = np.array([box.height_px for box in boxes])
+    level = np.hypot(axes.direction[:, 0], axes.direction[:, 1])
+    return np.asarray(np.clip(focal_px * UNSEEN_HEIGHT_M / heights, 1.0, 100.0) * level)
+
+
+def _geometry(
+    axes: Axes,
+    calibration: Calibration,
+    boxes: Sequence[ImageBox],
+    depth: NDArray[np.float64],
+    counts: NDArray[np.int64],
+) -> NDArray[np.float32]:
+    focal_x, focal_y = abs(calibration.projection[0, 0]), abs(calibration.projection[1, 1])
+    level = np.hypot(axes.direction[:, 0], axes.direction[:, 1])
+    width = np.array([box.width_px for box in boxes]) / focal_x
+    height = np.array([box.height_px for box in boxes]) / focal_y
+    distance = np.maximum(depth, 0.5)
+    columns = [
+        axes.bearing,
+        np.arctan2(axes.direction[:, 2], level),
+        np.log(width),
+        np.log(height),
+        np.log(distance),
+        np.log(width * distance),
+        np.log(height * distance),
+        np.log1p(counts),
+    ]
+    values: NDArray[np.float64] = (np.column_stack(columns) - GEOMETRY_CENTRE) / GEOMETRY_SCALE
+    return values.astype(np.float32)

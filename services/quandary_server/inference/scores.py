@@ -1,0 +1,106 @@
+"""From rasters to scored objects."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from quandary.geometry import Box3D
+from quandary.options import ScoringOptions
+from quandary_server.frustum.anchor import Anchors, decode_boxes
+from quandary_server.frustum.raster import Rasters
+from quandary_server.inference.generation import LoadedGeneration
+from quandary_server.uncertainty.acquisition import score_objects
+from quandary_server.uncertainty.entropy import entropy, margin
+from quandary_server.uncertainty.samples import Samples, aleatoric_variance, mean_box, summarise
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class ObjectScores:
+    """D scored objects. `standard_error` is None for fewer than 3 samples; `finite` (D,) marks those with a usable answer.
+
+    score, standard_error, predictive_entropy, expected_entropy, variation_ratio, margin: (D,); mean_probs (D, C);
+    box (D, 8) regressed values; aleatoric, epistemic (D, 7); embedding (D, E); points (D,).
+    """
+
+    score: Array
+    standard_error: Array | None
+    mean_probs: Array
+    predictive_entropy: Array
+    expected_entropy: Array
+    variation_ratio: Array
+    margin: Array
+    box: Array
+    aleatoric: Array
+    epistemic: Array
+    embedding: NDArray[np.float32]
+    points: NDArray[np.int64]
+    anchors: Anchors
+    finite: NDArray[np.bool_]
+    samples: int
+    seed: int
+
+    def __len__(self) -> int:
+        return len(self.points)
+
+    def boxes(self) -> list[Box3D]:
+        """Return the mean boxes (D,) in the LiDAR frame."""
+        return decode_boxes(self.box, self.anchors)
+
+
+def score_rasters(generation: LoadedGeneration, rasters: Rasters, options: ScoringOptions) -> ObjectScores:
+    """Return the scores of D >= 1 rasters by a generation.
+
+    The same rasters give the same bytes in whatever company: a lone crop is drawn twice and cut off again, since NumPy sums
+    a lone column in another order. Raises ValueError for an estimator or acquisition function that is not served.
+    """
+    count = len(rasters)
+    if count == 1:
+        rasters = Rasters.joined([rasters, rasters])
+    seed = generation.seed(options.seed)
+    draws = generation.draw(rasters, options.estimator, options.mc_samples, seed)
+    finite = finite_objects(draws.samples)
+    with np.errstate(invalid="ignore", over="ignore"):
+        return _scored(generation, rasters, options, draws.samples, draws.embedding, finite, seed, count)
+
+
+def finite_objects(samples: Samples) -> NDArray[np.bool_]:
+    """Return which objects (D,) have finite values in all their samples."""
+    values = (samples.probs, samples.box, samples.box_log_variance)
+    found: NDArray[np.bool_] = np.all([np.isfinite(value).all(axis=(0, 2)) for value in values], axis=0)
+    return found
+
+
+def _scored(
+    generation: LoadedGeneration,
+    rasters: Rasters,
+    options: ScoringOptions,
+    samples: Samples,
+    embedding: NDArray[np.float32],
+    finite: NDArray[np.bool_],
+    seed: int,
+    count: int,
+) -> ObjectScores:
+    scales = np.array(generation.manifest.box_scales)
+    scores, errors = score_objects(options.effective_acquisition, samples, scales)
+    summary = summarise(samples)
+    return ObjectScores(
+        score=scores[:count],
+        standard_error=None if errors is None else errors[:count],
+        mean_probs=summary.mean_probs[:count],
+        predictive_entropy=entropy(summary.mean_probs)[:count],
+        expected_entropy=summary.expected_entropy[:count],
+        variation_ratio=1.0 - summary.votes.max(axis=-1)[:count],
+        margin=margin(summary.mean_probs)[:count],
+        box=mean_box(samples.box)[:count],
+        aleatoric=aleatoric_variance(samples.box_log_variance)[:count],
+        epistemic=summary.epistemic[:count],
+        embedding=embedding[:count],
+        points=rasters.points[:count],
+        anchors=Anchors(rasters.anchors.centre[:count], rasters.anchors.bearing[:count]),
+        finite=finite[:count],
+        samples=samples.count,
+        seed=seed,
+    )

@@ -1,0 +1,84 @@
+"""What is known of a generation, apart from its weights."""
+
+import hashlib
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+
+Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+class GateRecord(BaseModel):
+    """How the candidate did at one gate; `difference` is the interval of candidate less reference."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    gate: str
+    verdict: Literal["passed", "refused", "undetermined"]
+    candidate: float
+    reference: float | None = None
+    difference: tuple[float, float] | None = None
+    reason: str
+
+
+class NetRecord(BaseModel):
+    """What the server must know of the net to feed it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    side: int = Field(ge=8, le=256, description="rows and columns of a map")
+    embedding: int = Field(ge=1, description="width of the first mask")
+    hidden: int = Field(ge=1, description="width of the second mask")
+    dropout: float = Field(ge=0, lt=1, description="share dropped by a mask")
+
+
+class Manifest(BaseModel):
+    """A generation's description; `files` holds the SHA-256 of every artefact by name."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    format: Literal[1] = 1
+    generation: str = Field(pattern=r"^g[0-9]{6}-[0-9a-f]{8}$")
+    number: int = Field(ge=1)
+    created: AwareDatetime
+    parent: str = ""
+    run: str = ""
+    classes: tuple[str, ...] = Field(min_length=2)
+    net: NetRecord
+    temperature: Positive = Field(default=1.0, description="the logits are divided by it")
+    box_scales: tuple[Positive, ...] = Field(min_length=7, max_length=7, description="variances that count as one")
+    seed: int = Field(ge=0, lt=2**64, description="seed of the masks where a request names none")
+    files: dict[str, Digest] = Field(min_length=1)
+    snapshot_digest: str = ""
+    training_crops: int = Field(default=0, ge=0)
+    metrics: dict[str, float] = Field(default_factory=dict)
+    gates: tuple[GateRecord, ...] = ()
+    settings: dict[str, Any] = Field(default_factory=dict)
+
+    @property
+    def members(self) -> tuple[str, ...]:
+        """File names of the members in their order."""
+        return tuple(member_name(k) for k in range(len(self.files)))
+
+    @property
+    def refused(self) -> bool:
+        """Whether a gate refused it."""
+        return any(gate.verdict == "refused" for gate in self.gates)
+
+
+def member_name(index: int) -> str:
+    """Return the file name of a member."""
+    return f"member-{index}.onnx"
+
+
+def sha256(data: bytes) -> str:
+    """Return the SHA-256 of the data, hexadecimal."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def generation_id(number: int, files: Mapping[str, str]) -> str:
+    """Return the id of the generation with this number and these digests by file name: both are in it."""
+    listing = "".join(f"{name} {digest}\n" for name, digest in sorted(files.items()))
+    return f"g{number:06d}-{sha256(listing.encode())[:8]}"

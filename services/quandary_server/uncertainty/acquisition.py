@@ -1,0 +1,78 @@
+"""Acquisition functions: which objects to ask labels for. Higher is asked for first."""
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from quandary.options import Acquisition
+from quandary_server.uncertainty.entropy import entropy, margin
+from quandary_server.uncertainty.samples import Samples, Summary, leave_one_out, summarise
+
+Array = NDArray[np.float64]
+
+
+def acquire(acquisition: Acquisition, summary: Summary, box_scales: Array) -> Array:
+    """Return the scores (..., D), finite and >= 0, of a summary.
+
+    box_scales: (7,), the variance that counts as one for each box parameter. Raises ValueError where the function needs at
+    least 2 samples and there is one, and for a function that is not served.
+    """
+    if acquisition not in ACQUISITIONS:
+        raise ValueError(f"{acquisition} is not served; served are {', '.join(ACQUISITIONS)}")
+    if acquisition.needs_samples and summary.samples < 2:
+        raise ValueError(f"{acquisition} needs at least 2 samples, there is {summary.samples}")
+    return ACQUISITIONS[acquisition](summary, box_scales)
+
+
+def _predictive_entropy(summary: Summary, _: Array) -> Array:
+    return np.maximum(entropy(summary.mean_probs), 0.0)
+
+
+def _mutual_information(summary: Summary, _: Array) -> Array:
+    """BALD (Houlsby et al. 2011, arXiv 1112.5745)."""
+    return np.maximum(entropy(summary.mean_probs) - summary.expected_entropy, 0.0)
+
+
+def _variation_ratio(summary: Summary, _: Array) -> Array:
+    """Freeman 1965, as in Gal et al. 2017 (arXiv 1703.02910): one less the share of the modal class."""
+    return np.asarray(1.0 - summary.votes.max(axis=-1))
+
+
+def _margin(summary: Summary, _: Array) -> Array:
+    """Margin sampling (Scheffer et al. 2001), turned: small margins score high."""
+    return 1.0 - margin(summary.mean_probs)
+
+
+def _box_epistemic(summary: Summary, box_scales: Array) -> Array:
+    """Epistemic box variance, each parameter over its scale before they are averaged. Ours, not the paper's."""
+    return np.asarray((summary.epistemic / box_scales).mean(axis=-1))
+
+
+def _information_and_box(summary: Summary, box_scales: Array) -> Array:
+    """The default. Ours, not the paper's: it lets the box's doubt drive the query as well."""
+    return _mutual_information(summary, box_scales) + _box_epistemic(summary, box_scales)
+
+
+ACQUISITIONS: Mapping[Acquisition, Callable[[Summary, Array], Array]] = {
+    Acquisition.PREDICTIVE_ENTROPY: _predictive_entropy,
+    Acquisition.MUTUAL_INFORMATION: _mutual_information,
+    Acquisition.VARIATION_RATIO: _variation_ratio,
+    Acquisition.MARGIN: _margin,
+    Acquisition.BOX_EPISTEMIC: _box_epistemic,
+    Acquisition.INFORMATION_AND_BOX: _information_and_box,
+}
+
+
+def score_objects(acquisition: Acquisition, samples: Samples, box_scales: Array) -> tuple[Array, Array | None]:
+    """Return the scores (D,) of the samples and their jackknife standard errors (D,), None for fewer than 3 samples.
+
+    The jackknife runs over the sample axis: masks for MC-dropout, members for ensembles, both flattened for members x masks.
+    """
+    scores = acquire(acquisition, summarise(samples), box_scales)
+    count = samples.count
+    if count < 3:
+        return scores, None
+    without = acquire(acquisition, leave_one_out(samples), box_scales)
+    spread = ((without - without.mean(axis=0)) ** 2).sum(axis=0)
+    return scores, np.sqrt((count - 1) / count * spread)
