@@ -9,14 +9,17 @@ from numpy.typing import NDArray
 
 from quandary.errors import InvalidArgument, within
 from quandary.frustum import crop_frusta
-from quandary.geometry import Calibration, ImageBox
+from quandary.geometry import MAX_RANGE_M, Calibration, ImageBox
 
 __all__ = ["Frame", "Proposal", "check_identifier", "check_points"]
 
+MAX_IDENTIFIER_CHARACTERS = 128
 IDENTIFIER = re.compile(r"[A-Za-z0-9._-]{1,128}")
 MAX_CLASS_HINT_CHARACTERS = 64
 
 Points = NDArray[np.float32]
+
+POINT_BOUNDS = np.array([MAX_RANGE_M, MAX_RANGE_M, MAX_RANGE_M, 1.0], np.float32)
 
 
 def check_identifier(name: str, value: str) -> str:
@@ -27,15 +30,17 @@ def check_identifier(name: str, value: str) -> str:
 
 
 def check_points(name: str, points: Points) -> Points:
-    """Return the points, or raise InvalidArgument unless they are float32 (N, 4) and finite."""
+    """Return the points, or raise InvalidArgument unless they are float32 (N, 4), within 1000 m, of intensity 0 to 1."""
     if points.ndim != 2 or points.shape[1] != 4:
         raise InvalidArgument.of(name, f"shape {points.shape}", "(N, 4): x, y, z in metres and intensity")
     if points.dtype != np.float32:
         raise InvalidArgument.of(name, f"dtype {points.dtype}", "float32")
-    finite = np.isfinite(points).all(axis=1)
-    if not finite.all():
-        row = int(np.argmin(finite))
-        raise InvalidArgument.of(name, f"{points[row].tolist()} at row {row}", "finite")
+    # NaN fails every comparison
+    sound = np.all(np.abs(points) <= POINT_BOUNDS, axis=1) & (points[:, 3] >= 0)
+    if not sound.all():
+        row = int(np.argmin(sound))
+        bound = f"finite, within {MAX_RANGE_M:g} m, of intensity 0 to 1"
+        raise InvalidArgument.of(name, f"{points[row].tolist()} at row {row}", bound)
     return points
 
 

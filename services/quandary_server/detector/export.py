@@ -10,7 +10,8 @@ import torch
 from quandary_server.detector.net import FrustumNet
 from quandary_server.frustum.raster import CHANNELS, GEOMETRY
 from quandary_server.inference.masks import dropout_masks
-from quandary_server.inference.session import INPUTS, OUTPUTS, Provider, open_session
+from quandary_server.inference.provider import Provider
+from quandary_server.inference.session import INPUTS, OUTPUTS, open_session
 
 PARITY_TOLERANCE = 1e-4
 OPSET = 18

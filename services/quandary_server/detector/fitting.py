@@ -5,28 +5,14 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict, Field
 
 from quandary_server.detector.examples import Examples, mirrored
 from quandary_server.detector.loss import detection_loss
-from quandary_server.detector.net import FrustumNet, NetSettings
+from quandary_server.detector.net import FrustumNet
+from quandary_server.detector.settings import FitSettings, NetSettings
 
 Progress = Callable[[int, float], None]
 """Called with the steps done and the mean loss since the last call."""
-
-
-class FitSettings(BaseModel):
-    """The training recipe."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    steps: int = Field(default=600, ge=1, le=1_000_000, description="optimiser steps per member")
-    batch: int = Field(default=64, ge=2, le=4096, description="crops per step")
-    learning_rate: float = Field(default=3e-3, gt=0, le=1, description="peak of the one-cycle schedule")
-    weight_decay: float = Field(default=1e-2, ge=0, le=1, description="AdamW's")
-    box_weight: float = Field(default=1.0, ge=0, le=100, description="weight of the box loss")
-    mirror: bool = Field(default=True, description="mirror half of the crops left to right")
-    report_every: int = Field(default=25, ge=1, description="steps between two reports of progress")
 
 
 def fit_member(

@@ -7,30 +7,12 @@ dropout in the head only, are our choices; the paper's could not be confirmed.
 import itertools
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
 from quandary.labels import CLASSES
+from quandary_server.detector.settings import NetSettings
 from quandary_server.frustum.anchor import BOX_PARAMETERS, REGRESSED
-from quandary_server.frustum.raster import CHANNELS, GEOMETRY, SIDE
-
-
-class NetSettings(BaseModel):
-    """The net's sizes."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    side: int = Field(default=SIDE, ge=8, le=256, multiple_of=8, description="rows and columns of a map")
-    channels: tuple[int, int, int] = Field(default=(16, 32, 64), description="channels of the three convolutions")
-    image_embedding: int = Field(default=64, ge=1, le=1024, description="features taken from the maps")
-    geometry_embedding: int = Field(default=16, ge=1, le=1024, description="features taken from the geometry vector")
-    hidden: int = Field(default=64, ge=1, le=1024, description="hidden units of the head")
-    dropout: float = Field(default=0.5, ge=0, lt=1, description="share of features dropped at each of the head's two layers")
-
-    @property
-    def embedding(self) -> int:
-        """Features of the embedding: the width of the first mask."""
-        return self.image_embedding + self.geometry_embedding
+from quandary_server.frustum.raster import CHANNELS, GEOMETRY
 
 
 class FrustumNet(nn.Module):

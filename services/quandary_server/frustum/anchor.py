@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from quandary.errors import InvalidArgument
 from quandary.geometry import Box3D, Calibration, ImageBox
 
 BOX_PARAMETERS = ("along", "across", "up", "log_length", "log_width", "log_height", "yaw")
@@ -15,6 +16,11 @@ REGRESSED = 8
 """The 8 regressed values: the first six parameters, then sine and cosine of the yaw relative to the frustum's axis."""
 
 MIN_EXTENT_M, MAX_EXTENT_M = 0.05, 60.0
+
+MIN_LEVEL = 0.1
+"""Least horizontal over vertical part of a frustum's axis: 84 degrees."""
+
+MAX_OFFSET_M = 500.0
 
 Array = NDArray[np.float64]
 
@@ -50,9 +56,15 @@ class Anchors:
 
 
 def proposal_axes(calibration: Calibration, boxes: Sequence[ImageBox]) -> Axes:
-    """Return the axes of the frustums of image boxes."""
+    """Return the axes of the frustums of image boxes; raises InvalidArgument for one that is too steep to have a bearing."""
     pixels = [((box.left_px + box.right_px) / 2, (box.top_px + box.bottom_px) / 2) for box in boxes]
     origin, direction = calibration.rays(np.array(pixels).reshape(-1, 2))
+    level = np.hypot(direction[:, 0], direction[:, 1])
+    steep = np.flatnonzero(~(level > MIN_LEVEL * np.abs(direction[:, 2])))
+    if len(steep):
+        raise InvalidArgument.of(
+            f"proposals[{steep[0]}].box", "seen along a vertical ray", "within 84 degrees of the horizontal"
+        )
     return Axes(origin, direction, np.arctan2(direction[:, 1], direction[:, 0]))
 
 

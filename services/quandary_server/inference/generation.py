@@ -7,13 +7,16 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from quandary.options import Estimator
+from quandary.options import Estimator, ScoringOptions
 from quandary_server.frustum.raster import Rasters
 from quandary_server.inference.masks import Masks, dropout_masks, whole_masks
-from quandary_server.inference.session import INPUTS, OUTPUTS, Provider, open_session
+from quandary_server.inference.provider import Provider
+from quandary_server.inference.session import INPUTS, OUTPUTS, open_session
 from quandary_server.registry.directory import Artefacts
 from quandary_server.registry.manifest import Manifest
 from quandary_server.uncertainty.samples import Samples, softmax
+
+EVERY_MEMBER = (Estimator.DEEP_ENSEMBLE, Estimator.ENSEMBLE_MC_DROPOUT)
 
 CROPS_PER_RUN = 64
 """Larger batches save nothing and hold more memory."""
@@ -66,7 +69,7 @@ class LoadedGeneration:
 
     def _runs(self, estimator: Estimator, mc_samples: int, seed: int) -> Iterator[tuple[onnxruntime.InferenceSession, Masks]]:
         """Yield each session to run with its masks (T, .)."""
-        every = estimator in (Estimator.DEEP_ENSEMBLE, Estimator.ENSEMBLE_MC_DROPOUT)
+        every = estimator in EVERY_MEMBER
         if estimator in (Estimator.SOFTMAX, Estimator.DEEP_ENSEMBLE):
             masks = [whole_masks(self._widths)] * self.members
         elif estimator in (Estimator.MC_DROPOUT, Estimator.ENSEMBLE_MC_DROPOUT):
@@ -86,6 +89,12 @@ class LoadedGeneration:
         # (T, D, .) of each member, one after the other along T
         drawn = [np.concatenate([output[i] for output in outputs]) for i in range(3)]
         return (*drawn, outputs[0][3])
+
+
+def sample_count(options: ScoringOptions, members: int) -> int:
+    """Return T, the samples that an object gets."""
+    masks = options.mc_samples if options.estimator in (Estimator.MC_DROPOUT, Estimator.ENSEMBLE_MC_DROPOUT) else 1
+    return masks * (members if options.estimator in EVERY_MEMBER else 1)
 
 
 def _parts(count: int) -> list[slice]:

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from quandary.geometry import Box3D
 from quandary.options import ScoringOptions
-from quandary_server.frustum.anchor import Anchors, decode_boxes
+from quandary_server.frustum.anchor import MAX_OFFSET_M, Anchors, decode_boxes
 from quandary_server.frustum.raster import Rasters
 from quandary_server.inference.generation import LoadedGeneration
 from quandary_server.uncertainty.acquisition import score_objects
@@ -19,7 +19,7 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class ObjectScores:
-    """D scored objects. `standard_error` is None for fewer than 3 samples; `finite` (D,) marks those with a usable answer.
+    """D scored objects. `standard_error` is None for fewer than 3 samples; `usable` (D,) marks those with a sound answer.
 
     score, standard_error, predictive_entropy, expected_entropy, variation_ratio, margin: (D,); mean_probs (D, C);
     box (D, 8) regressed values; aleatoric, epistemic (D, 7); embedding (D, E); points (D,).
@@ -38,16 +38,16 @@ class ObjectScores:
     embedding: NDArray[np.float32]
     points: NDArray[np.int64]
     anchors: Anchors
-    finite: NDArray[np.bool_]
+    usable: NDArray[np.bool_]
     samples: int
     seed: int
 
     def __len__(self) -> int:
         return len(self.points)
 
-    def boxes(self) -> list[Box3D]:
-        """Return the mean boxes (D,) in the LiDAR frame."""
-        return decode_boxes(self.box, self.anchors)
+    def boxes(self, part: slice = slice(None)) -> list[Box3D]:
+        """Return the mean boxes of a part, which must be `usable`, in the LiDAR frame."""
+        return decode_boxes(self.box[part], Anchors(self.anchors.centre[part], self.anchors.bearing[part]))
 
 
 def score_rasters(generation: LoadedGeneration, rasters: Rasters, options: ScoringOptions) -> ObjectScores:
@@ -61,16 +61,17 @@ def score_rasters(generation: LoadedGeneration, rasters: Rasters, options: Scori
         rasters = Rasters.joined([rasters, rasters])
     seed = generation.seed(options.seed)
     draws = generation.draw(rasters, options.estimator, options.mc_samples, seed)
-    finite = finite_objects(draws.samples)
+    usable = usable_objects(draws.samples)
     with np.errstate(invalid="ignore", over="ignore"):
-        return _scored(generation, rasters, options, draws.samples, draws.embedding, finite, seed, count)
+        return _scored(generation, rasters, options, draws.samples, draws.embedding, usable, seed, count)
 
 
-def finite_objects(samples: Samples) -> NDArray[np.bool_]:
-    """Return which objects (D,) have finite values in all their samples."""
+def usable_objects(samples: Samples) -> NDArray[np.bool_]:
+    """Return which objects (D,) have finite values in all their samples, and boxes within 500 m of their anchors."""
     values = (samples.probs, samples.box, samples.box_log_variance)
-    found: NDArray[np.bool_] = np.all([np.isfinite(value).all(axis=(0, 2)) for value in values], axis=0)
-    return found
+    finite = np.all([np.isfinite(value).all(axis=(0, 2)) for value in values], axis=0)
+    near = np.all(np.abs(samples.box) < MAX_OFFSET_M, axis=(0, 2))
+    return np.asarray(near & finite)
 
 
 def _scored(
@@ -79,7 +80,7 @@ def _scored(
     options: ScoringOptions,
     samples: Samples,
     embedding: NDArray[np.float32],
-    finite: NDArray[np.bool_],
+    usable: NDArray[np.bool_],
     seed: int,
     count: int,
 ) -> ObjectScores:
@@ -100,7 +101,7 @@ def _scored(
         embedding=embedding[:count],
         points=rasters.points[:count],
         anchors=Anchors(rasters.anchors.centre[:count], rasters.anchors.bearing[:count]),
-        finite=finite[:count],
+        usable=usable[:count],
         samples=samples.count,
         seed=seed,
     )

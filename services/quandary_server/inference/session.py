@@ -1,20 +1,13 @@
 """ONNX Runtime sessions, one thread each."""
 
 import ctypes
-from enum import StrEnum
 
 import onnxruntime
 
+from quandary_server.inference.provider import Provider
+
 INPUTS = ("maps", "geometry", "mask_in", "mask_hidden")
 OUTPUTS = ("logits", "box", "box_log_variance", "embedding")
-
-
-class Provider(StrEnum):
-    """Where the detector runs."""
-
-    AUTO = "auto"
-    CPU = "cpu"
-    CUDA = "cuda"
 
 
 _EXECUTION_PROVIDERS = {Provider.CPU: "CPUExecutionProvider", Provider.CUDA: "CUDAExecutionProvider"}

@@ -1,0 +1,83 @@
+"""Every metric, by name. Scoring's go through Ray, which puts `ray_` in front; selector's and trainer's are their own.
+
+Labels are bounded: methods, status codes, outcomes, queues, states and estimators; never a frame, drive or subject.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A name, what it says, and its labels; histograms have buckets."""
+
+    name: str
+    text: str
+    labels: tuple[str, ...] = ()
+    buckets: tuple[float, ...] = ()
+
+
+SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+RUN_SECONDS = (5.0, 15.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0, 3600.0, 14400.0)
+
+SCORING_CALLS = Metric("quandary_scoring_calls_total", "Calls answered, by method and status code", ("method", "code"))
+SCORING_CALL_SECONDS = Metric("quandary_scoring_call_seconds", "Time to answer a call", ("method",), SECONDS)
+SCORING_FRAMES = Metric("quandary_scoring_frames_total", "Frames answered: scored or error", ("outcome",))
+SCORING_CROPS = Metric("quandary_scoring_crops_total", "Crops scored")
+SCORING_COMPUTE_SECONDS = Metric("quandary_scoring_compute_seconds", "Time in the compute thread", ("estimator",), SECONDS)
+SCORING_WAITING_CROPS = Metric("quandary_scoring_waiting_crops", "Crops admitted and not yet answered")
+SCORING_GENERATION = Metric("quandary_scoring_generation", "Number of the generation that answers, 0 before the first")
+SCORING_LOADS = Metric("quandary_scoring_generation_loads_total", "Generations loaded: ok or failed", ("outcome",))
+
+SELECTOR_CALLS = Metric("quandary_selector_calls_total", "Calls answered, by method and status code", ("method", "code"))
+SELECTOR_CALL_SECONDS = Metric("quandary_selector_call_seconds", "Time to answer a call", ("method",), SECONDS)
+SELECTOR_RECORDS = Metric("quandary_selector_records_total", "Log records applied or rejected", ("outcome",))
+SELECTOR_RESCORED = Metric("quandary_selector_rescored_total", "Waiting tasks scored again by a newer generation")
+SELECTOR_SCORE_SECONDS = Metric("quandary_selector_score_seconds", "Time to read, crop and score a frame", (), SECONDS)
+SELECTOR_RETRIES = Metric("quandary_selector_retries_total", "Waits because scoring or storage could not be reached")
+SELECTOR_TASKS = Metric("quandary_selector_tasks", "Tasks, read at scrape", ("queue", "state"))
+SELECTOR_OLDEST_SECONDS = Metric("quandary_selector_oldest_waiting_seconds", "Age of the oldest waiting task", ("queue",))
+SELECTOR_BEHIND = Metric("quandary_selector_tasks_behind", "Waiting tasks without a score of the newest generation", ("queue",))
+SELECTOR_LAG = Metric("quandary_selector_log_lag", "Records of the fleet log not yet applied")
+
+TRAINER_CALLS = Metric("quandary_trainer_calls_total", "Calls answered, by method and status code", ("method", "code"))
+TRAINER_CALL_SECONDS = Metric("quandary_trainer_call_seconds", "Time to answer a call", ("method",), SECONDS)
+TRAINER_RUNS = Metric("quandary_trainer_runs_total", "Runs ended, by state", ("state",))
+TRAINER_RUN_SECONDS = Metric("quandary_trainer_run_seconds", "Length of a run", (), RUN_SECONDS)
+TRAINER_RUNNING = Metric("quandary_trainer_running", "Whether a run is going on, read at scrape")
+TRAINER_GENERATION = Metric(
+    "quandary_trainer_generation", "Number of the current generation, read at scrape; 0 before the first"
+)
+TRAINER_NEW_CROPS = Metric("quandary_trainer_new_crops", "Labelled crops since the last run's snapshot, read at scrape")
+TRAINER_CANDIDATE = Metric("quandary_trainer_candidate", "Figures of the last candidate on control drives", ("figure",))
+
+Sample = tuple[Metric, tuple[str, ...], float]
+
+
+def counter(metric: Metric, registry: CollectorRegistry) -> Counter:
+    """Return a counter of prometheus-client."""
+    return Counter(metric.name, metric.text, metric.labels, registry=registry)
+
+
+def histogram(metric: Metric, registry: CollectorRegistry) -> Histogram:
+    """Return a histogram of prometheus-client."""
+    return Histogram(metric.name, metric.text, metric.labels, buckets=metric.buckets, registry=registry)
+
+
+class StateCollector(Collector):
+    """Gauges whose values are read when Prometheus asks, from where the state is."""
+
+    def __init__(self, read: Callable[[], Iterable[Sample]]) -> None:
+        self._read = read
+
+    def collect(self) -> Iterable[GaugeMetricFamily]:
+        """Yield the families of all samples."""
+        families: dict[str, GaugeMetricFamily] = {}
+        for metric, labels, value in self._read():
+            family = families.setdefault(metric.name, GaugeMetricFamily(metric.name, metric.text, labels=metric.labels))
+            family.add_metric(labels, value)
+        return families.values()

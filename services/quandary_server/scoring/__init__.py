@@ -1,0 +1,1 @@
+"""The scoring service: frames in, uncertainty out, on Ray Serve."""

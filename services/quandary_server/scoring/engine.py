@@ -1,0 +1,173 @@
+"""Scores requests: one compute thread per replica, a bounded amount of work in front of it."""
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import partial
+
+from quandary.error_messages import error_message
+from quandary.errors import (
+    DeadlineExceeded,
+    NonFiniteOutput,
+    NotServedYet,
+    Overloaded,
+    QuandaryError,
+    within,
+)
+from quandary.frames import MAX_IDENTIFIER_CHARACTERS, Frame
+from quandary.options import Acquisition, Estimator, ScoringOptions
+from quandary.v1 import scoring_pb2
+from quandary_server.frustum.raster import Rasters, rasterise
+from quandary_server.inference.generation import LoadedGeneration, sample_count
+from quandary_server.inference.scores import ObjectScores, score_rasters
+from quandary_server.uncertainty.acquisition import ACQUISITIONS
+from quandary_server.wire import frames as wire_frames
+from quandary_server.wire.door import known
+from quandary_server.wire.scores import empty_score, frame_score
+
+RETRY_AFTER = timedelta(milliseconds=200)
+
+
+@dataclass(frozen=True)
+class Work:
+    """What has been measured of one request: crops scored, frames scored and refused, seconds of compute."""
+
+    crops: int
+    scored: int
+    refused: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Ready:
+    """A frame that can be scored, with the rasters of its crops."""
+
+    frame: Frame
+    rasters: Rasters
+
+
+class Engine:
+    """Admits by crops, computes in one thread; whatever waits can still be dropped when its caller gives up."""
+
+    def __init__(
+        self, limits: wire_frames.Limits, max_waiting_crops: int, report: Callable[[ScoringOptions, Work, int], None]
+    ) -> None:
+        self._limits, self._max_waiting, self._report = limits, max_waiting_crops, report
+        self._waiting = 0
+        self._freed = asyncio.Event()
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="score")
+
+    def close(self) -> None:
+        """End the compute thread when its work is done."""
+        self._thread.shutdown(wait=False, cancel_futures=True)
+
+    async def score(
+        self,
+        generation: LoadedGeneration,
+        messages: Sequence[scoring_pb2.FrameInput],
+        paths: Sequence[str],
+        options: ScoringOptions,
+        deadline: float | None,
+        *,
+        patient: bool = False,
+    ) -> list[scoring_pb2.FrameResult]:
+        """Return one result per frame, all of this generation; wrong frames are answered in band.
+
+        paths: where each frame stands in the request, for its errors. deadline: by time.monotonic(). Where too much work waits
+        already, a patient call waits as well and another raises Overloaded. Raises DeadlineExceeded where the deadline passes
+        before the work is begun.
+        """
+        crops = sum(max(len(message.proposals), 1) for message in messages)
+        while self._waiting and self._waiting + crops > self._max_waiting:
+            if not patient:
+                raise Overloaded(f"{self._waiting} crops are waiting, at most {self._max_waiting} may", retry_after=RETRY_AFTER)
+            self._freed.clear()
+            await self._freed.wait()
+        self._waiting += crops
+        try:
+            compute = partial(self._compute, generation, messages, paths, options, deadline)
+            results, work = await asyncio.get_running_loop().run_in_executor(self._thread, compute)
+        finally:
+            self._waiting -= crops
+            self._freed.set()
+        self._report(options, work, self._waiting)
+        return results
+
+    def _compute(
+        self,
+        generation: LoadedGeneration,
+        messages: Sequence[scoring_pb2.FrameInput],
+        paths: Sequence[str],
+        options: ScoringOptions,
+        deadline: float | None,
+    ) -> tuple[list[scoring_pb2.FrameResult], Work]:
+        """Parse, rasterise, draw, reduce, answer."""
+        if deadline is not None and time.monotonic() > deadline:
+            raise DeadlineExceeded("the timeout passed before the frames were scored")
+        started = time.perf_counter()
+        parsed = [self._prepare(message, path, generation) for message, path in zip(messages, paths, strict=True)]
+        rasters = [ready.rasters for ready in parsed if isinstance(ready, Ready) and len(ready.rasters)]
+        scores = score_rasters(generation, Rasters.joined(rasters), options) if rasters else None
+
+        results = _answer(messages, parsed, scores, generation, options)
+        refused = sum(result.HasField("error") for result in results)
+        crops = sum(map(len, rasters))
+        return results, Work(crops, len(results) - refused, refused, time.perf_counter() - started)
+
+    def _prepare(self, message: scoring_pb2.FrameInput, path: str, generation: LoadedGeneration) -> Ready | QuandaryError:
+        """Parse and rasterise one frame; what is wrong with it comes back as a value."""
+        try:
+            with within(path):
+                frame = wire_frames.frame(message, self._limits).cropped()
+                boxes = [proposal.box for proposal in frame.proposals]
+                return Ready(frame, rasterise(frame.crops or [], frame.calibration, boxes, generation.manifest.net.side))
+        except Exception as error:
+            return known(error, "prepare_frame")
+
+
+def check_served(options: ScoringOptions) -> None:
+    """Raise NotServedYet for what the contract has and this service does not do yet."""
+    if options.estimator is Estimator.ESCALATE:
+        raise NotServedYet("the estimator ESCALATE is not served yet")
+    if options.effective_acquisition not in ACQUISITIONS:
+        served = ", ".join(Acquisition(a).name for a in ACQUISITIONS)
+        raise NotServedYet(f"the acquisition {options.effective_acquisition.name} is not served yet; served are {served}")
+    if options.jittered_proposals:
+        raise NotServedYet("jittered proposals are not served yet")
+
+
+def _answer(
+    messages: Sequence[scoring_pb2.FrameInput],
+    parsed: Sequence[Ready | QuandaryError],
+    scores: ObjectScores | None,
+    generation: LoadedGeneration,
+    options: ScoringOptions,
+) -> list[scoring_pb2.FrameResult]:
+    """Return one result per message: the scores are of the ready frames, in their order."""
+    results, start = [], 0
+    for message, ready in zip(messages, parsed, strict=True):
+        result = scoring_pb2.FrameResult(frame_id=message.frame_id[:MAX_IDENTIFIER_CHARACTERS], generation=generation.id)
+        if isinstance(ready, Ready):
+            part = slice(start, start + len(ready.rasters))
+            start = part.stop
+            try:
+                result.score.CopyFrom(_score(ready.frame, part, scores, generation, options))
+            except NonFiniteOutput as error:
+                result.error.CopyFrom(error_message(error))
+        else:
+            result.error.CopyFrom(error_message(ready))
+        results.append(result)
+    return results
+
+
+def _score(
+    frame: Frame, part: slice, scores: ObjectScores | None, generation: LoadedGeneration, options: ScoringOptions
+) -> scoring_pb2.FrameScore:
+    classes = generation.manifest.classes
+    if scores is None or part.start == part.stop:
+        samples = sample_count(options, generation.members)
+        return empty_score(options, classes, samples, generation.seed(options.seed))
+    return frame_score(frame, scores, part, options, classes)

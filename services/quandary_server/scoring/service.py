@@ -1,0 +1,32 @@
+"""Starts and ends the scoring service on a Ray cluster."""
+
+from ray import serve
+from ray.serve.config import HTTPOptions, ProxyLocation, gRPCOptions
+
+from quandary_server.auth import ensure_tokens
+from quandary_server.registry.directory import Registry
+from quandary_server.scoring.app import APPLICATION, application
+from quandary_server.settings import Settings
+
+SERVICERS = [
+    "quandary.v1.scoring_pb2_grpc.add_ScoringServiceServicer_to_server",
+    "grpc_health.v1.health_pb2_grpc.add_HealthServicer_to_server",
+]
+
+
+def start_scoring(settings: Settings) -> None:
+    """Deploy the application on the cluster that this process has joined; returns when its replicas answer."""
+    ensure_tokens(settings.tokens)
+    Registry(settings.registry)
+    scoring = settings.scoring
+    serve.start(
+        proxy_location=ProxyLocation.EveryNode,
+        http_options=HTTPOptions(host=scoring.host, port=scoring.http_port),
+        grpc_options=gRPCOptions(port=scoring.port, grpc_servicer_functions=SERVICERS),
+    )
+    serve.run(application(scoring, settings.registry, settings.tokens), name=APPLICATION, route_prefix="/")
+
+
+def stop_scoring() -> None:
+    """End the application and Serve itself."""
+    serve.shutdown()

@@ -1,0 +1,191 @@
+"""All settings; the one module that reads the environment.
+
+Sources, the later over the earlier: the defaults here, a TOML file (QUANDARY_CONFIG), environment variables
+(QUANDARY_SCORING__PORT=9700), arguments. An unknown name or a value out of bounds is refused.
+"""
+
+import os
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from quandary.errors import InvalidArgument, Violation, shortened
+from quandary.options import Acquisition, Estimator, Reduction, ScoringOptions
+from quandary_server.detector.settings import FitSettings, NetSettings
+from quandary_server.inference.provider import Provider
+
+Port = Annotated[int, Field(ge=1, le=65_535)]
+Share = Annotated[float, Field(ge=0, le=1)]
+
+CONFIG_VARIABLE = "QUANDARY_CONFIG"
+
+
+class Section(BaseModel):
+    """Base of all sections: frozen, nothing unknown."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class RaySettings(Section):
+    """The Ray cluster that scoring and trainer use."""
+
+    address: str = Field(default="", description="host:port of a cluster; empty: start one on this machine")
+    cpus: int | None = Field(default=None, ge=1, description="CPUs of the one started here; None: all there are")
+
+
+class ScoringSettings(Section):
+    """The scoring service."""
+
+    host: str = Field(default="127.0.0.1", description="interface of the ingress")
+    port: Port = Field(default=9700, description="gRPC")
+    http_port: Port = Field(default=9710, description="Serve's own HTTP ingress: /-/healthz")
+    metrics_port: Port = Field(default=9720, description="Prometheus, served by Ray's agent")
+    replicas: int = Field(default=1, ge=1, le=1000, description="replicas, each with a whole generation")
+    replica_cpus: float = Field(default=0.0, ge=0, description="CPUs that Ray reserves for a replica")
+    provider: Provider = Field(default=Provider.AUTO, description="where ONNX Runtime computes")
+    poll: timedelta = Field(default=timedelta(milliseconds=250), description="how often a replica reads the pointer")
+    max_frames: int = Field(default=256, ge=1, description="frames per request")
+    max_proposals: int = Field(default=256, ge=1, description="proposals per frame")
+    max_crops: int = Field(default=4096, ge=1, description="crops per request")
+    max_points: int = Field(default=500_000, ge=1, description="points per frame")
+    max_message_bytes: int = Field(default=64 << 20, ge=1 << 16, description="bytes per message")
+    max_waiting_crops: int = Field(default=20_000, ge=1, description="crops waiting in a replica before it refuses more")
+    stream_window: int = Field(default=64, ge=1, le=900, description="frames of one stream in work at once")
+
+
+class QuerySettings(Section):
+    """What is asked for next."""
+
+    gap: timedelta = Field(default=timedelta(seconds=1), ge=timedelta(), description="least time between two picks of a drive")
+    picked: int = Field(default=200, ge=1, description="tasks that a query ranks")
+    refill_below: int = Field(default=50, ge=1, description="a new query runs when fewer ranked tasks wait")
+
+
+class SelectorSettings(Section):
+    """The selector service."""
+
+    host: str = Field(default="127.0.0.1", description="interface of gRPC and metrics")
+    port: Port = Field(default=9701, description="gRPC")
+    metrics_port: Port = Field(default=9721, description="Prometheus")
+    scoring_target: str = Field(default="", description="host:port of the scoring service; empty: as set under scoring")
+    log: str = Field(default="fleet", description="name of the fleet log; its file is <data>/<name>.log.db")
+    batch: int = Field(default=64, ge=1, le=10_000, description="records applied in one transaction")
+    in_flight: int = Field(default=8, ge=1, le=256, description="frames being read and scored at once")
+    poll: timedelta = Field(default=timedelta(milliseconds=200), description="how often an empty log is read")
+    estimator: Estimator = Estimator.ENSEMBLE_MC_DROPOUT
+    acquisition: Acquisition = Acquisition.INFORMATION_AND_BOX
+    reduction: Reduction = Reduction.MAX
+    mc_samples: int = Field(default=20, ge=2, le=200)
+    control_share: Share = Field(default=0.1, description="share of drives kept for control labels, by a hash of their id")
+    control_drives: tuple[str, ...] = Field(default=(), description="drives that are control drives whatever their hash")
+    shuffle_seed: int = Field(default=0, ge=0, description="seed of the order of unscored frames")
+    max_failed_leases: int = Field(default=5, ge=1, description="expired leases after which a task is dead-lettered")
+    query: QuerySettings = QuerySettings()
+
+    @model_validator(mode="after")
+    def _scorable(self) -> Self:
+        self.scoring_options()
+        return self
+
+    def scoring_options(self) -> ScoringOptions:
+        """Return how the selector has frames scored."""
+        return ScoringOptions(self.estimator, self.acquisition, self.reduction, mc_samples=self.mc_samples)
+
+
+class TrainerSettings(Section):
+    """The trainer service."""
+
+    host: str = Field(default="127.0.0.1", description="interface of gRPC and metrics")
+    port: Port = Field(default=9702, description="gRPC")
+    metrics_port: Port = Field(default=9722, description="Prometheus")
+    members: int = Field(default=5, ge=1, le=32, description="members of a generation")
+    net: NetSettings = NetSettings()
+    fit: FitSettings = FitSettings()
+    new_crops: int = Field(default=200, ge=0, description="newly labelled crops that start a run; 0: only calls do")
+    min_crops: int = Field(default=50, ge=2, description="labelled crops below which a run is refused")
+    poll: timedelta = Field(default=timedelta(seconds=1), description="how often the labels are counted")
+    promote_timeout: timedelta = Field(default=timedelta(seconds=60), description="wait for all replicas")
+    nll_floor: float = Field(default=3.0, gt=0, description="a candidate whose NLL on control drives exceeds it is refused")
+
+
+class Settings(BaseSettings):
+    """Everything that can be set."""
+
+    model_config = SettingsConfigDict(
+        frozen=True, extra="forbid", env_prefix="QUANDARY_", env_nested_delimiter="__", nested_model_default_partial_update=True
+    )
+
+    data: Path = Field(default=Path("quandary-data"), description="directory of all state")
+    ray: RaySettings = RaySettings()
+    scoring: ScoringSettings = ScoringSettings()
+    selector: SelectorSettings = SelectorSettings()
+    trainer: TrainerSettings = TrainerSettings()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Read arguments, then the environment, then the file."""
+        file = os.environ.get(CONFIG_VARIABLE)
+        if file and not Path(file).is_file():
+            raise InvalidArgument.of(CONFIG_VARIABLE, file, "a TOML file")
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, Path(file) if file else None)
+
+    @property
+    def scoring_target(self) -> str:
+        """host:port of the scoring service, as the selector calls it."""
+        return self.selector.scoring_target or f"{self.scoring.host}:{self.scoring.port}"
+
+    @property
+    def registry(self) -> Path:
+        """Directory of the registry."""
+        return self.data / "registry"
+
+    @property
+    def database(self) -> Path:
+        """File of the store."""
+        return self.data / "quandary.db"
+
+    @property
+    def fleet_log(self) -> Path:
+        """File of the fleet log."""
+        return self.data / f"{self.selector.log}.log.db"
+
+    @property
+    def tokens(self) -> Path:
+        """File of the bearer tokens."""
+        return self.data / "tokens.json"
+
+    @property
+    def snapshots(self) -> Path:
+        """Directory of the label snapshots."""
+        return self.data / "snapshots"
+
+
+def load_settings(**arguments: object) -> Settings:
+    """Return the settings of all sources; raises InvalidArgument naming field, value and bound."""
+    try:
+        return Settings(**arguments)  # type: ignore[arg-type]
+    except ValidationError as error:
+        raise InvalidArgument.all(
+            Violation(".".join(map(str, e["loc"])), shortened(e.get("input")), _bound(e["msg"])) for e in error.errors()
+        ) from None
+
+
+def _bound(message: str) -> str:
+    for start in ("Input should be ", "Value error, "):
+        message = message.removeprefix(start)
+    return message

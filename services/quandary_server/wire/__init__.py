@@ -1,0 +1,1 @@
+"""Between protobuf and the domain: requests, answers, errors. Knows gRPC, decides nothing."""

@@ -1,0 +1,105 @@
+"""From scored objects to FrameScore."""
+
+import numpy as np
+
+from quandary.convert import box3d_message, tensor_message
+from quandary.errors import NonFiniteOutput
+from quandary.frames import Frame
+from quandary.geometry import Box3D
+from quandary.options import ScoringOptions
+from quandary.v1 import scoring_pb2
+from quandary_server.inference.scores import ObjectScores
+from quandary_server.uncertainty.reduction import reduce_errors, reduce_objects
+
+FEW_POINTS = 5
+
+
+def empty_score(options: ScoringOptions, classes: tuple[str, ...], samples: int, seed: int) -> scoring_pb2.FrameScore:
+    """Return the score of a frame without proposals: 0, flagged."""
+    message = _frame_score(options, classes, samples, seed)
+    message.flags.append(scoring_pb2.FRAME_FLAG_NO_OBJECTS)
+    return message
+
+
+def frame_score(
+    frame: Frame, scores: ObjectScores, part: slice, options: ScoringOptions, classes: tuple[str, ...]
+) -> scoring_pb2.FrameScore:
+    """Return the score of one frame, whose objects are `part` of the scored objects.
+
+    Raises NonFiniteOutput where one of them has no usable answer.
+    """
+    broken = np.flatnonzero(~scores.usable[part])
+    if len(broken):
+        raise NonFiniteOutput(f"the detector's output for proposal {broken[0]} of frame {frame.frame_id} is not finite")
+    message = _frame_score(options, classes, scores.samples, scores.seed)
+    message.score = reduce_objects(options.reduction, scores.score[part], options.top_k)
+    if scores.standard_error is not None:
+        errors = scores.standard_error[part]
+        message.score_standard_error = reduce_errors(options.reduction, scores.score[part], errors, options.top_k)
+    if options.include_objects:
+        for index, box in enumerate(scores.boxes(part)):
+            message.objects.append(_object_score(frame, index, scores, part.start + index, box, options, classes))
+    return message
+
+
+def _frame_score(options: ScoringOptions, classes: tuple[str, ...], samples: int, seed: int) -> scoring_pb2.FrameScore:
+    return scoring_pb2.FrameScore(
+        estimator=scoring_pb2.Estimator.Value(f"ESTIMATOR_{options.estimator.name}"),
+        acquisition=scoring_pb2.Acquisition.Value(f"ACQUISITION_{options.effective_acquisition.name}"),
+        reduction=scoring_pb2.Reduction.Value(f"REDUCTION_{options.reduction.name}"),
+        samples=samples,
+        seed=seed,
+        class_names=classes,
+    )
+
+
+def _object_score(
+    frame: Frame,
+    index: int,
+    scores: ObjectScores,
+    i: int,
+    box: Box3D,
+    options: ScoringOptions,
+    classes: tuple[str, ...],
+) -> scoring_pb2.ObjectScore:
+    several = scores.samples > 1
+    classification = scoring_pb2.ClassUncertainty(
+        predictive_entropy_nats=scores.predictive_entropy[i],
+        expected_entropy_nats=scores.expected_entropy[i],
+        margin=scores.margin[i],
+    )
+    regression = scoring_pb2.BoxUncertainty(aleatoric_variance=scores.aleatoric[i].tolist())
+    if several:
+        information = scores.predictive_entropy[i] - scores.expected_entropy[i]
+        classification.mutual_information_nats = max(float(information), 0.0)
+        classification.variation_ratio = scores.variation_ratio[i]
+        regression.epistemic_variance.extend(scores.epistemic[i].tolist())
+    message = scoring_pb2.ObjectScore(
+        proposal_index=index,
+        score=scores.score[i],
+        class_probabilities=scores.mean_probs[i].tolist(),
+        predicted_class=classes[int(np.argmax(scores.mean_probs[i]))],
+        box=box3d_message(box),
+        class_uncertainty=classification,
+        box_uncertainty=regression,
+        points=int(scores.points[i]),
+        flags=_flags(frame, index, int(scores.points[i])),
+    )
+    if scores.standard_error is not None:
+        message.score_standard_error = scores.standard_error[i]
+    if options.include_embedding:
+        message.embedding.CopyFrom(tensor_message(scores.embedding[i]))
+    return message
+
+
+def _flags(frame: Frame, index: int, points: int) -> list[scoring_pb2.ObjectFlag.ValueType]:
+    flags: list[scoring_pb2.ObjectFlag.ValueType] = []
+    if points < FEW_POINTS:
+        flags.append(scoring_pb2.OBJECT_FLAG_TOO_FEW_POINTS)
+    if points == 0:
+        flags.append(scoring_pb2.OBJECT_FLAG_NO_POINTS)
+    box, calibration = frame.proposals[index].box, frame.calibration
+    right, bottom = calibration.image_width_px - 1, calibration.image_height_px - 1
+    if box.left_px <= 0 or box.top_px <= 0 or box.right_px >= right or box.bottom_px >= bottom:
+        flags.append(scoring_pb2.OBJECT_FLAG_TRUNCATED)
+    return flags
