@@ -176,11 +176,14 @@ class Calibration:
         return np.stack([u / safe, v / safe], axis=1), depth
 
     def rays(self, pixels: Floats) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Return camera centre (3,) and directions (N, 3) of pixels (N, 2) in the LiDAR frame, one metre deep each."""
+        """Return camera centre (3,) and directions (N, 3) of pixels (N, 2) in the LiDAR frame, one metre deep each.
+
+        Elementwise, as `project` is.
+        """
         inverse = np.linalg.inv(self._combined[:, :3])
         centre = -inverse @ self._combined[:, 3]
-        homogeneous = np.concatenate([pixels, np.ones((len(pixels), 1))], axis=1)
-        return centre, homogeneous @ inverse.T
+        u, v = pixels[:, 0], pixels[:, 1]
+        return centre, np.stack([row[0] * u + row[1] * v + row[2] for row in inverse], axis=1)
 
     def project_box(self, box: Box3D) -> ImageBox | None:
         """Return the image box around a 3D box's corners, clipped to the image; None if it is out of view."""

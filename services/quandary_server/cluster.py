@@ -33,7 +33,7 @@ def start_cluster(settings: Settings) -> str:
     if settings.ray.address:
         return join_cluster(settings.ray.address)
     prepare_environment(settings)
-    context = ray.init(
+    ray.init(
         address="local",
         namespace=NAMESPACE,
         num_cpus=settings.ray.cpus,
@@ -42,7 +42,7 @@ def start_cluster(settings: Settings) -> str:
         configure_logging=False,
         _metrics_export_port=settings.scoring.metrics_port,
     )
-    return str(context.address_info["gcs_address"])
+    return str(ray.get_runtime_context().gcs_address)
 
 
 def join_cluster(address: str) -> str:

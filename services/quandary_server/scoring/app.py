@@ -1,6 +1,7 @@
 """The Serve application in the `packed` topology: every replica holds a whole generation."""
 
 from pathlib import Path
+from typing import Any
 
 from ray import serve
 from ray.serve import metrics as serve_metrics
@@ -96,25 +97,30 @@ def limits_of(settings: ScoringSettings) -> Limits:
 def application(settings: ScoringSettings, registry: Path, tokens: Path) -> serve.Application:
     """Return the Serve application of the settings."""
     deployment = serve.deployment(
-        ScoringIngress,
         name=DEPLOYMENT,
         num_replicas=settings.replicas,
         max_ongoing_requests=BACKSTOP_ONGOING,
         ray_actor_options={"num_cpus": settings.replica_cpus},
         graceful_shutdown_timeout_s=5,
         health_check_period_s=5,
-    )
-    return deployment.bind(settings, registry.resolve(), tokens.resolve())
+    )(ScoringIngress)
+    bound: serve.Application = deployment.bind(settings, registry.resolve(), tokens.resolve())
+    return bound
 
 
 def _counter(metric: metrics.Metric) -> serve_metrics.Counter:
-    return serve_metrics.Counter(metric.name, description=metric.text, tag_keys=metric.labels)
+    return serve_metrics.Counter(metric.name, description=metric.text, tag_keys=_tags(metric))
 
 
 def _gauge(metric: metrics.Metric) -> serve_metrics.Gauge:
-    return serve_metrics.Gauge(metric.name, description=metric.text, tag_keys=metric.labels)
+    return serve_metrics.Gauge(metric.name, description=metric.text, tag_keys=_tags(metric))
 
 
 def _histogram(metric: metrics.Metric) -> serve_metrics.Histogram:
     boundaries = list(metric.buckets)
-    return serve_metrics.Histogram(metric.name, description=metric.text, boundaries=boundaries, tag_keys=metric.labels)
+    return serve_metrics.Histogram(metric.name, description=metric.text, boundaries=boundaries, tag_keys=_tags(metric))
+
+
+def _tags(metric: metrics.Metric) -> Any:
+    # Ray declares the tuple with one element only
+    return metric.labels

@@ -29,4 +29,4 @@ def start_scoring(settings: Settings) -> None:
 
 def stop_scoring() -> None:
     """End the application and Serve itself."""
-    serve.shutdown()
+    serve.shutdown()  # type: ignore[no-untyped-call]

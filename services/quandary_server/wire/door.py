@@ -3,7 +3,7 @@
 import logging
 import secrets
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 import grpc
@@ -30,19 +30,19 @@ P = ParamSpec("P")
 
 
 class Context(Protocol):
-    """What is used of a call's context; Serve's and grpc.aio's both have it."""
+    """What is used of a call's context; Serve's and grpc.aio's both have it, under types of their own."""
 
-    def invocation_metadata(self) -> Iterable[tuple[str, str | bytes]] | None:
-        """Return the metadata that the client sent."""
+    def invocation_metadata(self) -> Any:
+        """Return the metadata that the client sent, pairs of key and value."""
 
-    def set_code(self, code: grpc.StatusCode) -> None:
+    def set_code(self, code: grpc.StatusCode, /) -> None:
         """Set the status code."""
 
-    def set_details(self, details: str) -> None:
+    def set_details(self, details: str, /) -> None:
         """Set the status text."""
 
-    def set_trailing_metadata(self, metadata: list[tuple[str, str | bytes]]) -> None:
-        """Set the trailing metadata."""
+    def set_trailing_metadata(self, metadata: Any, /) -> None:
+        """Set the trailing metadata, pairs of key and value."""
 
 
 Observe = Callable[[str, str, float], None]

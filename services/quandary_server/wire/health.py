@@ -35,7 +35,7 @@ class HealthServicer(health_pb2_grpc.HealthServicer):  # type: ignore[misc]
         self, request: health_pb2.HealthCheckRequest, grpc_context: Context
     ) -> AsyncIterator[health_pb2.HealthCheckResponse]:
         """Yield the status now and whenever it has changed, until the client ends the call."""
-        told = None
+        told: int | None = None
         while True:
             status = self._status(request.service)
             if status != told:
@@ -43,8 +43,8 @@ class HealthServicer(health_pb2_grpc.HealthServicer):  # type: ignore[misc]
                 yield health_pb2.HealthCheckResponse(status=status)
             await asyncio.sleep(WATCH_INTERVAL_S)
 
-    def _status(self, service: str) -> Status:
+    def _status(self, service: str) -> int:
         ready = self._services.get(service)
         if ready is None:
-            return Status.SERVICE_UNKNOWN
-        return Status.SERVING if ready() else Status.NOT_SERVING
+            return int(Status.SERVICE_UNKNOWN)
+        return int(Status.SERVING if ready() else Status.NOT_SERVING)

@@ -1,0 +1,81 @@
+"""Fixtures that several rooms share: a camera, small generations, and what an optional part skips for."""
+
+import os
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from quandary.frustum import crop_frusta
+from quandary.geometry import Calibration, ImageBox
+from quandary.labels import CLASSES
+from quandary_server.detector.export import export_onnx
+from quandary_server.detector.net import FrustumNet
+from quandary_server.detector.settings import NetSettings
+from quandary_server.frustum.raster import Rasters, rasterise
+from quandary_server.registry.directory import Artefacts
+from quandary_server.registry.manifest import Manifest, NetRecord, generation_id, member_name, sha256
+
+KITTI_VARIABLE = "QUANDARY_KITTI"
+
+
+@pytest.fixture(scope="session")
+def kitti() -> Path:
+    """The real frames; skips, by name, where they are not given."""
+    folder = os.environ.get(KITTI_VARIABLE)
+    if not folder:
+        pytest.skip(f"{KITTI_VARIABLE} is not set: no real KITTI frames")
+    return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def calibration() -> Calibration:
+    """A camera 0.3 m behind the LiDAR that looks along +x: 700 px focal length, 1200 x 400 px."""
+    projection = [[700.0, 0.0, 600.0, 0.0], [0.0, 700.0, 200.0, 0.0], [0.0, 0.0, 1.0, 0.0]]
+    # camera x is -y, camera y is -z, camera z is x
+    lidar_to_camera = [[0.0, -1.0, 0.0, 0.0], [0.0, 0.0, -1.0, -0.1], [1.0, 0.0, 0.0, 0.3]]
+    return Calibration(np.array(projection), np.array(lidar_to_camera), 1200, 400)
+
+
+@pytest.fixture(scope="session")
+def generation() -> Artefacts:
+    """Three small members, initialised and never fitted."""
+    settings = NetSettings(channels=(4, 4, 8), image_embedding=12, geometry_embedding=4, hidden=16)
+    return untrained(settings, members=3)
+
+
+def untrained(settings: NetSettings, members: int, seed: int = 0) -> Artefacts:
+    """Return a sound generation of nets that were never fitted."""
+    models = []
+    for k in range(members):
+        torch.manual_seed(seed + k)
+        models.append(export_onnx(FrustumNet(settings))[0])
+    files = {member_name(k): sha256(model) for k, model in enumerate(models)}
+    manifest = Manifest(
+        generation=generation_id(1, files),
+        number=1,
+        created=datetime(2026, 1, 1, tzinfo=UTC),
+        classes=CLASSES,
+        net=NetRecord(side=settings.side, embedding=settings.embedding, hidden=settings.hidden, dropout=settings.dropout),
+        box_scales=(1.0,) * 7,
+        seed=17,
+        files=files,
+    )
+    return Artefacts(manifest, tuple(models))
+
+
+@pytest.fixture(scope="session")
+def rasters(calibration: Calibration) -> Callable[[int], Rasters]:
+    """Rasters of as many crops of random points as asked for, the same ones every time."""
+
+    def make(count: int) -> Rasters:
+        rng = np.random.default_rng(count)
+        corners = rng.uniform([0, 0], [1000, 250], size=(count, 2)).tolist()
+        boxes = [ImageBox(x, y, x + rng.uniform(20, 190), y + rng.uniform(20, 140)) for x, y in corners]
+        points = np.column_stack([rng.uniform([5, -20, -2], [60, 20, 2], (4000, 3)), rng.random(4000)]).astype(np.float32)
+        return rasterise(crop_frusta(points, calibration, boxes), calibration, boxes)
+
+    return make

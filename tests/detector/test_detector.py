@@ -1,0 +1,177 @@
+import numpy as np
+import pytest
+import torch
+
+from quandary.geometry import Box3D
+from quandary.labels import CLASSES, Label
+from quandary_server.detector.examples import Examples, make_examples, mirrored, true_boxes
+from quandary_server.detector.export import PARITY_TOLERANCE, ParityError, export_onnx, parity
+from quandary_server.detector.fitting import fit_member
+from quandary_server.detector.loss import detection_loss
+from quandary_server.detector.net import FrustumNet
+from quandary_server.detector.settings import FitSettings, NetSettings
+from quandary_server.frustum.anchor import Anchors
+from quandary_server.frustum.raster import CHANNELS, GEOMETRY, SIDE, Rasters
+
+SMALL = NetSettings(channels=(4, 4, 8), image_embedding=12, geometry_embedding=4, hidden=16)
+CAR, PEDESTRIAN, BACKGROUND = (CLASSES.index(name) for name in ("Car", "Pedestrian", "Background"))
+
+
+def toy(count: int, seed: int = 0) -> Examples:
+    """Cars fill the left of their maps, pedestrians the right, background nothing: an easy task with known boxes."""
+    rng = np.random.default_rng(seed)
+    classes = rng.choice([CAR, PEDESTRIAN, BACKGROUND], count)
+    maps = rng.normal(0, 0.1, (count, len(CHANNELS), SIDE, SIDE)).astype(np.float32)
+    maps[classes == CAR, 2, :, : SIDE // 2] += 1
+    maps[classes == PEDESTRIAN, 2, :, SIDE // 2 :] += 1
+    boxes = np.zeros((count, 8), np.float32)
+    boxes[classes == CAR] = [1.0, 0.0, 0.0, *np.log([4.0, 1.6, 1.5]), 0.0, 1.0]
+    boxes[classes == PEDESTRIAN] = [-1.0, 0.5, 0.0, *np.log([0.8, 0.6, 1.8]), 1.0, 0.0]
+    geometry = rng.normal(size=(count, len(GEOMETRY))).astype(np.float32)
+    names = np.array([f"f{i}" for i in range(count)])
+    return Examples(maps, geometry, classes, boxes, np.zeros((count, 3)), np.zeros(count), names, names)
+
+
+def net(seed: int = 0, settings: NetSettings = SMALL) -> FrustumNet:
+    torch.manual_seed(seed)
+    return FrustumNet(settings).eval()
+
+
+def test_shapes_are_samples_by_detections() -> None:
+    samples, detections = 5, 3
+    maps, geometry = torch.zeros(detections, len(CHANNELS), SIDE, SIDE), torch.zeros(detections, len(GEOMETRY))
+    masks = torch.ones(samples, SMALL.embedding), torch.ones(samples, SMALL.hidden)
+    logits, box, log_variance, embedding = net()(maps, geometry, *masks)
+    assert logits.shape == (samples, detections, len(CLASSES))
+    assert box.shape == (samples, detections, 8)
+    assert log_variance.shape == (samples, detections, 7)
+    assert embedding.shape == (detections, SMALL.embedding)
+
+
+def test_a_mask_acts_on_all_crops_alike_and_equal_masks_give_equal_samples() -> None:
+    maps, geometry = torch.randn(2, len(CHANNELS), SIDE, SIDE), torch.randn(2, len(GEOMETRY))
+    rng = torch.Generator().manual_seed(0)
+    mask_in = (torch.rand(3, SMALL.embedding, generator=rng) < 0.5) * 2.0
+    mask_in[2] = mask_in[0]
+    logits = net()(maps, geometry, mask_in, torch.ones(3, SMALL.hidden))[0]
+    assert torch.allclose(logits[0], logits[2], atol=1e-6)
+    assert not torch.allclose(logits[0], logits[1], atol=1e-3)
+
+
+def test_fitting_learns_the_toy_task_and_reports_its_progress() -> None:
+    reports: list[tuple[int, float]] = []
+    settings = FitSettings(steps=120, batch=32, learning_rate=1e-2, mirror=False, report_every=40)
+    fitted = fit_member(toy(300), SMALL, settings, seed=1, progress=lambda step, loss: reports.append((step, loss)))
+    fresh = toy(200, seed=9)
+    masks = torch.ones(1, SMALL.embedding), torch.ones(1, SMALL.hidden)
+    with torch.no_grad():
+        logits, box, _, _ = fitted(torch.from_numpy(fresh.maps), torch.from_numpy(fresh.geometry), *masks)
+    assert (logits[0].argmax(dim=1).numpy() == fresh.classes).mean() > 0.95
+    objects = fresh.classes != BACKGROUND
+    assert np.abs(box[0].numpy()[objects] - fresh.boxes[objects]).mean() < 0.25
+    assert [step for step, _ in reports] == [40, 80, 120]
+    assert reports[-1][1] < reports[0][1]
+
+
+def test_the_seed_alone_decides() -> None:
+    settings = FitSettings(steps=5, batch=8)
+    first, again, other = (fit_member(toy(40), SMALL, settings, seed).state_dict() for seed in (1, 1, 2))
+    assert all(torch.equal(first[name], again[name]) for name in first)
+    assert not torch.equal(first["output.weight"], other["output.weight"])
+
+
+def test_fitting_leaves_torchs_global_state_alone() -> None:
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    fit_member(toy(20), SMALL, FitSettings(steps=2, batch=8), seed=1)
+    assert torch.equal(torch.rand(3), expected)
+
+
+def test_too_few_or_broken_examples_are_refused() -> None:
+    with pytest.raises(ValueError, match="at least 2"):
+        fit_member(toy(1), SMALL, FitSettings(steps=2), seed=1)
+    broken = toy(20)
+    broken.maps[:] = np.nan
+    with pytest.raises(ValueError, match="loss is nan at step 1"):
+        fit_member(broken, SMALL, FitSettings(steps=2, batch=8), seed=1)
+
+
+def test_a_batch_of_background_has_no_box_loss() -> None:
+    logits = torch.zeros(4, len(CLASSES))
+    classes = torch.full((4,), BACKGROUND)
+    loss = detection_loss(logits, torch.full((4, 8), 99.0), torch.zeros(4, 7), classes, torch.zeros(4, 8), box_weight=1.0)
+    assert loss.item() == pytest.approx(np.log(len(CLASSES)))
+
+
+def test_the_box_loss_is_least_at_the_variance_of_the_error() -> None:
+    logits = torch.zeros(1, len(CLASSES))
+    logits[0, CAR] = 100.0
+    target, box = torch.zeros(1, 8), torch.zeros(1, 8)
+    box[:, :6] = 0.5
+    box[:, 6] = 0.5
+    variances = [0.1, 0.25, 0.6]
+    losses = [
+        detection_loss(logits, box, torch.full((1, 7), float(np.log(v))), torch.tensor([CAR]), target, 1.0).item()
+        for v in variances
+    ]
+    assert losses[1] < min(losses[0], losses[2])
+    assert losses[1] == pytest.approx(0.5 + 0.5 * np.log(0.25), abs=1e-4)
+
+
+def test_export_agrees_with_torch() -> None:
+    model, difference = export_onnx(net())
+    assert difference <= PARITY_TOLERANCE
+    assert parity(net(), model) == pytest.approx(difference)
+
+
+def test_another_nets_model_fails_parity() -> None:
+    model, _ = export_onnx(net(seed=0))
+    assert parity(net(seed=1), model) > PARITY_TOLERANCE
+
+
+@pytest.mark.parametrize("output", [0, -1])
+def test_a_net_that_is_not_finite_is_not_exported(output: int) -> None:
+    broken = net()
+    with torch.no_grad():
+        broken.output.bias[output] = float("nan")
+    with pytest.raises(ParityError, match="differs from the net by nan"):
+        export_onnx(broken)
+
+
+def test_mirroring_twice_is_nothing_and_once_turns_left_into_right() -> None:
+    toys = toy(6)
+    everything = np.ones(6, np.bool_)
+    once = mirrored(toys.maps, toys.geometry, toys.boxes, everything)
+    twice = mirrored(*once, everything)
+    assert np.array_equal(twice[0], toys.maps)
+    assert np.array_equal(twice[2], toys.boxes)
+    assert np.array_equal(once[0][0, 0, :, 0], toys.maps[0, 0, :, -1])
+    assert np.array_equal(once[2][:, 1], -toys.boxes[:, 1])
+    assert np.array_equal(once[2][:, 7], toys.boxes[:, 7])
+    none = mirrored(toys.maps, toys.geometry, toys.boxes, ~everything)
+    assert np.array_equal(none[1], toys.geometry)
+
+
+def test_examples_keep_the_labelled_box() -> None:
+    box = Box3D(20.0, 3.0, -0.5, 4.2, 1.7, 1.5, 0.3)
+    rasters = Rasters(
+        np.zeros((2, len(CHANNELS), SIDE, SIDE), np.float32),
+        np.zeros((2, len(GEOMETRY)), np.float32),
+        Anchors(np.array([[19.0, 2.0, 0.0], [5.0, 0.0, 0.0]]), np.array([0.1, 0.0])),
+        np.array([10, 3]),
+    )
+    examples = make_examples(rasters, [Label("Car", box), None], "drive", "frame")
+    assert examples.classes.tolist() == [CAR, BACKGROUND]
+    assert not examples.boxes[1].any()
+    back = true_boxes(examples)[0]
+    assert back.centre == pytest.approx(box.centre, abs=1e-5)
+    assert back.extents == pytest.approx(box.extents, rel=1e-5)
+    assert back.yaw_rad == pytest.approx(0.3, abs=1e-6)
+
+
+def test_joining_nothing_gives_the_empty_examples_and_taking_keeps_the_order() -> None:
+    assert len(Examples.joined([])) == 0
+    both = Examples.joined([toy(3), toy(2, seed=4)])
+    assert len(both) == 5
+    assert both.take(np.array([4, 0])).frames.tolist() == ["f1", "f0"]

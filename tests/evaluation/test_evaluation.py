@@ -1,0 +1,72 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from quandary.geometry import Box3D
+from quandary_server.evaluation.bootstrap import grouping, paired_interval
+from quandary_server.evaluation.boxes import centre_errors, ious, size_errors
+from quandary_server.evaluation.classes import macro_recall, recalls
+
+UNIT = Box3D(0.0, 0.0, 0.0, 2.0, 2.0, 2.0, 0.0)
+
+
+def moved(dx: float = 0.0, dz: float = 0.0, yaw: float = 0.0) -> Box3D:
+    return Box3D(dx, 0.0, dz, 2.0, 2.0, 2.0, yaw)
+
+
+def test_iou_closed_forms() -> None:
+    others = [UNIT, moved(dx=1.0), moved(dz=1.0), moved(dx=5.0), moved(yaw=np.pi / 2), moved(dz=2.5)]
+    assert ious([UNIT] * 6, others) == pytest.approx([1.0, 1 / 3, 1 / 3, 0.0, 1.0, 0.0])
+
+
+def test_iou_of_a_square_turned_by_45_degrees_is_an_octagon() -> None:
+    octagon = 8 * (np.sqrt(2) - 1)
+    assert ious([UNIT], [moved(yaw=np.pi / 4)]) == pytest.approx([octagon / (8 - octagon)])
+
+
+@given(
+    st.tuples(st.floats(-3, 3), st.floats(-3, 3), st.floats(-1, 1)),
+    st.tuples(st.floats(0.5, 4), st.floats(0.5, 4), st.floats(0.5, 4)),
+    st.floats(-3.1, 3.1),
+)
+def test_iou_is_symmetric_and_bounded(centre: tuple[float, ...], extents: tuple[float, ...], yaw: float) -> None:
+    box = Box3D(*centre, *extents, yaw)
+    forth, back = ious([UNIT], [box])[0], ious([box], [UNIT])[0]
+    assert 0 <= forth <= 1
+    assert forth == pytest.approx(back)
+
+
+def test_errors_in_metres() -> None:
+    assert centre_errors([UNIT], [Box3D(3.0, 4.0, 0.0, 2.0, 2.0, 2.0, 0.0)]) == pytest.approx([5.0])
+    assert size_errors([UNIT], [Box3D(0.0, 0.0, 0.0, 5.0, 2.0, 2.0, 0.0)]) == pytest.approx([1.0])
+    assert len(ious([], [])) == 0
+
+
+def test_macro_recall_weighs_classes_alike_and_passes_over_the_absent() -> None:
+    truth, predicted = np.array([0, 0, 0, 1]), np.array([0, 0, 0, 0])
+    assert recalls(truth, predicted, [0, 1, 2]) == {0: 1.0, 1: 0.0}
+    assert macro_recall(truth, predicted, [0, 1, 2]) == 0.5
+    with pytest.raises(ValueError, match="none of the classes"):
+        macro_recall(truth, predicted, [2])
+
+
+def test_interval_holds_the_mean_and_widens_by_group() -> None:
+    rng = np.random.default_rng(0)
+    per_group = rng.normal(0.0, 1.0, 20)
+    differences = np.repeat(per_group, 30)
+    alone = paired_interval(differences, [str(i) for i in range(600)], rng)
+    grouped = paired_interval(differences, [str(i // 30) for i in range(600)], rng)
+    assert alone[0] < differences.mean() < alone[1]
+    assert grouped[1] - grouped[0] > 3 * (alone[1] - alone[0])
+
+
+def test_equal_answers_differ_by_nothing() -> None:
+    assert paired_interval(np.zeros(10), list("aabbccddee"), np.random.default_rng(1)) == (0.0, 0.0)
+
+
+def test_few_drives_are_resampled_by_frame() -> None:
+    frames = [f"f{i}" for i in range(20)]
+    assert grouping(["a", "b"] * 10, frames) is frames
+    many = [f"d{i % 8}" for i in range(20)]
+    assert grouping(many, frames) is many

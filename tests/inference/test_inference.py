@@ -1,0 +1,146 @@
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from quandary.errors import CorruptArtefact
+from quandary.options import Acquisition, Estimator, ScoringOptions
+from quandary_server.frustum.raster import Rasters
+from quandary_server.inference.generation import LoadedGeneration, sample_count
+from quandary_server.inference.masks import dropout_masks, whole_masks
+from quandary_server.inference.provider import Provider
+from quandary_server.inference.scores import score_rasters, usable_objects
+from quandary_server.inference.session import open_session, resolve
+from quandary_server.inference.warm_up import warm_up
+from quandary_server.registry.directory import Artefacts, Registry
+from quandary_server.uncertainty.samples import Samples
+
+WIDTHS = (10, 6)
+ESTIMATORS = [e for e in Estimator if e is not Estimator.ESCALATE]
+
+
+@pytest.fixture(scope="module")
+def loaded(generation: Artefacts) -> LoadedGeneration:
+    return LoadedGeneration(generation, Provider.CPU)
+
+
+def test_masks_depend_on_seed_member_and_t_alone() -> None:
+    few, many = dropout_masks(3, 1, 4, WIDTHS, 0.5), dropout_masks(3, 1, 9, WIDTHS, 0.5)
+    assert np.array_equal(few[0], many[0][:4])
+    assert np.array_equal(few[1], many[1][:4])
+    assert not np.array_equal(few[0], dropout_masks(4, 1, 4, WIDTHS, 0.5)[0])
+    assert not np.array_equal(few[0], dropout_masks(3, 2, 4, WIDTHS, 0.5)[0])
+
+
+def test_masks_drop_their_share_and_keep_the_mean() -> None:
+    mask, _ = dropout_masks(0, 0, 200, (400, 1), 0.25)
+    assert set(np.unique(mask)) == {np.float32(0), np.float32(1 / 0.75)}
+    assert mask.mean() == pytest.approx(1.0, abs=0.01)
+    assert whole_masks(WIDTHS)[0].tolist() == [[1.0] * 10]
+
+
+def test_cached_masks_cannot_be_written() -> None:
+    with pytest.raises(ValueError, match="read-only"):
+        dropout_masks(0, 0, 2, WIDTHS, 0.5)[0][0, 0] = 7.0
+
+
+@pytest.mark.parametrize("estimator", ESTIMATORS)
+def test_sample_counts(loaded: LoadedGeneration, rasters: Callable[[int], Rasters], estimator: Estimator) -> None:
+    options = ScoringOptions(estimator, mc_samples=7)
+    expected = {
+        Estimator.SOFTMAX: 1,
+        Estimator.MC_DROPOUT: 7,
+        Estimator.DEEP_ENSEMBLE: loaded.members,
+        Estimator.ENSEMBLE_MC_DROPOUT: 7 * loaded.members,
+    }[estimator]
+    scores = score_rasters(loaded, rasters(3), options)
+    assert scores.samples == sample_count(options, loaded.members) == expected
+    assert (scores.standard_error is None) == (expected < 3)
+    assert scores.mean_probs.sum(axis=1) == pytest.approx([1.0] * 3)
+    assert (scores.score >= 0).all()
+    assert scores.usable.all()
+    assert len(scores.boxes()) == 3
+
+
+@pytest.mark.parametrize("estimator", ESTIMATORS)
+def test_answers_do_not_depend_on_company_to_the_bit(
+    loaded: LoadedGeneration, rasters: Callable[[int], Rasters], estimator: Estimator
+) -> None:
+    many = rasters(70)
+    options = ScoringOptions(estimator)
+    together = score_rasters(loaded, many, options)
+    for which in ([0], [69], [3, 65], list(range(10, 40))):
+        alone = score_rasters(loaded, _take(many, which), options)
+        for name in ("score", "mean_probs", "predictive_entropy", "box", "aleatoric", "epistemic", "embedding", "margin"):
+            assert getattr(alone, name).tobytes() == getattr(together, name)[which].tobytes(), name
+
+
+def test_another_seed_is_another_draw_and_the_same_seed_the_same(
+    loaded: LoadedGeneration, rasters: Callable[[int], Rasters]
+) -> None:
+    drawn = [score_rasters(loaded, rasters(4), ScoringOptions(seed=seed)) for seed in (1, 2, 1, None)]
+    assert drawn[0].score.tobytes() == drawn[2].score.tobytes()
+    assert drawn[0].score.tobytes() != drawn[1].score.tobytes()
+    assert drawn[3].seed == loaded.manifest.seed
+
+
+def test_members_of_an_ensemble_disagree(loaded: LoadedGeneration, rasters: Callable[[int], Rasters]) -> None:
+    options = ScoringOptions(Estimator.DEEP_ENSEMBLE, Acquisition.MUTUAL_INFORMATION)
+    assert (score_rasters(loaded, rasters(4), options).score > 0).all()
+
+
+def test_what_is_not_served_is_refused(loaded: LoadedGeneration, rasters: Callable[[int], Rasters]) -> None:
+    with pytest.raises(ValueError, match="escalate is not served"):
+        score_rasters(loaded, rasters(2), ScoringOptions(Estimator.ESCALATE))
+
+
+def test_objects_with_values_that_are_not_finite_are_marked() -> None:
+    probs, box, log_variance = np.full((3, 4, 2), 0.5), np.zeros((3, 4, 8)), np.zeros((3, 4, 7))
+    probs[1, 0, 0] = np.nan
+    box[2, 1, 3] = np.inf
+    box[0, 2, 0] = 1e6
+    assert usable_objects(Samples(probs, box, log_variance)).tolist() == [False, False, False, True]
+
+
+def test_warming_up_accepts_a_sound_generation(loaded: LoadedGeneration) -> None:
+    warm_up(loaded)
+
+
+def test_warming_up_refuses_other_classes_and_masks(generation: Artefacts) -> None:
+    other = generation.manifest.model_copy(update={"classes": ("Car", "Background")})
+    with pytest.raises(CorruptArtefact, match="known are 9"):
+        warm_up(LoadedGeneration(Artefacts(other, generation.members), Provider.CPU))
+    narrow = generation.manifest.net.model_copy(update={"embedding": 3})
+    manifest = generation.manifest.model_copy(update={"net": narrow})
+    with pytest.raises(CorruptArtefact, match="does not run"):
+        warm_up(LoadedGeneration(Artefacts(manifest, generation.members), Provider.CPU))
+
+
+def test_cuda_is_refused_by_name_where_there_is_none(generation: Artefacts) -> None:
+    if resolve(Provider.AUTO) is Provider.CUDA:
+        pytest.skip("this machine has CUDA")
+    with pytest.raises(RuntimeError, match="provider cuda was asked for"):
+        open_session(generation.members[0], Provider.CUDA)
+
+
+def test_a_registered_generation_scores_as_before(
+    tmp_path: Path, generation: Artefacts, loaded: LoadedGeneration, rasters: Callable[[int], Rasters]
+) -> None:
+    registry = Registry(tmp_path)
+    members = {f"member-{k}.onnx": member for k, member in enumerate(generation.members)}
+    registered = registry.register(
+        members,
+        lambda number, name, files: generation.manifest.model_copy(
+            update={"number": number, "generation": name, "files": files}
+        ),
+    )
+    again = LoadedGeneration(registry.load(registered.generation), Provider.CPU)
+    options = ScoringOptions()
+    before, after = (score_rasters(g, rasters(5), options).score for g in (loaded, again))
+    assert before.tobytes() == after.tobytes()
+
+
+def _take(rasters: Rasters, which: list[int]) -> Rasters:
+    anchors = type(rasters.anchors)(rasters.anchors.centre[which], rasters.anchors.bearing[which])
+    return Rasters(rasters.maps[which], rasters.geometry[which], anchors, rasters.points[which])

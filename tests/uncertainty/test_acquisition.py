@@ -1,0 +1,88 @@
+import numpy as np
+import pytest
+
+from quandary.options import Acquisition
+from quandary_server.uncertainty.acquisition import ACQUISITIONS, acquire, score_objects
+from quandary_server.uncertainty.samples import Samples, softmax, summarise
+
+T, D, C = 5, 2, 3
+SCALES = np.array([1.0, 2.0, 4.0, 1.0, 1.0, 1.0, 1.0])
+
+
+def samples_of(probs: np.ndarray, box: np.ndarray | None = None) -> Samples:
+    if box is None:
+        box = np.zeros((*probs.shape[:2], 8))
+        box[..., 7] = 1.0
+    return Samples(probs, box, np.zeros((*probs.shape[:2], 7)))
+
+
+def split_votes() -> Samples:
+    """Object 0: two sure draws that disagree; object 1: two draws that share a doubt."""
+    return samples_of(np.array([[[1.0, 0.0], [0.5, 0.5]], [[0.0, 1.0], [0.5, 0.5]]]))
+
+
+@pytest.mark.parametrize(
+    ("acquisition", "expected"),
+    [
+        (Acquisition.PREDICTIVE_ENTROPY, [np.log(2), np.log(2)]),
+        (Acquisition.MUTUAL_INFORMATION, [np.log(2), 0.0]),
+        (Acquisition.VARIATION_RATIO, [0.5, 0.0]),
+        (Acquisition.MARGIN, [1.0, 1.0]),
+        (Acquisition.BOX_EPISTEMIC, [0.0, 0.0]),
+        (Acquisition.INFORMATION_AND_BOX, [np.log(2), 0.0]),
+    ],
+)
+def test_closed_forms(acquisition: Acquisition, expected: list[float]) -> None:
+    assert acquire(acquisition, summarise(split_votes()), SCALES) == pytest.approx(expected)
+
+
+def test_box_variances_are_standardised_before_they_are_averaged() -> None:
+    probs = np.full((2, 1, C), 1 / C)
+    box = np.zeros((2, 1, 8))
+    box[..., 7] = 1.0
+    box[:, 0, 1] = [-2.0, 2.0]
+    summary = summarise(samples_of(probs, box))
+    assert acquire(Acquisition.BOX_EPISTEMIC, summary, SCALES) == pytest.approx([4.0 / 2.0 / 7])
+    both = acquire(Acquisition.INFORMATION_AND_BOX, summary, SCALES)
+    assert both == pytest.approx([4.0 / 2.0 / 7])
+
+
+@pytest.mark.parametrize("acquisition", [a for a in ACQUISITIONS if a.needs_samples])
+def test_one_sample_is_refused_where_it_says_nothing(acquisition: Acquisition) -> None:
+    summary = summarise(samples_of(np.full((1, D, C), 1 / C)))
+    with pytest.raises(ValueError, match="at least 2 samples"):
+        acquire(acquisition, summary, SCALES)
+
+
+def test_what_is_not_served_is_named() -> None:
+    with pytest.raises(ValueError, match="tightness is not served"):
+        acquire(Acquisition.TIGHTNESS, summarise(split_votes()), SCALES)
+
+
+def test_standard_error_is_none_below_three_samples_and_zero_for_equal_draws() -> None:
+    assert score_objects(Acquisition.MUTUAL_INFORMATION, split_votes(), SCALES)[1] is None
+    equal = samples_of(np.repeat(np.array([[[0.7, 0.2, 0.1]]]), 4, axis=0))
+    errors = score_objects(Acquisition.MUTUAL_INFORMATION, equal, SCALES)[1]
+    assert errors is not None
+    assert errors == pytest.approx([0.0], abs=1e-12)
+
+
+def test_standard_error_matches_the_spread_over_independent_draws() -> None:
+    rng, runs, draws = np.random.default_rng(7), 300, 40
+    scores, errors = [], []
+    for _ in range(runs):
+        samples = samples_of(softmax(rng.normal([2.0, 0.0, -1.0], size=(draws, 1, C)).astype(np.float32)))
+        score, error = score_objects(Acquisition.PREDICTIVE_ENTROPY, samples, SCALES)
+        assert error is not None
+        scores.append(score[0])
+        errors.append(error[0])
+    assert np.mean(errors) == pytest.approx(np.std(scores), rel=0.25)
+
+
+@pytest.mark.parametrize("acquisition", list(ACQUISITIONS))
+def test_scores_do_not_depend_on_company(acquisition: Acquisition) -> None:
+    rng = np.random.default_rng(3)
+    logits, box = rng.normal(size=(T, 6, C)).astype(np.float32), rng.normal(size=(T, 6, 8))
+    everything = score_objects(acquisition, samples_of(softmax(logits), box), SCALES)[0]
+    pair = score_objects(acquisition, samples_of(softmax(logits[:, 2:4]), box[:, 2:4]), SCALES)[0]
+    assert pair.tobytes() == everything[2:4].tobytes()
