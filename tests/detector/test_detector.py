@@ -6,7 +6,7 @@ from quandary.geometry import Box3D
 from quandary.labels import CLASSES, Label
 from quandary_server.detector.examples import Examples, make_examples, mirrored, true_boxes
 from quandary_server.detector.export import PARITY_TOLERANCE, ParityError, export_onnx, parity
-from quandary_server.detector.fitting import fit_member
+from quandary_server.detector.fitting import fit_member, fitting
 from quandary_server.detector.loss import detection_loss
 from quandary_server.detector.net import FrustumNet
 from quandary_server.detector.settings import FitSettings, NetSettings
@@ -59,9 +59,9 @@ def test_a_mask_acts_on_all_crops_alike_and_equal_masks_give_equal_samples() -> 
 
 
 def test_fitting_learns_the_toy_task_and_reports_its_progress() -> None:
-    reports: list[tuple[int, float]] = []
     settings = FitSettings(steps=120, batch=32, learning_rate=1e-2, mirror=False, report_every=40)
-    fitted = fit_member(toy(300), SMALL, settings, seed=1, progress=lambda step, loss: reports.append((step, loss)))
+    reports = list(fitting(toy(300), SMALL, settings, seed=1))
+    fitted = fit_member(toy(300), SMALL, settings, seed=1)
     fresh = toy(200, seed=9)
     masks = torch.ones(1, SMALL.embedding), torch.ones(1, SMALL.hidden)
     with torch.no_grad():
@@ -69,8 +69,8 @@ def test_fitting_learns_the_toy_task_and_reports_its_progress() -> None:
     assert (logits[0].argmax(dim=1).numpy() == fresh.classes).mean() > 0.95
     objects = fresh.classes != BACKGROUND
     assert np.abs(box[0].numpy()[objects] - fresh.boxes[objects]).mean() < 0.25
-    assert [step for step, _ in reports] == [40, 80, 120]
-    assert reports[-1][1] < reports[0][1]
+    assert [report.step for report in reports] == [40, 80, 120]
+    assert reports[-1].loss < reports[0].loss
 
 
 def test_the_seed_alone_decides() -> None:

@@ -872,6 +872,7 @@ class QueueStats(_message.Message):
     OLDEST_WAITING_TIME_FIELD_NUMBER: _builtins.int
     LOG_LAG_FIELD_NUMBER: _builtins.int
     REJECTED_RECORDS_FIELD_NUMBER: _builtins.int
+    RANKED_GENERATION_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """queues/{queue}."""
     waiting: _builtins.int
@@ -894,6 +895,10 @@ class QueueStats(_message.Message):
     """Records of the fleet log not yet applied."""
     rejected_records: _builtins.int
     """Records of the fleet log refused, each kept with its reason."""
+    ranked_generation: _builtins.str
+    """Id of the generation whose scores the last query ranked; empty before the first. Once it is `generation` and `behind` is
+    0, leases follow the newest scores.
+    """
     @_builtins.property
     def oldest_waiting_time(self) -> _timestamp_pb2.Timestamp:
         """When the oldest waiting task entered; unset if none waits."""
@@ -913,10 +918,11 @@ class QueueStats(_message.Message):
         oldest_waiting_time: _timestamp_pb2.Timestamp | None = ...,
         log_lag: _builtins.int = ...,
         rejected_records: _builtins.int = ...,
+        ranked_generation: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["oldest_waiting_time", b"oldest_waiting_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["acknowledged", b"acknowledged", "behind", b"behind", "dead_letter", b"dead_letter", "generation", b"generation", "leased", b"leased", "log_lag", b"log_lag", "name", b"name", "oldest_waiting_time", b"oldest_waiting_time", "rejected_records", b"rejected_records", "skipped", b"skipped", "unscored", b"unscored", "waiting", b"waiting"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["acknowledged", b"acknowledged", "behind", b"behind", "dead_letter", b"dead_letter", "generation", b"generation", "leased", b"leased", "log_lag", b"log_lag", "name", b"name", "oldest_waiting_time", b"oldest_waiting_time", "ranked_generation", b"ranked_generation", "rejected_records", b"rejected_records", "skipped", b"skipped", "unscored", b"unscored", "waiting", b"waiting"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

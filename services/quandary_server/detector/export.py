@@ -17,7 +17,7 @@ PARITY_TOLERANCE = 1e-4
 OPSET = 18
 
 
-class ParityError(Exception):
+class ParityError(ValueError):
     """The exported model answers otherwise than the net."""
 
     def __init__(self, difference: float) -> None:

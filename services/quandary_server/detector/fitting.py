@@ -1,24 +1,42 @@
 """Fitting one member."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from quandary_server.detector.examples import Examples, mirrored
 from quandary_server.detector.loss import detection_loss
 from quandary_server.detector.net import FrustumNet
 from quandary_server.detector.settings import FitSettings, NetSettings
 
-Progress = Callable[[int, float], None]
-"""Called with the steps done and the mean loss since the last call."""
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Steps done, and the mean loss since the last report."""
+
+    step: int
+    loss: float
 
 
-def fit_member(
-    examples: Examples, net_settings: NetSettings, settings: FitSettings, seed: int, progress: Progress | None = None
-) -> FrustumNet:
-    """Return a net fitted to the examples; initialisation, order, masks and mirroring follow from the seed alone.
+def fit_member(examples: Examples, net_settings: NetSettings, settings: FitSettings, seed: int) -> FrustumNet:
+    """Return a net fitted to the examples, as `fitting` does, without its reports."""
+    steps = fitting(examples, net_settings, settings, seed)
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            net: FrustumNet = end.value
+            return net
+
+
+def fitting(
+    examples: Examples, net_settings: NetSettings, settings: FitSettings, seed: int
+) -> Generator[Progress, None, FrustumNet]:
+    """Fit a net to the examples, yielding progress; initialisation, order, masks and mirroring follow from the seed alone.
 
     One thread. Raises ValueError for fewer than 2 examples or a loss that is no longer finite.
     """
@@ -49,8 +67,8 @@ def fit_member(
         losses.append(float(loss.detach()))
         if not math.isfinite(losses[-1]):
             raise ValueError(f"the loss is {losses[-1]} at step {step}")
-        if progress and (step % settings.report_every == 0 or step == settings.steps):
-            progress(step, float(np.mean(losses)))
+        if step % settings.report_every == 0 or step == settings.steps:
+            yield Progress(step, float(np.mean(losses)))
             losses.clear()
     return net.eval()
 
@@ -58,7 +76,7 @@ def fit_member(
 def _loss(
     net: FrustumNet,
     examples: Examples,
-    which: np.ndarray,
+    which: NDArray[np.intp],
     settings: FitSettings,
     rng: np.random.Generator,
     torch_rng: torch.Generator,
@@ -77,7 +95,7 @@ def _mask(shape: tuple[int, ...], dropout: float, rng: torch.Generator) -> torch
     return (torch.rand(shape, generator=rng) >= dropout) / (1 - dropout)
 
 
-def _batches(count: int, size: int, rng: np.random.Generator):  # type: ignore[no-untyped-def]
+def _batches(count: int, size: int, rng: np.random.Generator) -> Iterator[NDArray[np.intp]]:
     """Yield index arrays for ever: epoch after epoch, each in a new order, the remainder carried over."""
     waiting = np.empty(0, np.intp)
     while True:

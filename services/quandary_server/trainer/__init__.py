@@ -1,0 +1,1 @@
+"""The trainer service: from labels to a generation that serves."""

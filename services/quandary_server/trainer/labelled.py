@@ -1,0 +1,60 @@
+"""From labelled frames to training examples."""
+
+import logging
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from quandary import convert
+from quandary.errors import QuandaryError
+from quandary.frustum import crop_frusta
+from quandary.v1 import fleet_log_pb2
+from quandary_server.datasets.matching import OutcomeKind, match_labels
+from quandary_server.detector.examples import Examples, make_examples
+from quandary_server.frustum.raster import rasterise
+from quandary_server.storage.blobs import read_cloud
+from quandary_server.storage.label_values import LabelledFrame
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class LabelledExamples:
+    """The examples of a snapshot: those to train on, those of control drives, and the frames that could not be read."""
+
+    training: Examples
+    control: Examples
+    unreadable: tuple[str, ...]
+
+
+def examples_of_snapshot(frames: Iterable[LabelledFrame], side: int) -> LabelledExamples:
+    """Return the examples of labelled frames. A frame whose cloud cannot be read any more is left out and named."""
+    training: list[Examples] = []
+    control: list[Examples] = []
+    unreadable: list[str] = []
+    for frame in frames:
+        try:
+            found = examples_of_frame(frame, side)
+        except QuandaryError as error:
+            log.warning("frame_left_out frame=%s problem=%s", frame.frame_id, error)
+            unreadable.append(frame.frame_id)
+            continue
+        (control if frame.control else training).append(found)
+    return LabelledExamples(Examples.joined(training), Examples.joined(control), tuple(unreadable))
+
+
+def examples_of_frame(frame: LabelledFrame, side: int) -> Examples:
+    """Return the examples of one frame: one per proposal, but those over ignored regions.
+
+    Raises NotFound, Unavailable or InvalidArgument where the cloud cannot be read.
+    """
+    record = convert.record(fleet_log_pb2.FrameRecord.FromString(frame.record))
+    outcomes = match_labels(frame.labels, record.proposals, record.calibration)
+    taught = [
+        (proposal.box, outcome.label)
+        for proposal, outcome in zip(record.proposals, outcomes, strict=True)
+        if outcome.kind is not OutcomeKind.IGNORED
+    ]
+    boxes = [box for box, _ in taught]
+    crops = crop_frusta(read_cloud(record.cloud_uri), record.calibration, boxes)
+    rasters = rasterise(crops, record.calibration, boxes, side)
+    return make_examples(rasters, [label for _, label in taught], frame.drive_id, frame.frame_id)

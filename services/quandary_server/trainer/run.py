@@ -1,0 +1,218 @@
+"""One training run: snapshot, train, judge, register, promote."""
+
+import logging
+import secrets
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+
+import numpy as np
+
+from quandary.errors import GateRefused, QuandaryError, TooLittleData, Violation
+from quandary.options import ScoringOptions
+from quandary_server.detector.assessment import Assessment
+from quandary_server.detector.examples import Examples
+from quandary_server.inference.generation import LoadedGeneration
+from quandary_server.inference.provider import Provider
+from quandary_server.registry.directory import Registry
+from quandary_server.registry.manifest import GateRecord, Manifest
+from quandary_server.registry.pointer import Pointer
+from quandary_server.settings import Settings
+from quandary_server.storage.run_values import Run, RunStage, RunState
+from quandary_server.storage.snapshots import Snapshot, write_snapshot
+from quandary_server.storage.store import Store
+from quandary_server.trainer import gates
+from quandary_server.trainer.candidate import Candidate, draft_candidate, judge, seed_rank_correlation
+from quandary_server.trainer.labelled import LabelledExamples, examples_of_snapshot
+from quandary_server.trainer.members import fit_members
+from quandary_server.trainer.promotion import promote
+
+log = logging.getLogger(__name__)
+
+HEARTBEAT_S = 2.0
+MAX_ERROR_CHARACTERS = 500
+
+
+@dataclass(frozen=True)
+class RunPlan:
+    """What was asked of a run."""
+
+    members: int
+    steps: int
+    seed: int
+    promote: bool
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A candidate with its verdicts and figures."""
+
+    gates: tuple[GateRecord, ...]
+    metrics: dict[str, float]
+
+
+class TrainingRun:
+    """Carries one run through its stages; the store knows how far it is at any time."""
+
+    def __init__(
+        self, store: Store, registry: Registry, settings: Settings, run: Run, plan: RunPlan, clock: Callable[[], datetime]
+    ) -> None:
+        self._store, self._registry, self._settings = store, registry, settings
+        self._run, self._plan, self._clock = run, plan, clock
+        self._options = ScoringOptions(mc_samples=settings.selector.mc_samples)
+        self._seconds: dict[str, float] = {}
+
+    def execute(self) -> Run:
+        """Carry the run to its end, whatever that is, and return it."""
+        try:
+            with self._heartbeat():
+                return self._execute()
+        except GateRefused as error:
+            return self._finish(RunState.REFUSED, str(error))
+        except QuandaryError as error:
+            return self._finish(RunState.FAILED, str(error))
+        except Exception as error:
+            incident = secrets.token_hex(4)
+            log.exception("run_failed run=%s incident=%s", self._run.id, incident)
+            what = str(error) if isinstance(error, ValueError) else type(error).__name__
+            return self._finish(RunState.FAILED, f"{what} (the trainer's log has it as incident {incident})")
+
+    def _execute(self) -> Run:
+        snapshot, labelled = self._take_snapshot()
+        self._check_enough(labelled)
+        candidate = self._train(snapshot, labelled.training)
+        pointer, judged = self._judge(candidate, labelled.control)
+        manifest = self._register(candidate, judged)
+
+        refused = [gate for gate in judged.gates if gate.verdict == "refused"]
+        if refused:
+            raise GateRefused("; ".join(f"{gate.gate}: {gate.reason}" for gate in refused))
+        if self._plan.promote:
+            self._promote(manifest, pointer)
+        return self._finish(RunState.SUCCEEDED)
+
+    def _take_snapshot(self) -> tuple[Snapshot, LabelledExamples]:
+        with self._stage(RunStage.SNAPSHOT):
+            self._settings.snapshots.mkdir(parents=True, exist_ok=True)
+            frames = self._store.labels.all()
+            snapshot = write_snapshot(self._settings.snapshots / f"{self._run.id}.parquet", frames)
+            labelled = examples_of_snapshot(snapshot.frames, self._settings.trainer.net.side)
+            self._update(
+                label_sequence=max((frame.sequence for frame in frames), default=0),
+                training_frames=len(set(labelled.training.frames.tolist())),
+                training_crops=len(labelled.training),
+                control_crops=len(labelled.control),
+            )
+            return snapshot, labelled
+
+    def _check_enough(self, labelled: LabelledExamples) -> None:
+        least, classes = self._settings.trainer.min_crops, len(np.unique(labelled.training.classes))
+        missing = []
+        if len(labelled.training) < least:
+            missing.append(Violation("training_crops", str(len(labelled.training)), f"at least {least}"))
+        if classes < 2:
+            missing.append(Violation("training_classes", str(classes), "at least 2"))
+        if missing:
+            raise TooLittleData(f"too few labels to train on: {'; '.join(map(str, missing))}", violations=missing)
+
+    def _train(self, snapshot: Snapshot, examples: Examples) -> Candidate:
+        trainer = self._settings.trainer
+        fit = trainer.fit.model_copy(update={"steps": self._plan.steps})
+        seeds = np.random.SeedSequence(self._plan.seed).generate_state(self._plan.members + 1).tolist()
+        with self._stage(RunStage.TRAINING):
+            members = fit_members(examples, trainer.net, fit, seeds[1:], self._progress)
+        with self._stage(RunStage.EXPORT):
+            pointer = self._registry.pointer()
+            return draft_candidate(
+                members,
+                trainer.net,
+                examples,
+                seed=seeds[0],
+                now=self._clock(),
+                parent=pointer.generation if pointer else "",
+                run=self._run.id,
+                snapshot_digest=snapshot.digest,
+                settings={"net": trainer.net.model_dump(), "fit": fit.model_dump(), "seed": self._plan.seed},
+            )
+
+    def _judge(self, candidate: Candidate, control: Examples) -> tuple[Pointer | None, Judged]:
+        """Hold the candidate against the gates; the pointer is the one whose generation it was held against."""
+        with self._stage(RunStage.GATES):
+            loaded = candidate.load()
+            mine = judge(loaded, control, self._options)
+            pointer = self._registry.pointer()
+            theirs = self._assess_current(pointer, control)
+            verdicts = (
+                gates.parity_gate([member.parity for member in candidate.members]),
+                gates.nll_floor_gate(mine, self._settings.trainer.nll_floor),
+                gates.nll_against_current_gate(mine, theirs, control.drives.tolist(), control.frames.tolist()),
+            )
+            metrics = {} if mine is None else mine.figures()
+            correlation = seed_rank_correlation(loaded, control, self._options)
+            if correlation is not None:
+                metrics["seed_rank_correlation"] = correlation
+            metrics["training_loss"] = float(np.mean([member.loss for member in candidate.members]))
+            self._update(gates=[verdict.model_dump(mode="json") for verdict in verdicts], metrics=metrics)
+            return pointer, Judged(verdicts, metrics)
+
+    def _assess_current(self, pointer: Pointer | None, control: Examples) -> Assessment | None:
+        if pointer is None:
+            return None
+        artefacts = self._registry.load(pointer.generation, pointer.manifest_digest)
+        return judge(LoadedGeneration(artefacts, Provider.CPU), control, self._options)
+
+    def _register(self, candidate: Candidate, judged: Judged) -> Manifest:
+        with self._stage(RunStage.REGISTER):
+            manifest = candidate.register(self._registry, judged.gates, judged.metrics)
+            self._update(generation=manifest.generation)
+            return manifest
+
+    def _promote(self, manifest: Manifest, pointer: Pointer | None) -> Sequence[str]:
+        with self._stage(RunStage.PROMOTE):
+            timeout = self._settings.trainer.promote_timeout
+            generation = manifest.generation
+            return promote(self._registry, generation, pointer, mover=self._run.id, timeout=timeout, clock=self._clock)
+
+    @contextmanager
+    def _stage(self, stage: RunStage) -> Iterator[None]:
+        self._update(stage=stage, stage_progress=0.0)
+        started = time.monotonic()
+        try:
+            yield
+        finally:
+            self._seconds[f"seconds_{stage.value}"] = time.monotonic() - started
+
+    def _progress(self, share: float) -> None:
+        self._update(stage_progress=min(share, 1.0))
+
+    def _update(self, **changes: object) -> None:
+        self._run = self._store.runs.update(self._run.id, now=self._clock(), **changes)  # type: ignore[arg-type]
+
+    def _finish(self, state: RunState, error: str = "") -> Run:
+        metrics = {**self._run.metrics, **self._seconds}
+        return self._store.runs.finish(
+            self._run.id, state, now=self._clock(), error=error[:MAX_ERROR_CHARACTERS], metrics=metrics
+        )
+
+    @contextmanager
+    def _heartbeat(self) -> Iterator[None]:
+        """Tell the store that this trainer is alive, also while a stage takes long."""
+        over = threading.Event()
+
+        def beat() -> None:
+            while not over.wait(HEARTBEAT_S):
+                try:
+                    self._store.runs.update(self._run.id, now=self._clock())
+                except QuandaryError as error:
+                    log.warning("heartbeat_failed run=%s problem=%s", self._run.id, error)
+
+        thread = threading.Thread(target=beat, name="run-heartbeat", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+            thread.join()

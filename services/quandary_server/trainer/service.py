@@ -1,0 +1,104 @@
+"""The trainer as a process."""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Iterable
+
+import grpc
+from prometheus_client import CollectorRegistry, start_http_server
+
+from quandary.errors import QuandaryError
+from quandary.v1 import training_pb2_grpc
+from quandary_server import metrics
+from quandary_server.auth import Keyring, ensure_tokens
+from quandary_server.clock import now
+from quandary_server.grpc_server import GRACE, start_server, until_told_to_stop
+from quandary_server.registry.directory import Registry
+from quandary_server.settings import Settings
+from quandary_server.storage.run_values import Run, RunState
+from quandary_server.storage.store import Store
+from quandary_server.trainer.scheduler import Scheduler
+from quandary_server.trainer.servicer import TrainingServicer
+from quandary_server.wire.door import Door
+
+log = logging.getLogger(__name__)
+
+SERVICE = "quandary.v1.TrainingService"
+
+
+class Meters:
+    """The trainer's metrics."""
+
+    def __init__(self, store: Store, registry: Registry) -> None:
+        self.registry = CollectorRegistry()
+        self._store, self._models = store, registry
+        self._calls = metrics.counter(metrics.TRAINER_CALLS, self.registry)
+        self._seconds = metrics.histogram(metrics.TRAINER_CALL_SECONDS, self.registry)
+        self._runs = metrics.counter(metrics.TRAINER_RUNS, self.registry)
+        self._run_seconds = metrics.histogram(metrics.TRAINER_RUN_SECONDS, self.registry)
+        self._candidate: dict[str, float] = {}
+
+    def watch(self, scheduler: Scheduler) -> None:
+        """Read the scheduler's state at every scrape from now on."""
+        self.registry.register(metrics.StateCollector(lambda: self._state(scheduler)))
+
+    def call(self, method: str, code: str, seconds: float) -> None:
+        """Count a call."""
+        self._calls.labels(method, code).inc()
+        self._seconds.labels(method).observe(seconds)
+
+    def ended(self, run: Run) -> None:
+        """Count a run."""
+        self._runs.labels(run.state.value).inc()
+        if run.end_time is not None:
+            self._run_seconds.observe((run.end_time - run.start_time).total_seconds())
+        figures = {name: value for name, value in run.metrics.items() if not name.startswith("seconds_")}
+        self._candidate = figures or self._candidate
+
+    def _state(self, scheduler: Scheduler) -> Iterable[metrics.Sample]:
+        running = self._store.runs.list(state=RunState.RUNNING, page_size=1).items
+        pointer = self._models.pointer()
+        number = self._models.manifest(pointer.generation).number if pointer else 0
+        yield metrics.TRAINER_RUNNING, (), float(len(running))
+        yield metrics.TRAINER_GENERATION, (), float(number)
+        yield metrics.TRAINER_NEW_CROPS, (), float(scheduler.new_labels().crops)
+        for name, value in self._candidate.items():
+            yield metrics.TRAINER_CANDIDATE, (name,), value
+
+
+async def serve_trainer(settings: Settings) -> None:
+    """Serve until SIGINT or SIGTERM."""
+    ensure_tokens(settings.tokens)
+    trainer = settings.trainer
+    with Store.open(settings.database, max_failed_leases=settings.selector.max_failed_leases) as store:
+        registry = Registry(settings.registry)
+        meters = Meters(store, registry)
+        scheduler = Scheduler(store, registry, settings, now, meters.ended)
+        meters.watch(scheduler)
+        servicer = TrainingServicer(Door(Keyring(settings.tokens, now), meters.call), store, registry, scheduler, now)
+
+        def register(server: grpc.aio.Server) -> None:
+            training_pb2_grpc.add_TrainingServiceServicer_to_server(servicer, server)
+
+        server, port = await start_server(trainer.host, trainer.port, {SERVICE: lambda: True}, [register])
+        http, _ = start_http_server(trainer.metrics_port, trainer.host, meters.registry)
+        log.info("trainer_ready port=%d", port)
+        looking = asyncio.create_task(_look(scheduler, trainer.poll.total_seconds()))
+        try:
+            await until_told_to_stop()
+        finally:
+            looking.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await looking
+            await server.stop(GRACE.total_seconds())
+            http.shutdown()
+
+
+async def _look(scheduler: Scheduler, every_s: float) -> None:
+    while True:
+        try:
+            await asyncio.to_thread(scheduler.look)
+        except QuandaryError as error:
+            log.error("look_failed problem=%s", error)
+        await asyncio.sleep(every_s)
