@@ -29,8 +29,7 @@ class LabelServiceStub(object):
     """Holds the labels. Role: labeller. Calls fail with
     INVALID_ARGUMENT  a class is unknown, a box absurd or outside the sensor's range, a page token malformed;
     UNAUTHENTICATED, PERMISSION_DENIED  no valid token, or one without the role;
-    NOT_FOUND         the frame is not known here;
-    UNIMPLEMENTED     the call is not served yet.
+    NOT_FOUND         the frame is not known here.
     """
 
     def __init__(self, channel):
@@ -65,8 +64,7 @@ class LabelServiceServicer(object):
     """Holds the labels. Role: labeller. Calls fail with
     INVALID_ARGUMENT  a class is unknown, a box absurd or outside the sensor's range, a page token malformed;
     UNAUTHENTICATED, PERMISSION_DENIED  no valid token, or one without the role;
-    NOT_FOUND         the frame is not known here;
-    UNIMPLEMENTED     the call is not served yet.
+    NOT_FOUND         the frame is not known here.
     """
 
     def SubmitLabels(self, request, context):
@@ -92,7 +90,7 @@ class LabelServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def StreamFrameLabels(self, request, context):
-        """Streams all labelled frames out, oldest first. UNIMPLEMENTED until served.
+        """Streams all labelled frames out, oldest first.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -133,8 +131,7 @@ class LabelService(object):
     """Holds the labels. Role: labeller. Calls fail with
     INVALID_ARGUMENT  a class is unknown, a box absurd or outside the sensor's range, a page token malformed;
     UNAUTHENTICATED, PERMISSION_DENIED  no valid token, or one without the role;
-    NOT_FOUND         the frame is not known here;
-    UNIMPLEMENTED     the call is not served yet.
+    NOT_FOUND         the frame is not known here.
     """
 
     @staticmethod

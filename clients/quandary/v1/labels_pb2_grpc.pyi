@@ -30,8 +30,7 @@ class LabelServiceStub:
     """Holds the labels. Role: labeller. Calls fail with
       INVALID_ARGUMENT  a class is unknown, a box absurd or outside the sensor's range, a page token malformed;
       UNAUTHENTICATED, PERMISSION_DENIED  no valid token, or one without the role;
-      NOT_FOUND         the frame is not known here;
-      UNIMPLEMENTED     the call is not served yet.
+      NOT_FOUND         the frame is not known here.
     """
 
     @_typing.overload
@@ -47,15 +46,14 @@ class LabelServiceStub:
     ListFrameLabels: _grpc.UnaryUnaryMultiCallable[_labels_pb2.ListFrameLabelsRequest, _labels_pb2.ListFrameLabelsResponse]
     """Lists labelled frames, oldest first."""
     StreamFrameLabels: _grpc.UnaryStreamMultiCallable[_labels_pb2.StreamFrameLabelsRequest, _labels_pb2.StreamFrameLabelsResponse]
-    """Streams all labelled frames out, oldest first. UNIMPLEMENTED until served."""
+    """Streams all labelled frames out, oldest first."""
 
 @_typing.type_check_only
 class LabelServiceAsyncStub(LabelServiceStub):
     """Holds the labels. Role: labeller. Calls fail with
       INVALID_ARGUMENT  a class is unknown, a box absurd or outside the sensor's range, a page token malformed;
       UNAUTHENTICATED, PERMISSION_DENIED  no valid token, or one without the role;
-      NOT_FOUND         the frame is not known here;
-      UNIMPLEMENTED     the call is not served yet.
+      NOT_FOUND         the frame is not known here.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -68,14 +66,13 @@ class LabelServiceAsyncStub(LabelServiceStub):
     ListFrameLabels: _aio.UnaryUnaryMultiCallable[_labels_pb2.ListFrameLabelsRequest, _labels_pb2.ListFrameLabelsResponse]  # type: ignore[assignment]
     """Lists labelled frames, oldest first."""
     StreamFrameLabels: _aio.UnaryStreamMultiCallable[_labels_pb2.StreamFrameLabelsRequest, _labels_pb2.StreamFrameLabelsResponse]  # type: ignore[assignment]
-    """Streams all labelled frames out, oldest first. UNIMPLEMENTED until served."""
+    """Streams all labelled frames out, oldest first."""
 
 class LabelServiceServicer(metaclass=_abc_1.ABCMeta):
     """Holds the labels. Role: labeller. Calls fail with
       INVALID_ARGUMENT  a class is unknown, a box absurd or outside the sensor's range, a page token malformed;
       UNAUTHENTICATED, PERMISSION_DENIED  no valid token, or one without the role;
-      NOT_FOUND         the frame is not known here;
-      UNIMPLEMENTED     the call is not served yet.
+      NOT_FOUND         the frame is not known here.
     """
 
     @_abc_1.abstractmethod
@@ -110,6 +107,6 @@ class LabelServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _labels_pb2.StreamFrameLabelsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_labels_pb2.StreamFrameLabelsResponse], _abc.AsyncIterator[_labels_pb2.StreamFrameLabelsResponse]]:
-        """Streams all labelled frames out, oldest first. UNIMPLEMENTED until served."""
+        """Streams all labelled frames out, oldest first."""
 
 def add_LabelServiceServicer_to_server(servicer: LabelServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -199,7 +199,7 @@ class QueueServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def ListAuditEvents(self, request, context):
-        """Lists the audit: who did what to which task and when, oldest first. UNIMPLEMENTED until served.
+        """Lists the audit: who did what to which task and when, oldest first.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

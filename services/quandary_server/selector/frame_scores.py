@@ -1,0 +1,86 @@
+"""Has frames of the log scored by the scoring service."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_exponential_jitter
+
+from quandary.error_messages import result_score
+from quandary.errors import DeadlineExceeded, NoGeneration, Overloaded, Unavailable
+from quandary.frames import Frame
+from quandary.options import ScoringOptions
+from quandary.records import FrameRecord
+from quandary.scoring import AsyncScoringClient
+from quandary.v1 import scoring_pb2
+from quandary_server.storage.blobs import read_cloud
+
+log = logging.getLogger(__name__)
+
+TRANSIENT = (Unavailable, Overloaded, DeadlineExceeded)
+FIRST_WAIT_S, LONGEST_WAIT_S = 0.2, 5.0
+
+
+@dataclass(frozen=True)
+class Scored:
+    """A frame's score, the generation that gave it, and the serialised FrameScore."""
+
+    score: float
+    generation: str
+    frame_score: bytes = field(repr=False)
+
+
+class FrameScorer:
+    """Reads clouds, crops them and has them scored. What passes by itself (scoring away or overloaded) is waited for.
+
+    `waiting` is called before each such wait.
+    """
+
+    def __init__(self, client: AsyncScoringClient, options: ScoringOptions, waiting: Callable[[], None]) -> None:
+        self._client, self._options, self._waiting = client, options, waiting
+
+    async def score(self, record: FrameRecord) -> Scored | None:
+        """Return the score of a frame, None while there is no generation.
+
+        Raises what is wrong with the frame itself: NotFound or InvalidArgument for its cloud, NonFiniteOutput.
+        """
+        async for attempt in self._retrying():
+            with attempt:
+                frame = await asyncio.to_thread(_crop, record)
+                try:
+                    response = await self._client.score_frames([frame], self._options)
+                except NoGeneration:
+                    return None
+                return scored(result_score(response.results[0]), response.generation)
+        raise AssertionError("a retrying without a stop ends with an answer or an error")
+
+    async def generation(self) -> str:
+        """Return the id of the generation that answers; empty before the first, and while scoring is away."""
+        try:
+            return (await self._client.serving_status()).generation
+        except TRANSIENT:
+            return ""
+
+    def _retrying(self) -> AsyncRetrying:
+        return AsyncRetrying(
+            retry=retry_if_exception_type(TRANSIENT),
+            wait=wait_exponential_jitter(initial=FIRST_WAIT_S, max=LONGEST_WAIT_S),
+            before_sleep=self._tell,
+            reraise=True,
+        )
+
+    def _tell(self, state: RetryCallState) -> None:
+        self._waiting()
+        problem = state.outcome.exception() if state.outcome else None
+        log.warning("scoring_waited attempt=%d problem=%s", state.attempt_number, problem)
+
+
+def scored(score: scoring_pb2.FrameScore, generation: str) -> Scored:
+    """Return a FrameScore as it is kept."""
+    return Scored(score.score, generation, score.SerializeToString())
+
+
+def _crop(record: FrameRecord) -> Frame:
+    points = read_cloud(record.cloud_uri)
+    return Frame(record.frame_id, record.calibration, record.proposals, points=points, drive_id=record.drive_id).cropped()

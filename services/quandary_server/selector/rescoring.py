@@ -1,0 +1,114 @@
+"""Keeps the waiting tasks scored by the newest generation, and ranks them when they are."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from datetime import datetime
+
+from quandary import convert
+from quandary.errors import QuandaryError, Unavailable
+from quandary.v1 import fleet_log_pb2
+from quandary_server.selection.query import Candidate, spaced_top_k
+from quandary_server.selector.frame_scores import FrameScorer
+from quandary_server.selector.pace import Pace
+from quandary_server.settings import QuerySettings
+from quandary_server.storage.store import Store
+from quandary_server.storage.task_values import ACTIVE_QUEUE, NewScore, Task
+
+log = logging.getLogger(__name__)
+
+
+class Rescorer:
+    """Scores what the current generation has not scored yet, in lease order, and then runs the query.
+
+    generation: the newest seen to answer. ranked_generation: the one whose scores the last query ranked.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        scorer: FrameScorer,
+        query: QuerySettings,
+        clock: Callable[[], datetime],
+        rescored: Callable[[int], None],
+        pace: Pace,
+    ) -> None:
+        self._store, self._scorer, self._query = store, scorer, query
+        self._clock, self._rescored = clock, rescored
+        self._pace = pace
+        self._slots = asyncio.Semaphore(pace.in_flight)
+        self._unscorable: set[str] = set()
+        self.generation = ""
+        self.ranked_generation = ""
+
+    async def run(self) -> None:
+        """Follow the generations until cancelled."""
+        while True:
+            try:
+                moved = await self.step()
+            except Unavailable as error:
+                log.warning("store_away problem=%s", error)
+                moved = False
+            if not moved:
+                await asyncio.sleep(self._pace.poll.total_seconds())
+
+    async def step(self) -> bool:
+        """Score the next batch, or rank if all is scored; return whether there was anything to do."""
+        generation = await self._scorer.generation()
+        if not generation:
+            return False
+        if generation != self.generation:
+            log.info("generation_seen generation=%s", generation)
+            self.generation = generation
+            self._unscorable.clear()
+
+        behind = await asyncio.to_thread(self._behind)
+        if behind:
+            return await self._score_batch(behind)
+        return await asyncio.to_thread(self._rank)
+
+    def _behind(self) -> list[Task]:
+        limit = self._pace.batch + len(self._unscorable)
+        found = self._store.ranking.waiting_behind(ACTIVE_QUEUE, self.generation, limit=limit, now=self._clock())
+        return [task for task in found if task.frame_id not in self._unscorable][: self._pace.batch]
+
+    async def _score_batch(self, behind: list[Task]) -> bool:
+        found = await asyncio.gather(*(self._score(task) for task in behind))
+        for generation in {generation for generation, _ in filter(None, found)}:
+            scores = [score for by, score in filter(None, found) if by == generation]
+            written = await asyncio.to_thread(
+                self._store.ranking.rescore, ACTIVE_QUEUE, scores, generation=generation, now=self._clock()
+            )
+            self._rescored(written)
+        return any(found)
+
+    async def _score(self, task: Task) -> tuple[str, NewScore] | None:
+        """Return a task's new score and the generation that gave it; None if it cannot be scored."""
+        async with self._slots:
+            try:
+                record = convert.record(fleet_log_pb2.FrameRecord.FromString(task.record))
+                scored = await self._scorer.score(record)
+            except QuandaryError as error:
+                # its cloud is gone or broken: it keeps its old score, and is tried again with the next generation
+                log.warning("task_not_rescored frame=%s problem=%s", task.frame_id, error)
+                self._unscorable.add(task.frame_id)
+                return None
+        if scored is None:
+            return None
+        return scored.generation, NewScore(task.frame_id, scored.score, scored.frame_score)
+
+    def _rank(self) -> bool:
+        """Run the query where the generation is new, or too few ranked tasks wait; return whether it ran."""
+        now = self._clock()
+        new = self.ranked_generation != self.generation
+        if not new and not self._store.ranking.ranks_run_out(ACTIVE_QUEUE, self._query.refill_below, now=now):
+            return False
+        candidates = [
+            Candidate(task.frame_id, task.drive_id, task.stamp, task.score)
+            for task in self._store.ranking.candidates(ACTIVE_QUEUE, now=now)
+        ]
+        taken = self._store.ranking.taken(ACTIVE_QUEUE, now=now)
+        picked = spaced_top_k(candidates, self._query.picked, self._query.gap, taken)
+        self._store.ranking.write_ranks(ACTIVE_QUEUE, picked, now=now)
+        self.ranked_generation = self.generation
+        return True

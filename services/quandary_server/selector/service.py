@@ -1,0 +1,134 @@
+"""The selector as a process."""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import grpc
+from prometheus_client import CollectorRegistry, start_http_server
+
+from quandary.scoring import AsyncScoringClient
+from quandary.v1 import labels_pb2_grpc, queue_pb2_grpc
+from quandary_server import metrics
+from quandary_server.auth import Keyring, ensure_tokens
+from quandary_server.clock import now
+from quandary_server.grpc_server import GRACE, start_server, until_told_to_stop
+from quandary_server.leasing.status import TaskState
+from quandary_server.selector.assignment import Assignment
+from quandary_server.selector.consumer import Consumer
+from quandary_server.selector.frame_scores import FrameScorer
+from quandary_server.selector.label_servicer import LabelServicer
+from quandary_server.selector.pace import Pace
+from quandary_server.selector.queue_servicer import QueueServicer
+from quandary_server.selector.rescoring import Rescorer
+from quandary_server.settings import Settings
+from quandary_server.storage.fleet_log import SqliteFleetLog
+from quandary_server.storage.store import Store
+from quandary_server.wire.door import Door
+
+log = logging.getLogger(__name__)
+
+SERVICES = ("quandary.v1.QueueService", "quandary.v1.LabelService")
+
+
+class Meters:
+    """The selector's metrics."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self._calls = metrics.counter(metrics.SELECTOR_CALLS, self.registry)
+        self._seconds = metrics.histogram(metrics.SELECTOR_CALL_SECONDS, self.registry)
+        self._records = metrics.counter(metrics.SELECTOR_RECORDS, self.registry)
+        self.rescored = metrics.counter(metrics.SELECTOR_RESCORED, self.registry)
+        self.retries = metrics.counter(metrics.SELECTOR_RETRIES, self.registry)
+
+    def call(self, method: str, code: str, seconds: float) -> None:
+        """Count a call."""
+        self._calls.labels(method, code).inc()
+        self._seconds.labels(method).observe(seconds)
+
+    def applied(self, outcome: str, count: int) -> None:
+        """Count log records."""
+        self._records.labels(outcome).inc(count)
+
+
+@dataclass(frozen=True)
+class State:
+    """What the selector knows of itself beyond the store."""
+
+    consumer: Consumer
+    rescorer: Rescorer
+    store: Store
+
+    def generation(self) -> str:
+        """Return the newest generation seen."""
+        return self.rescorer.generation
+
+    def ranked_generation(self) -> str:
+        """Return the generation of the last query."""
+        return self.rescorer.ranked_generation
+
+    def lag(self) -> int:
+        """Return how many records wait in the log."""
+        return self.consumer.lag()
+
+    def samples(self) -> Iterable[metrics.Sample]:
+        """Yield the state of the queues, for a scrape."""
+        time = now()
+        for queue in self.store.tasks.queues():
+            stats = self.store.tasks.stats(queue, generation=self.generation(), now=time)
+            for state in TaskState:
+                yield metrics.SELECTOR_TASKS, (queue, state.value), float(getattr(stats, state.value))
+            oldest = (time - stats.oldest_waiting).total_seconds() if stats.oldest_waiting else 0.0
+            yield metrics.SELECTOR_OLDEST_SECONDS, (queue,), oldest
+            yield metrics.SELECTOR_BEHIND, (queue,), float(stats.behind)
+        yield metrics.SELECTOR_LAG, (), float(self.lag())
+
+
+async def serve_selector(settings: Settings) -> None:
+    """Serve until SIGINT or SIGTERM."""
+    token = ensure_tokens(settings.tokens).token
+    selector = settings.selector
+    meters = Meters()
+    async with contextlib.AsyncExitStack() as stack:
+        store = stack.enter_context(Store.open(settings.database, max_failed_leases=selector.max_failed_leases))
+        fleet_log = stack.enter_context(SqliteFleetLog.open(settings.fleet_log))
+        client = await stack.enter_async_context(AsyncScoringClient(settings.scoring_target, token=token))
+        scorer = FrameScorer(client, selector.scoring_options(), meters.retries.inc)
+        assignment = Assignment(selector.control_share, frozenset(selector.control_drives), selector.shuffle_seed)
+        pace = Pace(selector.batch, selector.in_flight, selector.poll)
+        consumer = Consumer(fleet_log, store, scorer, assignment, now, meters.applied, pace)
+        rescorer = Rescorer(store, scorer, selector.query, now, meters.rescored.inc, pace)
+        state = State(consumer, rescorer, store)
+        meters.registry.register(metrics.StateCollector(state.samples))
+
+        door = Door(Keyring(settings.tokens, now), meters.call)
+        queues, labels = QueueServicer(door, store, state, now), LabelServicer(door, store, now)
+
+        def register(server: grpc.aio.Server) -> None:
+            queue_pb2_grpc.add_QueueServiceServicer_to_server(queues, server)
+            labels_pb2_grpc.add_LabelServiceServicer_to_server(labels, server)
+
+        ready = dict.fromkeys(SERVICES, lambda: True)
+        server, port = await start_server(selector.host, selector.port, ready, [register])
+        http, _ = start_http_server(selector.metrics_port, selector.host, meters.registry)
+        log.info("selector_ready port=%d", port)
+        try:
+            await _until_stopped(consumer, rescorer)
+        finally:
+            await server.stop(GRACE.total_seconds())
+            http.shutdown()
+
+
+async def _until_stopped(consumer: Consumer, rescorer: Rescorer) -> None:
+    """Consume and rescore until told to stop; a loop that breaks ends the service, for its supervisor to start anew."""
+    loops = [asyncio.create_task(consumer.run()), asyncio.create_task(rescorer.run())]
+    told = asyncio.create_task(until_told_to_stop())
+    done, waiting = await asyncio.wait([told, *loops], return_when=asyncio.FIRST_COMPLETED)
+    for task in waiting:
+        task.cancel()
+    await asyncio.gather(*waiting, return_exceptions=True)
+    for task in done:
+        task.result()
