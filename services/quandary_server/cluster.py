@@ -1,5 +1,6 @@
 """The Ray cluster under scoring and trainer: joined by address, or started on this machine."""
 
+import logging
 import os
 import platform
 import socket
@@ -24,15 +25,16 @@ SERVE_VARIABLES = {
 }
 
 
-def start_cluster(settings: Settings) -> str:
+def start_cluster(settings: Settings, *, metrics_port: int | None = None) -> str:
     """Join the cluster of the settings, or start one in this process's care; return its address.
 
     What is started here ends with this process. Ray reads its environment when it starts, on every node: on a cluster of your
-    own set SERVE_VARIABLES there.
+    own set SERVE_VARIABLES there. metrics_port: where Ray's agent serves the metrics of what is started here.
     """
     if settings.ray.address:
         return join_cluster(settings.ray.address)
     prepare_environment(settings)
+    logging.getLogger("ray").setLevel(logging.ERROR)
     ray.init(
         address="local",
         namespace=NAMESPACE,
@@ -40,7 +42,7 @@ def start_cluster(settings: Settings) -> str:
         include_dashboard=False,
         log_to_driver=False,
         configure_logging=False,
-        _metrics_export_port=settings.scoring.metrics_port,
+        _metrics_export_port=metrics_port,
     )
     return str(ray.get_runtime_context().gcs_address)
 

@@ -9,7 +9,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -26,6 +26,7 @@ Port = Annotated[int, Field(ge=1, le=65_535)]
 Share = Annotated[float, Field(ge=0, le=1)]
 
 CONFIG_VARIABLE = "QUANDARY_CONFIG"
+SECTIONS = ("ray", "scoring", "selector", "trainer")
 
 
 class Section(BaseModel):
@@ -124,6 +125,7 @@ class Settings(BaseSettings):
     )
 
     data: Path = Field(default=Path("quandary-data"), description="directory of all state")
+    token: SecretStr = Field(default=SecretStr(""), description="bearer token of the commands; empty: the admin's of the data")
     ray: RaySettings = RaySettings()
     scoring: ScoringSettings = ScoringSettings()
     selector: SelectorSettings = SelectorSettings()
@@ -143,6 +145,11 @@ class Settings(BaseSettings):
         if file and not Path(file).is_file():
             raise InvalidArgument.of(CONFIG_VARIABLE, file, "a TOML file")
         return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, Path(file) if file else None)
+
+    def environment(self) -> dict[str, str]:
+        """Return the environment variables from which another process loads these settings."""
+        sections = {f"QUANDARY_{name.upper()}": getattr(self, name).model_dump_json() for name in SECTIONS}
+        return {"QUANDARY_DATA": str(self.data.resolve()), "QUANDARY_TOKEN": self.token.get_secret_value(), **sections}
 
     @property
     def scoring_target(self) -> str:

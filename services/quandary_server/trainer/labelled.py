@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from quandary import convert
 from quandary.errors import QuandaryError
 from quandary.frustum import crop_frusta
+from quandary.labels import FrameLabels
+from quandary.records import FrameRecord
 from quandary.v1 import fleet_log_pb2
 from quandary_server.datasets.matching import OutcomeKind, match_labels
 from quandary_server.detector.examples import Examples, make_examples
@@ -43,12 +45,16 @@ def examples_of_snapshot(frames: Iterable[LabelledFrame], side: int) -> Labelled
 
 
 def examples_of_frame(frame: LabelledFrame, side: int) -> Examples:
-    """Return the examples of one frame: one per proposal, but those over ignored regions.
+    """Return the examples of one frame as the store keeps it; raises as `examples_of` does."""
+    return examples_of(convert.record(fleet_log_pb2.FrameRecord.FromString(frame.record)), frame.labels, side)
+
+
+def examples_of(record: FrameRecord, labels: FrameLabels, side: int) -> Examples:
+    """Return the examples of a labelled record: one per proposal, but those over ignored regions.
 
     Raises NotFound, Unavailable or InvalidArgument where the cloud cannot be read.
     """
-    record = convert.record(fleet_log_pb2.FrameRecord.FromString(frame.record))
-    outcomes = match_labels(frame.labels, record.proposals, record.calibration)
+    outcomes = match_labels(labels, record.proposals, record.calibration)
     taught = [
         (proposal.box, outcome.label)
         for proposal, outcome in zip(record.proposals, outcomes, strict=True)
@@ -57,4 +63,4 @@ def examples_of_frame(frame: LabelledFrame, side: int) -> Examples:
     boxes = [box for box, _ in taught]
     crops = crop_frusta(read_cloud(record.cloud_uri), record.calibration, boxes)
     rasters = rasterise(crops, record.calibration, boxes, side)
-    return make_examples(rasters, [label for _, label in taught], frame.drive_id, frame.frame_id)
+    return make_examples(rasters, [label for _, label in taught], record.drive_id, record.frame_id)

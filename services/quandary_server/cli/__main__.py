@@ -1,0 +1,5 @@
+"""python -m quandary_server.cli."""
+
+from quandary_server.cli import main
+
+main()

@@ -1,0 +1,40 @@
+"""The command line: every command, and what becomes of its errors."""
+
+import sys
+
+import typer
+
+from quandary.errors import InvalidArgument, QuandaryError
+from quandary_server.cli import bench, demo, frames, generations, labels, log, queue, runs, services
+from quandary_server.cli.output import err, print_error
+
+app = typer.Typer(
+    name="quandary",
+    help="Which LiDAR frames is the detector unsure about? Score them, label them first, retrain, swap the better one in.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+app.add_typer(log.app, name="log")
+app.add_typer(queue.app, name="queue")
+app.add_typer(labels.app, name="labels")
+app.add_typer(generations.app, name="generations")
+for module in (services, demo, frames, runs, bench):
+    module.add_to(app)
+
+BAD_INPUT, FAILED, INTERRUPTED = 2, 1, 130
+
+
+def run() -> None:
+    """Run the command line; errors of ours end in a line on stderr and a code, never in a trace."""
+    try:
+        app()
+    except InvalidArgument as error:
+        print_error(error)
+        sys.exit(BAD_INPUT)
+    except QuandaryError as error:
+        print_error(error)
+        sys.exit(FAILED)
+    except KeyboardInterrupt:
+        err.print("interrupted")
+        sys.exit(INTERRUPTED)

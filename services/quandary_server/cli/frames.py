@@ -1,0 +1,133 @@
+"""quandary simulate | score: frames in a folder of the KITTI layout."""
+
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import closing
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from quandary import Estimator, Frame, Proposal, QuandaryError, ScoringOptions, result_score
+from quandary_server.cli.output import err, plain, print_error, print_json, print_table, progress_bar
+from quandary_server.cli.session import DataOption, JsonOption, scoring_client, settings_of
+from quandary_server.datasets import DatasetFrame, KittiFolder, detection_proposals, label_proposals, read_cloud
+
+
+class ProposalSource(StrEnum):
+    """Where the 2D proposals come from."""
+
+    LABELS = "labels"
+    DETECTIONS = "detections"
+
+
+FolderArgument = Annotated[Path, typer.Argument(help="folder in the KITTI object layout", exists=True, file_okay=False)]
+SplitOption = Annotated[str | None, typer.Option("--split", help="pool, control or evaluation; by default all")]
+SourceOption = Annotated[
+    ProposalSource,
+    typer.Option("--proposals", help="labels: their 2D boxes and background; detections: the folder's 2D detections"),
+]
+SeedOption = Annotated[int, typer.Option("--seed", min=0, help="seed")]
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.command()(simulate)
+    app.command()(score)
+
+
+def simulate(
+    folder: Annotated[Path, typer.Argument(help="folder to write; must be empty or missing")],
+    pool_drives: Annotated[int, typer.Option(min=0)] = 8,
+    control_drives: Annotated[int, typer.Option(min=0)] = 3,
+    evaluation_drives: Annotated[int, typer.Option(min=0)] = 3,
+    frames: Annotated[int, typer.Option(min=1, help="frames per drive")] = 28,
+    interval: Annotated[float, typer.Option(help="seconds between two frames of a drive")] = 1.0,
+    seed: SeedOption = 0,
+) -> None:
+    """Write a simulated fleet: drives of a 64-beam LiDAR, with labels and imperfect 2D detections, in the KITTI layout."""
+    from quandary_server.simulator.fleet import simulate_fleet
+    from quandary_server.simulator.settings import FleetSettings
+
+    if folder.exists() and any(folder.iterdir()):
+        raise typer.BadParameter(f"{folder} is not empty", param_hint="FOLDER")
+    settings = FleetSettings(pool_drives, control_drives, evaluation_drives, frames, interval, seed)
+    with progress_bar("simulating", settings.drives * settings.frames_per_drive) as advance:
+        entries = simulate_fleet(folder, settings, lambda done, _: advance(done))
+    err.print(f"{len(entries)} frames of {settings.drives} drives in {folder}")
+
+
+def score(
+    folder: FolderArgument,
+    split: SplitOption = None,
+    source: SourceOption = ProposalSource.LABELS,
+    estimator: Annotated[Estimator, typer.Option(help="how to sample")] = Estimator.ENSEMBLE_MC_DROPOUT,
+    limit: Annotated[int | None, typer.Option("--limit", min=1, help="score only the first frames")] = None,
+    repeat: Annotated[bool, typer.Option("--repeat", help="begin again at the end, until Ctrl-C")] = False,
+    top: Annotated[int, typer.Option("--top", min=1, help="rows of the table")] = 20,
+    data: DataOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Stream frames through the scoring service and show the most uncertain; says when the answering generation changes."""
+    dataset = KittiFolder(folder)
+    entries = dataset.frames(split)[:limit]
+    options = ScoringOptions(estimator)
+    found: dict[str, dict[str, object]] = {}
+    counts: Counter[str] = Counter()
+    started, generation = time.monotonic(), None
+    try:
+        with (
+            scoring_client(settings_of(data)) as client,
+            progress_bar("scoring", None if repeat else len(entries)) as advance,
+            closing(client.stream_scores(_frames(dataset, [e.frame_id for e in entries], source, repeat), options)) as answers,
+        ):
+            for done, answer in enumerate(answers, start=1):
+                result = answer.result
+                if result.generation != generation:
+                    generation = result.generation
+                    err.print(f"answers come from {generation or 'no generation'}")
+                counts[generation] += 1
+                found[result.frame_id] = _row(result.frame_id, result.generation, result)
+                counts["errors"] += "error" in found[result.frame_id]
+                advance(done)
+    except KeyboardInterrupt:
+        err.print("interrupted")
+    elapsed = time.monotonic() - started
+    rows = sorted(found.values(), key=lambda row: -float(str(row.get("score", -1))))
+    if as_json:
+        print_json({"frames": rows, "answers": dict(counts), "seconds": round(elapsed, 3)})
+        return
+    table = [
+        (row["frame_id"], f"{row['score']:.4f}" if "score" in row else "-", row["objects"], row.get("error", ""))
+        for row in rows[:top]
+    ]
+    print_table(["frame", "#score", "#objects", "problem"], table, empty="no frames")
+    answered = sum(count for name, count in counts.items() if name != "errors")
+    err.print(f"{answered} answers in {elapsed:.1f} s, {counts['errors']} of them errors")
+
+
+def proposals_of(frame: DatasetFrame, source: ProposalSource, seed: int = 0) -> list[Proposal]:
+    """Return a frame's proposals from where they are asked for."""
+    return detection_proposals(frame) if source is ProposalSource.DETECTIONS else label_proposals(frame, seed)
+
+
+def _frames(dataset: KittiFolder, frame_ids: list[str], source: ProposalSource, repeat: bool) -> Iterator[Frame]:
+    while True:
+        for frame_id in frame_ids:
+            frame = dataset.read(frame_id)
+            points = read_cloud(frame.cloud_path)
+            yield Frame(frame_id, frame.calibration, proposals_of(frame, source), points=points, drive_id=frame.drive_id)
+        if not repeat:
+            return
+
+
+def _row(frame_id: str, generation: str, result: object) -> dict[str, object]:
+    row: dict[str, object] = {"frame_id": frame_id, "generation": generation, "objects": 0}
+    try:
+        score = result_score(result)  # type: ignore[arg-type]
+    except QuandaryError as error:
+        print_error(error)
+        return {**row, "error": str(error)}
+    return {**row, "score": score.score, "objects": len(score.objects), "frame_score": plain(score)}

@@ -1,0 +1,81 @@
+"""quandary generations list | show | promote | rollback."""
+
+from collections.abc import Iterable
+from datetime import timedelta
+from typing import Annotated
+
+import typer
+
+from quandary.v1 import training_pb2
+from quandary_server.cli.output import out, print_json, print_table
+from quandary_server.cli.session import DataOption, JsonOption, settings_of, training_client
+
+app = typer.Typer(help="The generations there are, and which of them answers.", no_args_is_help=True)
+
+TimeoutOption = Annotated[float, typer.Option("--timeout", min=0, max=600, help="seconds to wait for all replicas")]
+GenerationArgument = Annotated[str, typer.Argument(metavar="GENERATION", help="id of the generation")]
+
+
+@app.command("list")
+def list_(
+    count: Annotated[int, typer.Option("-n", min=1, help="how many")] = 20, data: DataOption = None, as_json: JsonOption = False
+) -> None:
+    """List generations, newest first."""
+    with training_client(settings_of(data)) as client:
+        pages = client.list_generations(page_size=min(count, 500))
+        found = [generation for generation, _ in zip(pages, range(count), strict=False)]
+    if as_json:
+        print_json(found)
+        return
+    print_table(["generation", "state", "#members", "#crops", "#macro recall", "#NLL", "made (UTC)"], map(_row, found),
+                empty="no generation yet: label some frames, then `quandary train`")  # fmt: skip
+
+
+@app.command()
+def show(generation: Annotated[str, typer.Argument(metavar="GENERATION")] = "current", data: DataOption = None) -> None:
+    """Show one generation as JSON, by default the current one."""
+    with training_client(settings_of(data)) as client:
+        print_json(client.get_generation(generation))
+
+
+@app.command()
+def promote(
+    generation: GenerationArgument,
+    force: Annotated[bool, typer.Option("--force", help="although a gate refused it")] = False,
+    timeout: TimeoutOption = 60.0,
+    data: DataOption = None,
+) -> None:
+    """Make a generation the current one; returns when every replica answers with it."""
+    with training_client(settings_of(data)) as client:
+        done = client.promote(generation, force=force, replica_timeout=timedelta(seconds=timeout))
+    _tell(done.generation, done.replicas)
+
+
+@app.command()
+def rollback(
+    generation: Annotated[str | None, typer.Argument(metavar="[GENERATION]", help="by default the one before")] = None,
+    timeout: TimeoutOption = 60.0,
+    data: DataOption = None,
+) -> None:
+    """Go back to the generation before, or to a named one; returns when every replica answers with it."""
+    with training_client(settings_of(data)) as client:
+        done = client.rollback(generation, replica_timeout=timedelta(seconds=timeout))
+    _tell(done.generation, done.replicas)
+
+
+def _tell(generation: training_pb2.Generation, replicas: Iterable[str]) -> None:
+    answering = ", ".join(replicas) or "no replica is alive; they load it when they start"
+    out.print(f"{generation.name} is current; answering: {answering}")
+
+
+def _row(generation: training_pb2.Generation) -> tuple[object, ...]:
+    figures = generation.metrics
+    return (
+        generation.name.removeprefix("generations/"),
+        training_pb2.GenerationState.Name(generation.state).removeprefix("GENERATION_STATE_").lower(),
+        generation.members,
+        generation.training_crops,
+        f"{figures['macro_recall']:.3f}" if "macro_recall" in figures else "-",
+        f"{figures['nll']:.3f}" if "nll" in figures else "-",
+        generation.create_time.ToDatetime().isoformat(sep=" ", timespec="seconds"),
+    )

@@ -1,0 +1,72 @@
+"""What the commands print: tables for people, JSON for programs, errors on stderr."""
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from google.protobuf.json_format import MessageToDict
+from google.protobuf.message import Message
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+from quandary.errors import QuandaryError
+
+out = Console(highlight=False)
+err = Console(stderr=True, highlight=False)
+
+
+def print_json(value: object) -> None:
+    """Print a value, or messages, as JSON."""
+    print(json.dumps(plain(value), indent=1))
+
+
+def plain(value: Any) -> Any:
+    """Return messages as dictionaries with the field names of the contract, however nested."""
+    if isinstance(value, Message):
+        return MessageToDict(value, preserving_proto_field_name=True, always_print_fields_with_no_presence=True)
+    if isinstance(value, dict):
+        return {key: plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    return value
+
+
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, empty: str, title: str = "") -> None:
+    """Print a table, or `empty` where there are no rows; columns that begin with `#` are numbers."""
+    table = Table(title=title or None, title_justify="left", header_style="bold")
+    for column in columns:
+        number = column.startswith("#")
+        table.add_column(column.removeprefix("#"), justify="right" if number else "left", no_wrap=number)
+    for row in rows:
+        table.add_row(*(escape(str(cell)) for cell in row))
+    if table.row_count:
+        out.print(table)
+    else:
+        out.print(empty)
+
+
+@contextmanager
+def progress_bar(description: str, total: int | None) -> Iterator[Any]:
+    """Show a bar on stderr while the body runs; yields `advance(done)`, to be called with what is done in all."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=err, transient=not err.is_terminal) as progress:
+        task = progress.add_task(description, total=total)
+
+        def advance(done: float, description: str | None = None) -> None:
+            progress.update(task, completed=done, description=description)
+
+        yield advance
+
+
+def print_error(error: QuandaryError) -> None:
+    """Print an error on stderr: what happened, then each wrong field on a line of its own."""
+    kind = type(error).__name__
+    if len(error.violations) > 1:
+        err.print(f"[red]{kind}[/red]")
+        for violation in error.violations:
+            err.print(f"  {escape(str(violation))}")
+    else:
+        err.print(f"[red]{kind}[/red]: {escape(error.message)}")

@@ -1,0 +1,62 @@
+"""How an arm does, round by round."""
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from quandary.labels import CLASSES
+from quandary.options import ScoringOptions
+from quandary_server.detector.assessment import Assessment, assess
+from quandary_server.detector.examples import Examples
+from quandary_server.evaluation.classes import macro_recall
+from quandary_server.inference.generation import LoadedGeneration
+
+MIN_CROPS_OF_CLASS = 10
+"""Classes with fewer crops in the evaluation drives do not enter the macro recall: one object would decide it."""
+
+
+@dataclass(frozen=True)
+class Point:
+    """Figures after a round, on the evaluation drives."""
+
+    labels: int
+    macro_recall: float
+    nll: float
+    centre_error_m: float
+    iou: float
+
+
+@dataclass
+class Arm:
+    """One way of choosing what to label: its curve, the classes it queried, and its last assessment."""
+
+    name: str
+    points: list[Point] = field(default_factory=list)
+    queried: Counter[str] = field(default_factory=Counter)
+    last: Assessment | None = None
+
+    def measure(self, generation: LoadedGeneration, labels: int, evaluation: Examples, options: ScoringOptions) -> Point:
+        """Add how a generation does that was trained on so many labels."""
+        found = assess(generation, evaluation, options)
+        objects = found.objects
+        point = Point(
+            labels,
+            macro_recall(found.classes, found.predicted, judged_classes(evaluation)),
+            float(found.nll.mean()),
+            float(found.centre_error[objects].mean()),
+            float(found.iou[objects].mean()),
+        )
+        self.points.append(point)
+        self.last = found
+        return point
+
+    def ask(self, examples: Examples) -> None:
+        """Count the classes of newly labelled crops."""
+        self.queried.update(CLASSES[index] for index in examples.classes.tolist())
+
+
+def judged_classes(evaluation: Examples) -> list[int]:
+    """Return the classes that the macro recall is over: those with at least 10 crops."""
+    counts = np.bincount(evaluation.classes, minlength=len(CLASSES))
+    return [int(index) for index in np.flatnonzero(counts >= MIN_CROPS_OF_CLASS)]

@@ -1,0 +1,35 @@
+"""What the demo is to do."""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+
+from quandary_server.simulator.settings import FleetSettings
+
+
+class ProposalSource(StrEnum):
+    """Where the 2D proposals come from: the labels' boxes and background, or the folder's published detections."""
+
+    LABELS = "labels"
+    DETECTIONS = "detections"
+
+
+@dataclass(frozen=True)
+class DemoSettings:
+    """Budgets are in labelled crops: one label is one crop, Background included (science: the annotator looked at it).
+
+    first_crops: the random set that both arms begin with. round_crops: what each arm adds per round. control_crops: labelled
+    once on the control drives, for the gates. kitti: a folder of real frames in place of the simulated fleet.
+    """
+
+    out: Path
+    kitti: Path | None = None
+    proposals: ProposalSource = ProposalSource.LABELS
+    fleet: FleetSettings = field(default_factory=FleetSettings)
+    rounds: int = 4
+    first_crops: int = 100
+    round_crops: int = 100
+    control_crops: int = 200
+    members: int = 3
+    steps: int = 150
+    seed: int = 0
