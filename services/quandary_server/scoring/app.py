@@ -13,13 +13,12 @@ from quandary_server.clock import now
 from quandary_server.registry.directory import Registry
 from quandary_server.scoring.engine import Engine, Work
 from quandary_server.scoring.keeper import Keeper
-from quandary_server.scoring.servicer import ScoringServicer
+from quandary_server.scoring.servicer import SERVICE, ScoringServicer
 from quandary_server.settings import ScoringSettings
 from quandary_server.wire.door import Door
 from quandary_server.wire.frames import Limits
 from quandary_server.wire.health import HealthServicer
 
-SERVICE = "quandary.v1.ScoringService"
 DEPLOYMENT = "Scoring"
 APPLICATION = "quandary"
 

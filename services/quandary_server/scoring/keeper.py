@@ -89,7 +89,8 @@ class Keeper:
             pointer = self._registry.pointer()
             if pointer != self._seen:
                 self._follow(pointer)
-                self._seen, self._problem = pointer, ""
+                self._seen = pointer
+            self._problem = ""
         except (QuandaryError, OSError, ValueError, RuntimeError) as error:
             if str(error) != self._problem:
                 log.error("generation_not_loaded problem=%s", error)

@@ -15,6 +15,8 @@ from quandary_server.scoring.keeper import Keeper
 from quandary_server.wire.door import Door, streaming, unary
 from quandary_server.wire.frames import Limits, check_limit, check_request
 
+SERVICE = "quandary.v1.ScoringService"
+
 
 class ScoringServicer(scoring_pb2_grpc.ScoringServiceServicer):
     """The service over a keeper and an engine; knows no Ray."""
