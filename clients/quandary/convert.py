@@ -18,6 +18,8 @@ from quandary.records import EgoPose, FrameRecord
 from quandary.v1 import fleet_log_pb2, geometry_pb2, labels_pb2, scoring_pb2
 
 MAX_DURATION_S = 10 * 365 * 86_400
+MAX_AXES = 8
+MAX_ELEMENTS = 2**31
 
 _DTYPES: dict[int, np.dtype[Any]] = {
     geometry_pb2.DATA_TYPE_FLOAT32: np.dtype("<f4"),
@@ -32,17 +34,20 @@ def tensor_message(values: NDArray[np.float32]) -> geometry_pb2.Tensor:
 
 
 def tensor_values(message: geometry_pb2.Tensor) -> NDArray[np.float32]:
-    """Return the values of a Tensor as read-only float32, in its shape."""
+    """Return the values of a Tensor as float32, in its shape; those of a float32 Tensor are read-only."""
     dtype = _DTYPES.get(message.data_type)
     if dtype is None:
         raise InvalidArgument.of("data_type", message.data_type, "DATA_TYPE_FLOAT32 or DATA_TYPE_FLOAT64")
     shape = tuple(message.shape)
-    if len(shape) > 8 or any(extent < 0 for extent in shape):
-        raise InvalidArgument.of("shape", shape, "at most 8 extents >= 0")
+    if len(shape) > MAX_AXES or any(extent < 0 for extent in shape):
+        raise InvalidArgument.of("shape", shape, f"at most {MAX_AXES} extents >= 0")
+    if prod(max(extent, 1) for extent in shape) > MAX_ELEMENTS:  # beside an extent of 0 any other would pass the next check
+        raise InvalidArgument.of("shape", shape, f"at most {MAX_ELEMENTS} elements")
     expected = dtype.itemsize * prod(shape)
     if len(message.data) != expected:
         raise InvalidArgument.of("data", f"{len(message.data)} bytes", f"{expected} bytes for shape {list(shape)}")
-    values: NDArray[np.float32] = np.frombuffer(message.data, dtype).reshape(shape).astype(np.float32, copy=False)
+    with np.errstate(over="ignore"):  # a double too large for float32 becomes infinite, which every reader refuses
+        values: NDArray[np.float32] = np.frombuffer(message.data, dtype).reshape(shape).astype(np.float32, copy=False)
     return values
 
 

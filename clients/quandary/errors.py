@@ -111,7 +111,9 @@ class InvalidArgument(QuandaryError, ValueError):
         return cls("; ".join(map(str, found)), violations=found)
 
     def moved_under(self, path: str) -> "InvalidArgument":
-        """Return the same error with every field's path below `path`."""
+        """Return the same error with every field's path below `path`; one that names no field stays as it is."""
+        if not self.violations:
+            return self
         return type(self).all(replace(v, field=f"{path}.{v.field}" if v.field else path) for v in self.violations)
 
 

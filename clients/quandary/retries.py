@@ -1,0 +1,52 @@
+"""Which calls are tried again, and how: gRPC's own retry policy (gRFC A6), handed over as a service config."""
+
+import json
+
+from google.protobuf.descriptor import FileDescriptor
+
+from quandary.v1 import labels_pb2, queue_pb2, scoring_pb2, training_pb2
+
+__all__ = ["NOT_RETRIED", "service_config"]
+
+NOT_RETRIED = frozenset(
+    {
+        "StreamScores",  # an open stream: only the caller knows which frames are still worth an answer
+        "LeaseTasks",  # a lost answer would lease twice, and the first tasks would wait for their lease to run out
+        "StartRun",  # a lost answer would train twice
+        "PromoteGeneration",  # a lost answer would make its own success look like somebody else's promotion
+        "RollbackGeneration",  # a lost answer would go back two generations
+    }
+)
+"""Calls that are made once. SkipTask and ReleaseTask are retried: the lease token fences a second one off."""
+
+# Five attempts are gRPC's ceiling. The pauses are 0.1, 0.4, 1.6 and 5 s, each give or take a fifth: 7 s in all, about what a
+# replica takes to come back. A call's deadline ends them early.
+RETRY_POLICY = {
+    "maxAttempts": 5,
+    "initialBackoff": "0.1s",
+    "backoffMultiplier": 4,
+    "maxBackoff": "5s",
+    "retryableStatusCodes": ["UNAVAILABLE"],
+}
+
+CONTRACT: tuple[FileDescriptor, ...] = (
+    scoring_pb2.DESCRIPTOR,
+    queue_pb2.DESCRIPTOR,
+    labels_pb2.DESCRIPTOR,
+    training_pb2.DESCRIPTOR,
+)
+
+
+def service_config() -> str:
+    """Return the service config as JSON: RETRY_POLICY for every call of the contract that is not in NOT_RETRIED.
+
+    A stream that only the server sends on (WatchRun) is in it too: gRPC retries such a call up to the first message.
+    """
+    retried = [
+        {"service": service.full_name, "method": method.name}
+        for file in CONTRACT
+        for service in file.services_by_name.values()
+        for method in service.methods
+        if method.name not in NOT_RETRIED
+    ]
+    return json.dumps({"methodConfig": [{"name": retried, "retryPolicy": RETRY_POLICY}]})
