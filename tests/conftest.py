@@ -8,7 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hypothesis import settings
 
+from quandary import Frame, Proposal
 from quandary.frustum import crop_frusta
 from quandary.geometry import Calibration, ImageBox
 from quandary.labels import CLASSES
@@ -20,6 +22,10 @@ from quandary_server.registry.directory import Artefacts
 from quandary_server.registry.manifest import Manifest, NetRecord, generation_id, member_name, sha256
 
 KITTI_VARIABLE = "QUANDARY_KITTI"
+
+# how long an example takes is the machine's business
+settings.register_profile("quandary", deadline=None)
+settings.load_profile("quandary")
 
 
 @pytest.fixture(scope="session")
@@ -43,23 +49,23 @@ def calibration() -> Calibration:
 @pytest.fixture(scope="session")
 def generation() -> Artefacts:
     """Three small members, initialised and never fitted."""
-    settings = NetSettings(channels=(4, 4, 8), image_embedding=12, geometry_embedding=4, hidden=16)
-    return untrained(settings, members=3)
+    small = NetSettings(channels=(4, 4, 8), image_embedding=12, geometry_embedding=4, hidden=16)
+    return untrained(small, members=3)
 
 
-def untrained(settings: NetSettings, members: int, seed: int = 0) -> Artefacts:
+def untrained(net: NetSettings, members: int, seed: int = 0) -> Artefacts:
     """Return a sound generation of nets that were never fitted."""
     models = []
     for k in range(members):
         torch.manual_seed(seed + k)
-        models.append(export_onnx(FrustumNet(settings))[0])
+        models.append(export_onnx(FrustumNet(net))[0])
     files = {member_name(k): sha256(model) for k, model in enumerate(models)}
     manifest = Manifest(
         generation=generation_id(1, files),
         number=1,
         created=datetime(2026, 1, 1, tzinfo=UTC),
         classes=CLASSES,
-        net=NetRecord(side=settings.side, embedding=settings.embedding, hidden=settings.hidden, dropout=settings.dropout),
+        net=NetRecord(side=net.side, embedding=net.embedding, hidden=net.hidden, dropout=net.dropout),
         box_scales=(1.0,) * 7,
         seed=17,
         files=files,
@@ -77,5 +83,22 @@ def rasters(calibration: Calibration) -> Callable[[int], Rasters]:
         boxes = [ImageBox(x, y, x + rng.uniform(20, 190), y + rng.uniform(20, 140)) for x, y in corners]
         points = np.column_stack([rng.uniform([5, -20, -2], [60, 20, 2], (4000, 3)), rng.random(4000)]).astype(np.float32)
         return rasterise(crop_frusta(points, calibration, boxes), calibration, boxes)
+
+    return make
+
+
+MakeFrame = Callable[..., Frame]
+
+
+@pytest.fixture(scope="session")
+def make_frame(calibration: Calibration) -> MakeFrame:
+    """Makes a frame with a whole cloud: of an id, a seed and a number of proposals."""
+
+    def make(frame_id: str, seed: int = 1, proposals: int = 3) -> Frame:
+        rng = np.random.default_rng(seed)
+        points = np.column_stack([rng.uniform([5, -20, -2], [60, 20, 2], (2000, 3)), rng.random(2000)]).astype(np.float32)
+        corners = rng.uniform([0, 0], [1000, 250], size=(proposals, 2)).tolist()
+        boxes = [ImageBox(x, y, x + rng.uniform(20, 190), y + rng.uniform(20, 140)) for x, y in corners]
+        return Frame(frame_id, calibration, [Proposal(box) for box in boxes], points=points)
 
     return make

@@ -12,7 +12,6 @@ import grpc
 import numpy as np
 import pytest
 from google.protobuf.message_factory import GetMessageClass
-from hypothesis import settings
 
 from quandary import Box3D, Calibration, Frame, ImageBox, Label, Proposal, QuandaryError
 from quandary.clients import AsyncClient, Client
@@ -22,10 +21,6 @@ from quandary.leases import AsyncLeasedTask
 from quandary.retries import CONTRACT
 from quandary.scoring import AsyncScoringClient, ScoringClient
 from quandary.training import AsyncTrainingClient, TrainingClient
-
-# how long an example takes is the machine's business
-settings.register_profile("quandary", deadline=None)
-settings.load_profile("quandary")
 
 TOKEN = "a-token-that-nobody-may-see"
 

@@ -30,7 +30,9 @@ def test_iou_of_a_square_turned_by_45_degrees_is_an_octagon() -> None:
     st.tuples(st.floats(0.5, 4), st.floats(0.5, 4), st.floats(0.5, 4)),
     st.floats(-3.1, 3.1),
 )
-def test_iou_is_symmetric_and_bounded(centre: tuple[float, ...], extents: tuple[float, ...], yaw: float) -> None:
+def test_iou_is_symmetric_and_bounded(
+    centre: tuple[float, float, float], extents: tuple[float, float, float], yaw: float
+) -> None:
     box = Box3D(*centre, *extents, yaw)
     forth, back = ious([UNIT], [box])[0], ious([box], [UNIT])[0]
     assert 0 <= forth <= 1

@@ -1,125 +1,25 @@
-"""A scoring service without Ray: the real servicer, keeper and engine behind a real gRPC server on a free port."""
+"""Fixtures of the scoring tests."""
 
-import asyncio
-import threading
-from collections.abc import Callable, Iterator
-from datetime import UTC, datetime, timedelta
+from collections.abc import Iterator
 from pathlib import Path
 
-import grpc
-import numpy as np
 import pytest
+from support.scoring import ScoringService
 
-from quandary import Calibration, Frame, ImageBox, Proposal, ScoringClient
-from quandary.v1 import scoring_pb2_grpc
-from quandary_server.auth import Keyring, ensure_tokens
-from quandary_server.clock import now
-from quandary_server.grpc_server import start_server
-from quandary_server.inference.provider import Provider
-from quandary_server.registry.directory import Artefacts, Registry
-from quandary_server.registry.manifest import Manifest, member_name
-from quandary_server.registry.pointer import Pointer
-from quandary_server.scoring.engine import Engine
-from quandary_server.scoring.keeper import Keeper
-from quandary_server.scoring.servicer import SERVICE, ScoringServicer
-from quandary_server.trainer.promotion import wait_for_replicas
-from quandary_server.wire.door import Door
-from quandary_server.wire.frames import Limits
-
-LIMITS = Limits(max_frames=8, max_proposals=6, max_crops=30, max_points=5000, max_message_bytes=64 << 20)
-WINDOW = 4
-
-
-class Service:
-    """One replica and its registry, told from a test's thread."""
-
-    def __init__(self, home: Path, generation: Artefacts) -> None:
-        self._generation = generation
-        self.root = home / "registry"
-        self.registry = Registry(self.root)
-        self.token = ensure_tokens(home / "tokens.json").token
-        self.tokens = home / "tokens.json"
-        self.calls: list[tuple[str, str]] = []
-        self.loaded: list[int | None] = []
-        self.keeper = Keeper(self.registry, "replica-1", Provider.CPU, timedelta(milliseconds=20), now, self.loaded.append)
-        self.engine = Engine(LIMITS, max_waiting_crops=40, report=lambda *_: None)
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
-
-    def start(self) -> None:
-        self._thread.start()
-        self.keeper.start()
-        self.server, port = asyncio.run_coroutine_threadsafe(self._serve(), self._loop).result(timeout=30)
-        self.target = f"127.0.0.1:{port}"
-
-    def stop(self) -> None:
-        asyncio.run_coroutine_threadsafe(self.server.stop(0), self._loop).result(timeout=30)
-        self.keeper.stop()
-        self.engine.close()
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(timeout=30)
-
-    async def _serve(self) -> tuple[grpc.aio.Server, int]:
-        door = Door(Keyring(self.tokens, now), lambda method, code, _: self.calls.append((method, code)))
-        servicer = ScoringServicer(door, self.keeper, self.engine, LIMITS, "replica-1", WINDOW)
-
-        def register(server: grpc.aio.Server) -> None:
-            scoring_pb2_grpc.add_ScoringServiceServicer_to_server(servicer, server)
-
-        return await start_server("127.0.0.1", 0, {SERVICE: lambda: bool(self.keeper.resident)}, [register])
-
-    def register(self, temperature: float = 1.0) -> str:
-        """Register the generation, another one for every call."""
-        members = {member_name(k): member for k, member in enumerate(self._generation.members)}
-
-        def describe(number: int, name: str, files: dict[str, str]) -> Manifest:
-            update = {"number": number, "generation": name, "files": files, "temperature": temperature}
-            return self._generation.manifest.model_copy(update=update)
-
-        return self.registry.register(members, describe).generation
-
-    def promote(self, generation: str) -> Pointer:
-        """Promote a generation and wait until the replica answers with it."""
-        pointer = self.registry.promote(generation, self.registry.pointer(), datetime.now(UTC), "test")
-        self.wait_for(generation)
-        return pointer
-
-    def wait_for(self, generation: str) -> None:
-        """Wait until the roster says that the replica answers with the generation."""
-        assert wait_for_replicas(self.registry, generation, timedelta(seconds=20), now) == ["replica-1"]
-
-    def client(self, token: str | None = None) -> ScoringClient:
-        return ScoringClient(self.target, token=self.token if token is None else token)
+from quandary_server.registry.directory import Artefacts
 
 
 @pytest.fixture
-def empty_service(tmp_path: Path, generation: Artefacts) -> Iterator[Service]:
+def empty_service(tmp_path: Path, generation: Artefacts) -> Iterator[ScoringService]:
     """A service without a generation."""
-    service = Service(tmp_path, generation)
+    service = ScoringService(tmp_path, generation)
     service.start()
     yield service
     service.stop()
 
 
 @pytest.fixture
-def service(empty_service: Service) -> Service:
+def service(empty_service: ScoringService) -> ScoringService:
     """A service with a current generation."""
     empty_service.promote(empty_service.register())
     return empty_service
-
-
-MakeFrame = Callable[..., Frame]
-
-
-@pytest.fixture(scope="session")
-def make_frame(calibration: Calibration) -> MakeFrame:
-    """Makes a frame with a whole cloud: of an id, a seed and a number of proposals."""
-
-    def make(frame_id: str, seed: int = 1, proposals: int = 3) -> Frame:
-        rng = np.random.default_rng(seed)
-        points = np.column_stack([rng.uniform([5, -20, -2], [60, 20, 2], (2000, 3)), rng.random(2000)]).astype(np.float32)
-        corners = rng.uniform([0, 0], [1000, 250], size=(proposals, 2)).tolist()
-        boxes = [ImageBox(x, y, x + rng.uniform(20, 190), y + rng.uniform(20, 140)) for x, y in corners]
-        return Frame(frame_id, calibration, [Proposal(box) for box in boxes], points=points)
-
-    return make

@@ -141,7 +141,7 @@ class Raw:
         self._channel = grpc.insecure_channel(service.target)
         self._stub = scoring_pb2_grpc.ScoringServiceStub(self._channel)
         bearer = service.token if token is None else token
-        self._metadata = [("authorization", f"Bearer {bearer}")] if bearer else []
+        self._metadata = (("authorization", f"Bearer {bearer}"),) if bearer else ()
 
     def score(self, request: scoring_pb2.ScoreFramesRequest) -> scoring_pb2.ScoreFramesResponse:
         return self._stub.ScoreFrames(request, metadata=self._metadata, timeout=30)

@@ -76,6 +76,7 @@ def test_a_damaged_generation_is_refused_while_the_old_one_answers(service: Any,
     service.registry.promote(other, service.registry.pointer(), datetime.now(UTC), "test")
     service.wait_for(other)
     back = service.registry.roll_back(service.registry.pointer(), datetime.now(UTC), "test")
+    service.wait_for(current)
     third = service.register(3.0)
     service.promote(third)
 

@@ -1,0 +1,89 @@
+"""A scoring service without Ray: the real servicer, keeper and engine behind a real gRPC server on a free port."""
+
+import asyncio
+import threading
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import grpc
+
+from quandary import ScoringClient
+from quandary.v1 import scoring_pb2_grpc
+from quandary_server.auth import Keyring, ensure_tokens
+from quandary_server.clock import now
+from quandary_server.grpc_server import start_server
+from quandary_server.inference.provider import Provider
+from quandary_server.registry.directory import Artefacts, Registry
+from quandary_server.registry.manifest import Manifest, member_name
+from quandary_server.registry.pointer import Pointer
+from quandary_server.scoring.engine import Engine
+from quandary_server.scoring.keeper import Keeper
+from quandary_server.scoring.servicer import SERVICE, ScoringServicer
+from quandary_server.trainer.promotion import wait_for_replicas
+from quandary_server.wire.door import Door
+from quandary_server.wire.frames import Limits
+
+LIMITS = Limits(max_frames=8, max_proposals=6, max_crops=30, max_points=5000, max_message_bytes=64 << 20)
+WINDOW = 4
+
+
+class ScoringService:
+    """One replica and its registry, told from a test's thread."""
+
+    def __init__(self, home: Path, generation: Artefacts) -> None:
+        self._generation = generation
+        self.root = home / "registry"
+        self.registry = Registry(self.root)
+        self.token = ensure_tokens(home / "tokens.json").token
+        self.tokens = home / "tokens.json"
+        self.calls: list[tuple[str, str]] = []
+        self.loaded: list[int | None] = []
+        self.keeper = Keeper(self.registry, "replica-1", Provider.CPU, timedelta(milliseconds=20), now, self.loaded.append)
+        self.engine = Engine(LIMITS, max_waiting_crops=40, report=lambda *_: None)
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+        self.keeper.start()
+        self.server, port = asyncio.run_coroutine_threadsafe(self._serve(), self._loop).result(timeout=30)
+        self.target = f"127.0.0.1:{port}"
+
+    def stop(self) -> None:
+        asyncio.run_coroutine_threadsafe(self.server.stop(0), self._loop).result(timeout=30)
+        self.keeper.stop()
+        self.engine.close()
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(timeout=30)
+
+    async def _serve(self) -> tuple[grpc.aio.Server, int]:
+        door = Door(Keyring(self.tokens, now), lambda method, code, _: self.calls.append((method, code)))
+        servicer = ScoringServicer(door, self.keeper, self.engine, LIMITS, "replica-1", WINDOW)
+
+        def register(server: grpc.aio.Server) -> None:
+            scoring_pb2_grpc.add_ScoringServiceServicer_to_server(servicer, server)
+
+        return await start_server("127.0.0.1", 0, {SERVICE: lambda: bool(self.keeper.resident)}, [register])
+
+    def register(self, temperature: float = 1.0) -> str:
+        """Register the generation, another one for every call."""
+        members = {member_name(k): member for k, member in enumerate(self._generation.members)}
+
+        def describe(number: int, name: str, files: dict[str, str]) -> Manifest:
+            update = {"number": number, "generation": name, "files": files, "temperature": temperature}
+            return self._generation.manifest.model_copy(update=update)
+
+        return self.registry.register(members, describe).generation
+
+    def promote(self, generation: str) -> Pointer:
+        """Promote a generation and wait until the replica answers with it."""
+        pointer = self.registry.promote(generation, self.registry.pointer(), datetime.now(UTC), "test")
+        self.wait_for(generation)
+        return pointer
+
+    def wait_for(self, generation: str) -> None:
+        """Wait until the roster says that the replica answers with the generation."""
+        assert wait_for_replicas(self.registry, generation, timedelta(seconds=20), now) == ["replica-1"]
+
+    def client(self, token: str | None = None) -> ScoringClient:
+        return ScoringClient(self.target, token=self.token if token is None else token)
