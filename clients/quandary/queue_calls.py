@@ -1,12 +1,12 @@
 """The calls of QueueService and LabelService, described once for both labelling clients."""
 
 from collections.abc import Iterable, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from quandary.calls import Call, Listing
-from quandary.convert import duration_message, frame_labels_message
+from quandary.convert import duration_message, frame_labels_message, timestamp_message
 from quandary.labels import FrameLabels
-from quandary.methods import Paged, Unary
+from quandary.methods import Paged, Streamed, Unary
 from quandary.names import queue_name
 from quandary.v1 import labels_pb2, labels_pb2_grpc, queue_pb2, queue_pb2_grpc, view_pb2
 
@@ -113,6 +113,14 @@ class QueueCalls:
         request = queue_pb2.ListQueuesRequest()
         return Call.of(self._queues.ListQueues, request, lambda response: response.queues, timeout)
 
+    @Paged
+    def list_audit_events(
+        self, task: str = "", *, page_size: int = 0, timeout: timedelta | None = None
+    ) -> Listing[queue_pb2.AuditEvent]:
+        """List who did what to which task, oldest first; task: the name of one, by default all."""
+        request = queue_pb2.ListAuditEventsRequest(task=task, page_size=page_size)
+        return Listing.of(self._queues.ListAuditEvents, request, lambda page: page.events, timeout)
+
 
 class LabelCalls:
     """The calls of LabelService."""
@@ -138,3 +146,11 @@ class LabelCalls:
         """List the labelled frames, oldest first."""
         request = labels_pb2.ListFrameLabelsRequest(page_size=page_size)
         return Listing.of(self._labels.ListFrameLabels, request, lambda page: page.frames, timeout)
+
+    @Streamed
+    def stream_frame_labels(
+        self, since: datetime | None = None, *, timeout: timedelta | None = None
+    ) -> Call[labels_pb2.FrameLabels]:
+        """Yield all labelled frames, or those labelled since a time, oldest first. timeout: for all of it, None is no limit."""
+        request = labels_pb2.StreamFrameLabelsRequest(since=None if since is None else timestamp_message(since))
+        return Call.of(self._labels.StreamFrameLabels, request, lambda response: response.frame, timeout)

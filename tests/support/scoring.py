@@ -43,10 +43,10 @@ class ScoringService:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
 
-    def start(self) -> None:
+    def start(self, port: int = 0) -> None:
         self._thread.start()
         self.keeper.start()
-        self.server, port = asyncio.run_coroutine_threadsafe(self._serve(), self._loop).result(timeout=30)
+        self.server, port = asyncio.run_coroutine_threadsafe(self._serve(port), self._loop).result(timeout=30)
         self.target = f"127.0.0.1:{port}"
 
     def stop(self) -> None:
@@ -56,14 +56,14 @@ class ScoringService:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(timeout=30)
 
-    async def _serve(self) -> tuple[grpc.aio.Server, int]:
+    async def _serve(self, port: int) -> tuple[grpc.aio.Server, int]:
         door = Door(Keyring(self.tokens, now), lambda method, code, _: self.calls.append((method, code)))
         servicer = ScoringServicer(door, self.keeper, self.engine, LIMITS, "replica-1", WINDOW)
 
         def register(server: grpc.aio.Server) -> None:
             scoring_pb2_grpc.add_ScoringServiceServicer_to_server(servicer, server)
 
-        return await start_server("127.0.0.1", 0, {SERVICE: lambda: bool(self.keeper.resident)}, [register])
+        return await start_server("127.0.0.1", port, {SERVICE: lambda: bool(self.keeper.resident)}, [register])
 
     def register(self, temperature: float = 1.0) -> str:
         """Register the generation, another one for every call."""

@@ -87,15 +87,18 @@ class Consumer:
         """Return the task of a log entry, or the entry as rejected with what is wrong with it."""
         async with self._slots:
             try:
-                message = fleet_log_pb2.FrameRecord.FromString(entry.payload)
-                record = convert.record(message)
-                queue = self._assignment.queue(record.drive_id)
-                score = None if queue == CONTROL_QUEUE else await self._score(message, record)
+                return await self._task(entry)
             except DecodeError:
                 return RejectedEntry(entry.position, "the payload is no FrameRecord", entry.payload, entry.frame_id)
             except QuandaryError as error:
                 log.warning("record_rejected position=%d frame=%s problem=%s", entry.position, entry.frame_id, error)
                 return RejectedEntry(entry.position, str(error), entry.payload, entry.frame_id)
+
+    async def _task(self, entry: LogEntry) -> TaskEntry:
+        message = fleet_log_pb2.FrameRecord.FromString(entry.payload)
+        record = convert.record(message)
+        queue = self._assignment.queue(record.drive_id)
+        score = None if queue == CONTROL_QUEUE else await self._score(message, record)
         return TaskEntry(
             position=entry.position,
             queue=queue,

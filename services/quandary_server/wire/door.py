@@ -17,8 +17,8 @@ from quandary.v1 import error_pb2
 from quandary_server.auth import Caller, Keyring, Role, require
 
 STATUS_TRAILER = "grpc-status-details-bin"
-MAX_TEXT = 1000
-MAX_VIOLATIONS = 8
+MAX_TEXT_CHARACTERS = 400
+MAX_ERROR_BYTES = 1200
 STATUS_CODES = {code.value[0]: code for code in grpc.StatusCode}
 
 log = logging.getLogger(__name__)
@@ -148,9 +148,10 @@ def known(error: Exception, where: str) -> QuandaryError:
 def refuse(context: Context, error: QuandaryError) -> str:
     """Set code, text and trailing metadata of a refused call; return the code's name."""
     message = error_message(error)
-    # the trailers of a call may hold 8 KB, and every error is sent twice
-    message.message = message.message[:MAX_TEXT]
-    del message.violations[MAX_VIOLATIONS:]
+    # the trailers of a call may hold 8 KB; every error is in them three times, and grows by a third in base64
+    message.message = message.message[:MAX_TEXT_CHARACTERS]
+    while message.violations and message.ByteSize() > MAX_ERROR_BYTES:
+        del message.violations[-1]
     context.set_code(STATUS_CODES[message.status_code])
     context.set_details(message.message)
     context.set_trailing_metadata(

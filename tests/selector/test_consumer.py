@@ -1,0 +1,224 @@
+"""The log's records become tasks, each exactly once, scored by a real scoring service."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.records import START, log_record, record_of
+from support.scoring import ScoringService
+
+from quandary import AsyncScoringClient, FrameRecord, ScoringOptions
+from quandary.convert import record_message
+from quandary.v1 import fleet_log_pb2, scoring_pb2
+from quandary_server.cluster import free_ports
+from quandary_server.registry.directory import Artefacts
+from quandary_server.selector.assignment import Assignment
+from quandary_server.selector.consumer import Consumer
+from quandary_server.selector.frame_scores import FrameScorer
+from quandary_server.selector.pace import Pace
+from quandary_server.storage.fleet_log import LogRecord, SqliteFleetLog
+from quandary_server.storage.store import Store
+
+PACE = Pace(batch=4, in_flight=3, poll=timedelta(milliseconds=10))
+NOW = START + timedelta(hours=1)
+MakeRecords = Callable[[int], list[FrameRecord]]
+
+
+@pytest.fixture
+def records(make_frame: Any, tmp_path: Path) -> MakeRecords:
+    return lambda count: [record_of(make_frame(f"f{i}", seed=i), tmp_path / "clouds", at_s=i) for i in range(count)]
+
+
+class Selector:
+    """A consumer over real parts."""
+
+    def __init__(self, target: str, token: str, fleet_log: SqliteFleetLog, store: Store) -> None:
+        self._target, self._token, self._log, self._store = target, token, fleet_log, store
+        self.applied: Counter[str] = Counter()
+        self.waits = 0
+
+    def run(self, work: Callable[[Consumer], Awaitable[None]], control: frozenset[str] = frozenset()) -> None:
+        async def go() -> None:
+            async with AsyncScoringClient(self._target, token=self._token) as client:
+                scorer = FrameScorer(client, ScoringOptions(), self._wait)
+                assignment = Assignment(0.0, control, seed=0)
+                await work(Consumer(self._log, self._store, scorer, assignment, lambda: NOW, self._count, PACE))
+
+        asyncio.run(go())
+
+    def drain(self, control: frozenset[str] = frozenset()) -> None:
+        async def work(consumer: Consumer) -> None:
+            while await consumer.step():
+                pass
+            assert consumer.lag() == 0
+
+        self.run(work, control)
+
+    def _count(self, outcome: str, count: int) -> None:
+        self.applied[outcome] += count
+
+    def _wait(self) -> None:
+        self.waits += 1
+
+
+@pytest.fixture
+def selector(scoring: ScoringService, fleet_log: SqliteFleetLog, store: Store) -> Selector:
+    return Selector(scoring.target, scoring.token, fleet_log, store)
+
+
+def waiting(store: Store, queue: str = "active") -> list[Any]:
+    return list(store.tasks.list(queue, page_size=500, now=NOW).items)
+
+
+def test_without_a_generation_frames_wait_unscored_in_a_seeded_order(
+    selector: Selector, fleet_log: SqliteFleetLog, store: Store, records: MakeRecords
+) -> None:
+    found = records(10)
+    fleet_log.append([log_record(record) for record in found], now=NOW)
+    selector.drain()
+    tasks = waiting(store)
+    assert {task.frame_id for task in tasks} == {record.frame_id for record in found}
+    assert all(task.place.score is None and task.generation == "" for task in tasks)
+    expected = sorted(found, key=lambda record: Assignment(0.0, frozenset(), seed=0).shuffle(record.frame_id))
+    assert [task.frame_id for task in tasks] == [record.frame_id for record in expected]
+
+
+def test_with_a_generation_they_wait_ranked_by_its_scores(
+    scoring: ScoringService, selector: Selector, fleet_log: SqliteFleetLog, store: Store, records: MakeRecords
+) -> None:
+    generation = scoring.register()
+    scoring.promote(generation)
+    fleet_log.append([log_record(record) for record in records(9)], now=NOW)
+    selector.drain()
+    tasks = waiting(store)
+    assert {task.generation for task in tasks} == {generation}
+    scores = [task.place.score for task in tasks]
+    assert scores == sorted(scores, reverse=True)
+    stored = scoring_pb2.FrameScore.FromString(tasks[0].frame_score)
+    assert stored.score == tasks[0].place.score
+    assert len(stored.objects) == tasks[0].crops == 3
+    assert selector.applied == {"applied": 9, "rejected": 0}
+
+
+def test_a_frame_published_twice_or_by_a_second_run_is_one_task(
+    selector: Selector, fleet_log: SqliteFleetLog, store: Store, records: MakeRecords
+) -> None:
+    published = [log_record(record) for record in records(5)]
+    fleet_log.append(published, now=NOW)
+    fleet_log.append(published[:3], now=NOW)
+    selector.drain()
+    selector.drain()
+    assert sorted(task.frame_id for task in waiting(store)) == [f"f{i}" for i in range(5)]
+    assert store.intake.offset(fleet_log.name) == 8
+
+
+def test_frames_of_control_drives_go_to_their_own_queue_and_are_never_scored(
+    scoring: ScoringService, selector: Selector, fleet_log: SqliteFleetLog, store: Store, records: MakeRecords
+) -> None:
+    scoring.promote(scoring.register())
+    mixed = [replace(r, drive_id="kept" if i % 2 else "other") for i, r in enumerate(records(6))]
+    fleet_log.append([log_record(record) for record in mixed], now=NOW)
+    selector.drain(control=frozenset({"kept"}))
+    assert {task.drive_id for task in waiting(store, "control")} == {"kept"}
+    assert {task.place.score for task in waiting(store, "control")} == {None}
+    assert {task.drive_id for task in waiting(store)} == {"other"}
+    assert all(task.place.score is not None for task in waiting(store))
+
+
+def test_what_is_wrong_with_a_record_is_kept_with_its_reason_and_stops_nothing(
+    scoring: ScoringService, selector: Selector, fleet_log: SqliteFleetLog, store: Store, records: MakeRecords, tmp_path: Path
+) -> None:
+    scoring.promote(scoring.register())
+    found = records(6)
+    torn = tmp_path / "clouds" / "f1.bin"
+    torn.write_bytes(torn.read_bytes()[:-5])
+    (tmp_path / "clouds" / "f2.bin").unlink()
+    remote = replace(found[3], cloud_uri="https://example.org/cloud.bin")
+    absurd = record_message(found[4])
+    absurd.proposals[0].box.left_px = 1e9
+    published = [
+        log_record(found[0]),
+        log_record(found[1]),
+        log_record(found[2]),
+        log_record(remote),
+        LogRecord("f4", absurd.SerializeToString()),
+        LogRecord("junk", b"\xff\xff\xff"),
+        LogRecord("empty", b""),
+        log_record(found[5]),
+    ]
+    fleet_log.append(published, now=NOW)
+    selector.drain()
+    assert sorted(task.frame_id for task in waiting(store)) == ["f0", "f5"]
+    reasons = {entry.frame_id: entry.reason for entry in store.intake.rejected(fleet_log.name).items}
+    assert "16" in reasons["f1"]
+    assert "f2.bin" in reasons["f2"]
+    assert "https" in reasons["f3"]
+    assert "proposals[0].box.left_px" in reasons["f4"]
+    assert reasons["junk"] == "the payload is no FrameRecord"
+    assert "stamp is missing" in reasons["empty"]
+    assert selector.applied == {"applied": 2, "rejected": 6}
+    payloads = {entry.frame_id: entry.payload for entry in store.intake.rejected(fleet_log.name).items}
+    assert payloads["junk"] == b"\xff\xff\xff"
+
+
+def test_a_score_that_came_with_the_record_is_taken_as_it_is(
+    selector: Selector, fleet_log: SqliteFleetLog, store: Store, records: MakeRecords
+) -> None:
+    message = record_message(records(1)[0])
+    message.upstream_score.generation = "g000007-00000000"
+    message.upstream_score.score.score = 0.25
+    unnamed = fleet_log_pb2.FrameRecord.FromString(message.SerializeToString())
+    unnamed.frame_id, unnamed.upstream_score.generation = "unnamed", ""
+    fleet_log.append([LogRecord("f0", message.SerializeToString()), LogRecord("unnamed", unnamed.SerializeToString())], now=NOW)
+    selector.drain()
+    (task,) = waiting(store)
+    assert (task.place.score, task.generation) == (0.25, "g000007-00000000")
+    (entry,) = store.intake.rejected(fleet_log.name).items
+    assert entry.frame_id == "unnamed"
+
+
+def test_while_scoring_is_away_nothing_is_lost_and_nothing_moves(
+    tmp_path: Path, generation: Artefacts, fleet_log: SqliteFleetLog, store: Store, records: MakeRecords
+) -> None:
+    (port,) = free_ports(1)
+    scoring = ScoringService(tmp_path, generation)
+    selector = Selector(f"127.0.0.1:{port}", scoring.token, fleet_log, store)
+    fleet_log.append([log_record(record) for record in records(3)], now=NOW)
+
+    async def work(consumer: Consumer) -> None:
+        step = asyncio.create_task(consumer.step())
+        while not selector.waits:
+            await asyncio.sleep(0)
+        assert store.intake.offset(fleet_log.name) == 0
+        await asyncio.to_thread(scoring.start, port)
+        await asyncio.to_thread(scoring.promote, scoring.register())
+        assert await step
+
+    selector.run(work)
+    scoring.stop()
+    assert len(waiting(store)) == 3
+
+
+def test_of_two_selectors_on_one_log_each_record_is_applied_by_one(
+    selector: Selector, fleet_log: SqliteFleetLog, store: Store, records: MakeRecords
+) -> None:
+    fleet_log.append([log_record(record) for record in records(12)], now=NOW)
+
+    async def work(consumer: Consumer) -> None:
+        loops = [asyncio.create_task(consumer.run()) for _ in range(2)]
+        while consumer.lag():
+            await asyncio.sleep(0)
+        for loop in loops:
+            loop.cancel()
+        await asyncio.gather(*loops, return_exceptions=True)
+
+    selector.run(work)
+    assert len(waiting(store)) == 12
+    # the last batch may be applied and its count cancelled
+    assert selector.applied["applied"] in (8, 12)
+    assert store.intake.offset(fleet_log.name) == 12

@@ -1,0 +1,79 @@
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from quandary.errors import InvalidArgument
+from quandary.options import Estimator
+from quandary_server.settings import CONFIG_VARIABLE, load_settings
+
+
+@pytest.fixture(autouse=True)
+def _bare(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(CONFIG_VARIABLE, raising=False)
+
+
+def test_defaults_are_the_embedded_ones() -> None:
+    settings = load_settings()
+    assert settings.scoring.host == settings.selector.host == settings.trainer.host == "127.0.0.1"
+    assert settings.scoring_target == "127.0.0.1:9700"
+    assert settings.trainer.members == 5
+
+
+def test_arguments_beat_the_environment_and_that_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "quandary.toml"
+    file.write_text('data = "/from/file"\n[scoring]\nport = 1111\nreplicas = 3\n[trainer]\nmembers = 2\n')
+    monkeypatch.setenv(CONFIG_VARIABLE, str(file))
+    monkeypatch.setenv("QUANDARY_SCORING__PORT", "2222")
+    settings = load_settings(trainer={"members": 7})
+    assert (settings.scoring.port, settings.scoring.replicas, settings.trainer.members) == (2222, 3, 7)
+    assert settings.data == Path("/from/file")
+    assert settings.trainer.port == 9702
+
+
+def test_another_process_loads_the_same_settings_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = load_settings(
+        data=Path("/x"),
+        selector={"control_drives": ("a", "b"), "poll": timedelta(milliseconds=7)},
+        trainer={"fit": {"steps": 9}},
+        scoring={"port": 4321},
+    )
+    for name, value in settings.environment().items():
+        monkeypatch.setenv(name, value)
+    assert load_settings() == settings
+
+
+@pytest.mark.parametrize(
+    ("arguments", "field"),
+    [
+        ({"scoring": {"port": 0}}, "scoring.port"),
+        ({"scoring": {"replicas": -1}}, "scoring.replicas"),
+        ({"scoring": {"prot": 9}}, "scoring.prot"),
+        ({"selector": {"control_share": 1.5}}, "selector.control_share"),
+        ({"trainer": {"fit": {"steps": 0}}}, "trainer.fit.steps"),
+        ({"selector": {"estimator": "guess"}}, "selector.estimator"),
+        ({"nonsense": 1}, "nonsense"),
+    ],
+)
+def test_a_wrong_setting_is_refused_with_field_value_and_bound(arguments: dict[str, object], field: str) -> None:
+    with pytest.raises(InvalidArgument) as caught:
+        load_settings(**arguments)
+    (violation,) = caught.value.violations
+    assert violation.field == field
+    assert violation.bound
+    assert not violation.bound.startswith("Input should")
+
+
+def test_settings_that_mean_nothing_together_are_refused() -> None:
+    with pytest.raises(InvalidArgument, match="needs no samples with SOFTMAX"):
+        load_settings(selector={"estimator": Estimator.SOFTMAX})
+
+
+def test_a_file_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(CONFIG_VARIABLE, "/nowhere/quandary.toml")
+    with pytest.raises(InvalidArgument, match=r"QUANDARY_CONFIG is /nowhere/quandary\.toml, must be a TOML file"):
+        load_settings()
+
+
+def test_the_token_does_not_show() -> None:
+    assert "hunter2" not in repr(load_settings(token="hunter2"))

@@ -1,0 +1,58 @@
+import asyncio
+
+import grpc
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+
+from quandary.errors import Unavailable
+from quandary_server.grpc_server import start_server
+
+SERVING, NOT_SERVING = health_pb2.HealthCheckResponse.SERVING, health_pb2.HealthCheckResponse.NOT_SERVING
+
+
+def test_alive_is_not_yet_ready_and_watching_tells_the_change() -> None:
+    ready = False
+
+    async def go() -> None:
+        nonlocal ready
+        server, port = await start_server("127.0.0.1", 0, {"quandary.v1.ScoringService": lambda: ready}, [])
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+            stub = health_pb2_grpc.HealthStub(channel)
+            request = health_pb2.HealthCheckRequest(service="quandary.v1.ScoringService")
+            assert (await stub.Check(health_pb2.HealthCheckRequest())).status == SERVING
+            assert (await stub.Check(request)).status == NOT_SERVING
+            watch = stub.Watch(request)
+            assert (await watch.read()).status == NOT_SERVING
+            ready = True
+            assert (await watch.read()).status == SERVING
+            watch.cancel()
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await stub.Check(health_pb2.HealthCheckRequest(service="nobody"))
+            assert caught.value.code() == grpc.StatusCode.NOT_FOUND
+        await server.stop(0)
+
+    asyncio.run(go())
+
+
+def test_reflection_lists_the_services() -> None:
+    async def go() -> list[str]:
+        server, port = await start_server("127.0.0.1", 0, {"quandary.v1.QueueService": lambda: True}, [])
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+            stub = reflection_pb2_grpc.ServerReflectionStub(channel)
+            request = reflection_pb2.ServerReflectionRequest(list_services="")
+            answers = [answer async for answer in stub.ServerReflectionInfo(iter([request]))]
+        await server.stop(0)
+        return [service.name for service in answers[0].list_services_response.service]
+
+    assert {"quandary.v1.QueueService", "grpc.health.v1.Health"} <= set(asyncio.run(go()))
+
+
+def test_a_taken_port_is_named() -> None:
+    async def go() -> None:
+        server, port = await start_server("127.0.0.1", 0, {}, [])
+        with pytest.raises(Unavailable, match=f"127.0.0.1:{port} cannot be listened on"):
+            await start_server("127.0.0.1", port, {}, [])
+        await server.stop(0)
+
+    asyncio.run(go())
