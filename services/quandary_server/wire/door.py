@@ -17,7 +17,8 @@ from quandary.v1 import error_pb2
 from quandary_server.auth import Caller, Keyring, Role, require
 
 STATUS_TRAILER = "grpc-status-details-bin"
-MAX_TEXT_CHARACTERS = 400
+MAX_TEXT_CHARACTERS = 300
+MAX_VIOLATION_CHARACTERS = 120
 MAX_ERROR_BYTES = 1200
 STATUS_CODES = {code.value[0]: code for code in grpc.StatusCode}
 
@@ -150,6 +151,9 @@ def refuse(context: Context, error: QuandaryError) -> str:
     message = error_message(error)
     # the trailers of a call may hold 8 KB; every error is in them three times, and grows by a third in base64
     message.message = message.message[:MAX_TEXT_CHARACTERS]
+    for violation in message.violations:
+        violation.value = violation.value[:MAX_VIOLATION_CHARACTERS]
+        violation.bound = violation.bound[:MAX_VIOLATION_CHARACTERS]
     while message.violations and message.ByteSize() > MAX_ERROR_BYTES:
         del message.violations[-1]
     context.set_code(STATUS_CODES[message.status_code])
