@@ -1,12 +1,13 @@
 """Fixtures that several rooms share: a camera, small generations, and what an optional part skips for."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 import pytest
+import ray
 import torch
 from hypothesis import settings
 
@@ -14,12 +15,14 @@ from quandary import Frame, Proposal
 from quandary.frustum import crop_frusta
 from quandary.geometry import Calibration, ImageBox
 from quandary.labels import CLASSES
+from quandary_server.cluster import start_cluster
 from quandary_server.detector.export import export_onnx
 from quandary_server.detector.net import FrustumNet
 from quandary_server.detector.settings import NetSettings
 from quandary_server.frustum.raster import Rasters, rasterise
 from quandary_server.registry.directory import Artefacts
 from quandary_server.registry.manifest import Manifest, NetRecord, generation_id, member_name, sha256
+from quandary_server.settings import load_settings
 
 KITTI_VARIABLE = "QUANDARY_KITTI"
 
@@ -35,6 +38,14 @@ def kitti() -> Path:
     if not folder:
         pytest.skip(f"{KITTI_VARIABLE} is not set: no real KITTI frames")
     return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def ray_cluster() -> Iterator[str]:
+    """The one Ray of this session: its address."""
+    address = start_cluster(load_settings(ray={"cpus": 2}))
+    yield address
+    ray.shutdown()
 
 
 @pytest.fixture(scope="session")

@@ -3,11 +3,13 @@
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
-from quandary_server.detector.assessment import Assessment
 from quandary_server.detector.export import PARITY_TOLERANCE
 from quandary_server.evaluation.bootstrap import grouping, paired_interval
 from quandary_server.registry.manifest import GateRecord
+
+Array = NDArray[np.float64]
 
 MIN_CROPS = 100
 """A figure of fewer crops is undetermined and gates nothing."""
@@ -28,50 +30,52 @@ def parity_gate(parities: Sequence[float]) -> GateRecord:
     )
 
 
-def nll_floor_gate(candidate: Assessment | None, floor: float) -> GateRecord:
-    """Return the verdict on the candidate's own NLL on the control drives; None where there are no control crops."""
-    if candidate is None or len(candidate.nll) < MIN_CROPS:
-        return _undetermined("nll_floor", candidate)
-    nll = float(candidate.nll.mean())
-    passed = nll <= floor
+def nll_floor_gate(nll: Array | None, floor: float) -> GateRecord:
+    """Return the verdict on the candidate's NLL (N,) in nats on the control crops; None where there are none."""
+    if nll is None or len(nll) < MIN_CROPS:
+        return _undetermined("nll_floor", nll)
+    mean = float(nll.mean())
+    passed = mean <= floor
     return GateRecord(
         gate="nll_floor",
         verdict="passed" if passed else "refused",
-        candidate=nll,
+        candidate=mean,
         reference=floor,
-        reason=f"the NLL on control drives is {nll:.3f} nats, allowed are {floor:g}",
+        reason=f"the NLL on control drives is {mean:.3f} nats, allowed are {floor:g}",
     )
 
 
 def nll_against_current_gate(
-    candidate: Assessment | None, current: Assessment | None, drives: Sequence[str], frames: Sequence[str]
+    nll: Array | None, current: Array | None, drives: Sequence[str], frames: Sequence[str]
 ) -> GateRecord:
-    """Return the verdict on the paired difference of NLL, candidate less current, on the same control crops.
+    """Return the verdict on the paired difference of NLL (N,), candidate less current, on the same control crops.
 
     Refused where the 95 % bootstrap interval (by drive, else by frame) lies wholly above 0. drives, frames: of the crops.
+    current: None where there is no current generation.
     """
-    if candidate is None or current is None or len(candidate.nll) < MIN_CROPS:
-        why = "there is no current generation" if candidate is not None and current is None else None
-        return _undetermined("nll_against_current", candidate, why)
+    if nll is None or len(nll) < MIN_CROPS:
+        return _undetermined("nll_against_current", nll)
+    if current is None:
+        return _undetermined("nll_against_current", nll, "there is no current generation")
     rng = np.random.default_rng(BOOTSTRAP_SEED)
-    low, high = paired_interval(candidate.nll - current.nll, grouping(drives, frames), rng)
+    low, high = paired_interval(nll - current, grouping(drives, frames), rng)
     worse = low > 0
     interval = f"the difference of NLL is within [{low:+.3f}, {high:+.3f}] nats (95 %)"
     return GateRecord(
         gate="nll_against_current",
         verdict="refused" if worse else "passed",
-        candidate=float(candidate.nll.mean()),
-        reference=float(current.nll.mean()),
+        candidate=float(nll.mean()),
+        reference=float(current.mean()),
         difference=(low, high),
         reason=f"{interval}: {'worse than the current generation' if worse else 'not plainly worse'}",
     )
 
 
-def _undetermined(gate: str, candidate: Assessment | None, why: str | None = None) -> GateRecord:
-    crops = 0 if candidate is None else len(candidate.nll)
+def _undetermined(gate: str, nll: Array | None, why: str | None = None) -> GateRecord:
+    crops = 0 if nll is None else len(nll)
     return GateRecord(
         gate=gate,
         verdict="undetermined",
-        candidate=float(candidate.nll.mean()) if candidate is not None and crops else 0.0,
+        candidate=float(nll.mean()) if nll is not None and crops else 0.0,
         reason=why or f"{crops} labelled crops of control drives, at least {MIN_CROPS} are needed to tell",
     )

@@ -147,8 +147,13 @@ class TrainingRun:
             theirs = self._assess_current(pointer, control)
             verdicts = (
                 gates.parity_gate([member.parity for member in candidate.members]),
-                gates.nll_floor_gate(mine, self._settings.trainer.nll_floor),
-                gates.nll_against_current_gate(mine, theirs, control.drives.tolist(), control.frames.tolist()),
+                gates.nll_floor_gate(mine.nll if mine else None, self._settings.trainer.nll_floor),
+                gates.nll_against_current_gate(
+                    mine.nll if mine else None,
+                    theirs.nll if theirs else None,
+                    control.drives.tolist(),
+                    control.frames.tolist(),
+                ),
             )
             metrics = {} if mine is None else mine.figures()
             correlation = seed_rank_correlation(loaded, control, self._options)

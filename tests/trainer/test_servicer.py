@@ -1,0 +1,224 @@
+"""TrainingService through a real channel, over a real registry and a real Ray."""
+
+import asyncio
+import threading
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import grpc
+import pytest
+
+from quandary import (
+    GateRefused,
+    InvalidArgument,
+    NotFound,
+    NotServedYet,
+    PermissionDenied,
+    PointerMoved,
+    TrainingClient,
+    WrongState,
+)
+from quandary.v1 import training_pb2, training_pb2_grpc, view_pb2
+from quandary_server.auth import Keyring, Role, Token, TokenFile, ensure_tokens, read_tokens
+from quandary_server.clock import now
+from quandary_server.grpc_server import start_server
+from quandary_server.registry.directory import Artefacts, Registry
+from quandary_server.registry.files import write_atomically
+from quandary_server.registry.manifest import GateRecord, Manifest
+from quandary_server.registry.roster import Heartbeat
+from quandary_server.settings import Settings
+from quandary_server.storage.run_values import RunTrigger
+from quandary_server.storage.store import Store
+from quandary_server.trainer.scheduler import Scheduler
+from quandary_server.trainer.servicer import TrainingServicer
+from quandary_server.wire.door import Door
+
+
+class Server:
+    """The servicer on a free port."""
+
+    def __init__(self, settings: Settings, store: Store, generation: Artefacts) -> None:
+        self.store, self.settings, self._generation = store, settings, generation
+        self.registry = Registry(settings.registry)
+        self.token = ensure_tokens(settings.tokens).token
+        self.scheduler = Scheduler(store, self.registry, settings, now, lambda _: None)
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+        self._thread.start()
+        self._server, port = self._do(self._serve())
+        self.target = f"127.0.0.1:{port}"
+
+    def stop(self) -> None:
+        self._do(self._server.stop(0))
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(timeout=30)
+
+    def client(self, token: str | None = None) -> TrainingClient:
+        return TrainingClient(self.target, token=token or self.token)
+
+    def register(self, *, temperature: float, gates: tuple[GateRecord, ...] = ()) -> str:
+        def describe(number: int, name: str, files: dict[str, str]) -> Manifest:
+            known = {"number": number, "generation": name, "files": files}
+            return self._generation.manifest.model_copy(update={**known, "temperature": temperature, "gates": gates})
+
+        members = {f"member-{k}.onnx": member for k, member in enumerate(self._generation.members)}
+        return self.registry.register(members, describe).generation
+
+    def promote(self, generation: str) -> None:
+        self.registry.promote(generation, self.registry.pointer(), datetime.now(UTC), "test")
+
+    def _do(self, work: Any) -> Any:
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(timeout=30)
+
+    async def _serve(self) -> tuple[grpc.aio.Server, int]:
+        door = Door(Keyring(self.settings.tokens, now), lambda *_: None)
+        servicer = TrainingServicer(door, self.store, self.registry, self.scheduler, now)
+
+        def register(server: grpc.aio.Server) -> None:
+            training_pb2_grpc.add_TrainingServiceServicer_to_server(servicer, server)
+
+        return await start_server("127.0.0.1", 0, {"quandary.v1.TrainingService": lambda: True}, [register])
+
+
+@pytest.fixture
+def server(settings: Settings, store: Store, generation: Artefacts) -> Iterator[Server]:
+    running = Server(settings, store, generation)
+    yield running
+    running.stop()
+
+
+REFUSED = GateRecord(gate="nll_floor", verdict="refused", candidate=9.0, reference=3.0, reason="too high")
+
+
+def test_a_run_is_started_watched_and_listed(server: Server, label: Any, ray_cluster: str) -> None:
+    label(8)
+    with server.client() as client:
+        started = client.start_run(steps=10, seed=3)
+        assert started.name == "runs/run-000001"
+        assert (started.state, started.requester) == (training_pb2.RUN_STATE_RUNNING, "admin")
+        with pytest.raises(WrongState, match="run-000001 is running"):
+            client.start_run()
+        stages = [run.stage for run in client.watch_run(started.name)]
+        assert stages == sorted(stages)
+        assert stages[-1] == training_pb2.RUN_STAGE_DONE
+        ended = client.get_run(started.name)
+        assert (ended.state, ended.error) == (training_pb2.RUN_STATE_SUCCEEDED, "")
+        assert [run.name for run in client.list_runs()] == [started.name]
+        current = client.get_generation()
+        assert (current.name, current.state) == (ended.generation, training_pb2.GENERATION_STATE_CURRENT)
+        assert current.run == started.name
+        assert set(current.digests) == {"member-0.onnx", "member-1.onnx"}
+
+
+def test_generations_are_listed_newest_first_in_pages(server: Server) -> None:
+    names = [server.register(temperature=1.0 + i) for i in range(5)]
+    server.promote(names[1])
+    with server.client() as client:
+        found = list(client.list_generations(page_size=2))
+        full = next(iter(client.list_generations(view=view_pb2.VIEW_FULL)))
+    assert [g.name for g in found] == [f"generations/{name}" for name in reversed(names)]
+    states = {g.name: g.state for g in found}
+    assert states[f"generations/{names[1]}"] == training_pb2.GENERATION_STATE_CURRENT
+    assert states[f"generations/{names[0]}"] == training_pb2.GENERATION_STATE_REGISTERED
+    assert not found[0].digests
+    assert full.digests
+
+
+def test_promoting_and_rolling_back(server: Server) -> None:
+    first, second = server.register(temperature=1.0), server.register(temperature=2.0)
+    with server.client() as client:
+        with pytest.raises(NotFound, match="no generation has been promoted yet"):
+            client.get_generation()
+        with pytest.raises(WrongState, match="nothing to roll back"):
+            client.rollback()
+        assert list(client.promote(first).replicas) == []
+        server.registry.roster.beat(Heartbeat(replica="r", generation=second, beaten=now()))
+        assert list(client.promote(second, expected_current=first).replicas) == ["r"]
+        server.registry.roster.beat(Heartbeat(replica="r", generation=first, beaten=now()))
+        back = client.rollback()
+        assert (back.generation.name, list(back.replicas)) == (f"generations/{first}", ["r"])
+        with pytest.raises(WrongState, match="first generation"):
+            client.rollback()
+
+
+def test_a_promotion_over_another_one_is_told(server: Server) -> None:
+    first, second = server.register(temperature=1.0), server.register(temperature=2.0)
+    server.promote(first)
+    with server.client() as client, pytest.raises(PointerMoved, match=f"current generation is generations/{first}"):
+        client.promote(second, expected_current=second)
+    assert server.registry.pointer().generation == first  # type: ignore[union-attr]
+
+
+def test_a_refused_generation_needs_force(server: Server) -> None:
+    refused = server.register(temperature=1.0, gates=(REFUSED,))
+    with server.client() as client:
+        with pytest.raises(GateRefused, match=f"{refused} was refused by nll_floor"):
+            client.promote(refused)
+        found = client.get_generation(refused)
+        assert found.state == training_pb2.GENERATION_STATE_REFUSED
+        assert (found.gates[0].gate, found.gates[0].reference) == ("nll_floor", 3.0)
+        assert client.promote(refused, force=True).generation.name == f"generations/{refused}"
+
+
+@pytest.mark.parametrize(
+    ("call", "field"),
+    [
+        (lambda client: client.start_run(members=0), "members"),
+        (lambda client: client.start_run(members=33), "members"),
+        (lambda client: client.start_run(steps=0), "steps"),
+        (lambda client: client.promote("g000001-00000000", replica_timeout=timedelta(hours=1)), "timeout"),
+        (lambda client: list(client.list_runs(page_size=501)), "page_size"),
+        (lambda client: list(client.list_generations(page_size=-1)), "page_size"),
+    ],
+)
+def test_values_out_of_bounds_are_named(server: Server, call: Any, field: str) -> None:
+    with server.client() as client, pytest.raises(InvalidArgument) as caught:
+        call(client)
+    assert caught.value.violations[0].field == field
+
+
+def test_unknown_runs_and_generations_are_not_found(server: Server) -> None:
+    with server.client() as client:
+        for call in (
+            lambda: client.get_run("run-000099"),
+            lambda: list(client.watch_run("run-000099")),
+            lambda: client.get_generation("g000099-00000000"),
+            lambda: client.promote("g000099-00000000"),
+        ):
+            with pytest.raises(NotFound):
+                call()
+
+
+def test_a_run_that_goes_on_is_watched_until_it_ends(server: Server) -> None:
+    run = server.store.runs.create(trigger=RunTrigger.DRIFT, now=now())
+    with server.client() as client:
+        watching = iter(client.watch_run(run.id))
+        assert next(watching).trigger == training_pb2.RUN_TRIGGER_DRIFT
+        server.store.runs.update(run.id, now=now(), stage_progress=0.5)
+        assert next(watching).stage_progress == 0.5
+
+
+def test_only_trainers_train(server: Server) -> None:
+    (admin,) = read_tokens(server.settings.tokens)
+    trainer = Token(token="t" * 20, subject="tina", roles=(Role.TRAINER,))
+    labeller = Token(token="l" * 20, subject="lena", roles=(Role.LABELLER,))
+    write_atomically(server.settings.tokens, TokenFile(tokens=(admin, trainer, labeller)).model_dump_json().encode())
+    with server.client(trainer.token) as client:
+        assert list(client.list_runs()) == []
+    with server.client(labeller.token) as client, pytest.raises(PermissionDenied):
+        client.start_run()
+
+
+def test_what_is_not_served_yet_says_so(server: Server) -> None:
+    stub = training_pb2_grpc.TrainingServiceStub(grpc.insecure_channel(server.target))
+    metadata = (("authorization", f"Bearer {server.token}"),)
+    calls: list[tuple[Any, Any]] = [
+        (stub.CancelRun, training_pb2.CancelRunRequest(name="runs/run-000001")),
+        (stub.PinGeneration, training_pb2.PinGenerationRequest(name="generations/g000001-00000000", pinned=True)),
+    ]
+    for call, request in calls:
+        with pytest.raises(grpc.RpcError) as caught:
+            call(request, metadata=metadata, timeout=10)
+        failure: Any = caught.value
+        assert failure.code().name == NotServedYet.status
