@@ -1,0 +1,105 @@
+"""Quandary on this machine: python3 deploy/local.py demo | up | test | bench [arguments].
+
+Standard library only. Makes the virtual environment .venv beside this checkout, installs Quandary and what it needs there (the
+versions of deploy/requirements.lock), and runs what is asked. A second call installs nothing unless pyproject.toml or the lock
+changed. QUANDARY_VENV names another place for the environment.
+
+    demo   runs the main job to its end on a simulated fleet, or with --kitti DIR on real frames
+    up     runs all three services until Ctrl-C
+    test   runs all checks: ruff, mypy, import contracts, buf, tests
+    bench  runs a benchmark: bench NAME --json FILE
+"""
+
+import hashlib
+import os
+import subprocess
+import sys
+import venv
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+ROOT = Path(__file__).resolve().parent.parent
+LOCK = ROOT / "deploy" / "requirements.lock"
+OLDEST_PYTHON = (3, 11)
+
+CHECKS: tuple[tuple[str, ...], ...] = (
+    ("ruff", "check", "."),
+    ("ruff", "format", "--check", "."),
+    ("mypy",),
+    ("lint-imports",),
+    ("buf", "lint", "protos"),
+    ("buf", "format", "--diff", "--exit-code", "protos"),
+    ("buf", "breaking", "protos", "--against", "tests/contract/baseline.binpb"),
+    ("pytest",),
+)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Install what the command needs, run it, and return its exit code."""
+    commands = {"demo", "up", "test", "bench"}
+    if not arguments or arguments[0] not in commands:
+        print(__doc__)
+        return 0 if arguments and arguments[0] in ("-h", "--help") else 2
+    if sys.version_info < OLDEST_PYTHON:
+        print(f"Python {OLDEST_PYTHON[0]}.{OLDEST_PYTHON[1]} or newer is needed, this is {sys.version.split()[0]}")
+        return 2
+    command, *rest = arguments
+    binaries = install("dev" if command == "test" else "server")
+    if command == "test":
+        return run_checks(binaries, rest)
+    become(binaries, ["quandary", command, *rest])
+
+
+def install(extra: str) -> Path:
+    """Return the folder of the environment's programs, with Quandary and the extra installed."""
+    home = Path(os.environ.get("QUANDARY_VENV", ROOT / ".venv"))
+    binaries = home / "bin"
+    stamp = home / f"quandary-{extra}.sha256"
+    wanted = hashlib.sha256((ROOT / "pyproject.toml").read_bytes() + LOCK.read_bytes()).hexdigest()
+    if stamp.is_file() and stamp.read_text() == wanted:
+        return binaries
+    if not (binaries / "python").exists():
+        say(f"making {home}")
+        venv.create(home, with_pip=True)
+    say(f"installing Quandary with the extra {extra}; the first time takes a minute or two")
+    pip = [str(binaries / "python"), "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
+    subprocess.run([*pip, "--constraint", str(LOCK), "--editable", f"{ROOT}[{extra}]"], check=True)
+    stamp.write_text(wanted)
+    return binaries
+
+
+def run_checks(binaries: Path, pytest_arguments: Sequence[str]) -> int:
+    """Run every check, also after one has failed; return 0 where all passed."""
+    failed = []
+    for check in CHECKS:
+        say(" ".join(check))
+        arguments = [*check, *pytest_arguments] if check == ("pytest",) else check
+        if run(binaries, arguments):
+            failed.append(check[0])
+    say(f"failed: {', '.join(failed)}" if failed else "all checks passed")
+    return 1 if failed else 0
+
+
+def run(binaries: Path, command: Sequence[str]) -> int:
+    """Run a program of the environment in the checkout; return its exit code."""
+    return subprocess.run([str(binaries / command[0]), *command[1:]], cwd=ROOT, env=environment(binaries)).returncode
+
+
+def become(binaries: Path, command: Sequence[str]) -> NoReturn:
+    """Turn into a program of the environment, so that signals reach it and nothing is left behind."""
+    os.execve(binaries / command[0], [str(binaries / command[0]), *command[1:]], environment(binaries))
+
+
+def environment(binaries: Path) -> dict[str, str]:
+    """Return the environment variables of this process, with the programs of the environment first."""
+    return {**os.environ, "PATH": f"{binaries}{os.pathsep}{os.environ.get('PATH', '')}"}
+
+
+def say(text: str) -> None:
+    """Tell what is going on."""
+    print(f"-- {text}", flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
