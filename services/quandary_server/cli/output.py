@@ -1,10 +1,12 @@
 """What the commands print: tables for people, JSON for programs, errors on stderr."""
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
+from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import Message
 from rich.console import Console
@@ -13,6 +15,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from quandary.errors import QuandaryError
+
+WIDE_INTEGERS = (FieldDescriptor.CPPTYPE_INT64, FieldDescriptor.CPPTYPE_UINT64)
 
 out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
@@ -24,14 +28,32 @@ def print_json(value: object) -> None:
 
 
 def plain(value: Any) -> Any:
-    """Return messages as dictionaries with the field names of the contract, however nested."""
+    """Return messages as dictionaries with the field names of the contract, however nested; 64-bit integers as numbers."""
     if isinstance(value, Message):
-        return MessageToDict(value, preserving_proto_field_name=True, always_print_fields_with_no_presence=True)
-    if isinstance(value, dict):
+        found = MessageToDict(value, preserving_proto_field_name=True, always_print_fields_with_no_presence=True)
+        return _numbered(found, value.DESCRIPTOR)
+    if isinstance(value, Mapping):
         return {key: plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
+    if isinstance(value, Iterable) and not isinstance(value, str | bytes):
         return [plain(item) for item in value]
     return value
+
+
+def _numbered(found: dict[str, Any], descriptor: Any) -> dict[str, Any]:
+    """Protobuf's JSON writes 64-bit integers as strings, which no table of figures wants."""
+    for field in descriptor.fields:
+        if field.name not in found or (field.message_type and field.message_type.GetOptions().map_entry):
+            continue
+        of: Callable[[Any], Any]
+        if field.cpp_type in WIDE_INTEGERS:
+            of = int
+        elif field.message_type and field.message_type.file.package == descriptor.file.package:
+            of = partial(_numbered, descriptor=field.message_type)
+        else:
+            continue
+        value = found[field.name]
+        found[field.name] = [of(item) for item in value] if isinstance(value, list) else of(value)
+    return found
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, empty: str, title: str = "") -> None:

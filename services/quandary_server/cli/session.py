@@ -1,14 +1,16 @@
 """The settings of a command, and its clients."""
 
+import socket
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from quandary import LabellingClient, ScoringClient, TrainingClient, Unauthenticated
+from quandary import LabellingClient, ScoringClient, TrainingClient, Unauthenticated, Unavailable
 from quandary_server.auth import Role, read_tokens
 from quandary_server.settings import Settings, load_settings
 
+CONNECT_TIMEOUT_S = 2.0
 DATA_HELP = "directory of all state; by default QUANDARY_DATA or ./quandary-data"
 
 DataOption = Annotated[Path | None, typer.Option("--data", help=DATA_HELP, show_default=False)]
@@ -36,14 +38,26 @@ def token(settings: Settings) -> str:
 
 def scoring_client(settings: Settings) -> ScoringClient:
     """Return a client of the scoring service."""
-    return ScoringClient(settings.scoring_target, token=token(settings))
+    return ScoringClient(_listening(settings.scoring_target), token=token(settings))
 
 
 def labelling_client(settings: Settings) -> LabellingClient:
     """Return a client of the selector."""
-    return LabellingClient(f"{settings.selector.host}:{settings.selector.port}", token=token(settings))
+    target = _listening(f"{settings.selector.host}:{settings.selector.port}")
+    return LabellingClient(target, token=token(settings))
 
 
 def training_client(settings: Settings) -> TrainingClient:
     """Return a client of the trainer."""
-    return TrainingClient(f"{settings.trainer.host}:{settings.trainer.port}", token=token(settings))
+    target = _listening(f"{settings.trainer.host}:{settings.trainer.port}")
+    return TrainingClient(target, token=token(settings))
+
+
+def _listening(target: str) -> str:
+    """Return the target if somebody listens there: a person should not wait for the retries that a pipeline wants."""
+    host, _, port = target.rpartition(":")
+    try:
+        with socket.create_connection((host, int(port)), timeout=CONNECT_TIMEOUT_S):
+            return target
+    except OSError:
+        raise Unavailable(f"nothing answers at {target}: is `quandary up` running, with these settings?") from None
