@@ -1,0 +1,33 @@
+"""Writing a folder in the KITTI object layout, as `KittiFolder` reads it."""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from quandary.frames import Proposal, check_identifier
+from quandary.geometry import Calibration
+
+from .calibration import format_calibration
+from .clouds import write_cloud
+from .detections import format_detections
+from .files import training_file, write_lines
+from .labels import LabelFile, format_labels
+
+
+def write_frame(root: Path, frame_id: str, points: NDArray[np.float32], calibration: Calibration, content: LabelFile) -> None:
+    """Write cloud, calibration and labels of one frame below root/training; the index is written last, by `write_index`.
+
+    points: float32 (N, 4). Raises InvalidArgument for a malformed frame id or non-finite points.
+    """
+    check_identifier("frame_id", frame_id)
+    write_cloud(training_file(root, "velodyne", frame_id, ".bin")[0], points)
+    write_lines(training_file(root, "calib", frame_id, ".txt")[0], format_calibration(calibration))
+    write_lines(training_file(root, "label_2", frame_id, ".txt")[0], format_labels(content, calibration))
+
+
+def write_detections(root: Path, name: str, detections: Mapping[str, Iterable[Proposal]]) -> None:
+    """Write the detections by frame id to root/rgb_detections/rgb_detection_<name>.txt."""
+    check_identifier("name", name)
+    write_lines(root / "rgb_detections" / f"rgb_detection_{name}.txt", format_detections(detections))

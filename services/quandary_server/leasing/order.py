@@ -1,0 +1,64 @@
+"""The lease order: pinned, priority band, rank, score, and a seeded shuffle among equals."""
+
+import math
+import struct
+from dataclasses import dataclass
+from enum import IntEnum
+
+from quandary.errors import InvalidArgument
+
+__all__ = ["Place", "PriorityBand"]
+
+LAST = b"\xff" * 8
+MAX_INTEGER = 2**63 - 1
+
+
+class PriorityBand(IntEnum):
+    """What stands in front of what: the smaller band first."""
+
+    SAFETY = 1
+    CAMPAIGN = 2
+    ACTIVE_LEARNING = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """What decides when a frame's task is leased.
+
+    rank: given by the last query, 0 first, None unless it picked the frame. score: None while unscored. shuffle: decides
+    among equals. Raises InvalidArgument for a score that is not finite, or a rank or shuffle outside [0, 2^63).
+    """
+
+    frame_id: str
+    shuffle: int
+    score: float | None = None
+    rank: int | None = None
+    band: PriorityBand = PriorityBand.ACTIVE_LEARNING
+    pinned: bool = False
+
+    def __post_init__(self) -> None:
+        if self.score is not None and not math.isfinite(self.score):
+            raise InvalidArgument.of("score", self.score, "finite")
+        for name, value in (("rank", self.rank), ("shuffle", self.shuffle)):
+            if value is not None and not 0 <= value <= MAX_INTEGER:
+                raise InvalidArgument.of(name, value, "in [0, 2^63)")
+
+    def order(self) -> tuple[bool, int, float, float, int, str]:
+        """Return the sort key: the smallest is leased first; the unpicked come after the picked, the unscored last."""
+        rank = math.inf if self.rank is None else self.rank
+        score = math.inf if self.score is None else -self.score
+        return not self.pinned, self.band, rank, score, self.shuffle, self.frame_id
+
+    def key(self) -> bytes:
+        """Return bytes that sort as `order()` does, so that an index of one column carries the order in any database."""
+        rank = LAST if self.rank is None else struct.pack(">Q", self.rank)
+        score = LAST if self.score is None else _descending(self.score)
+        head = struct.pack(">BB", not self.pinned, self.band)
+        return head + rank + score + struct.pack(">Q", self.shuffle) + self.frame_id.encode("ascii")
+
+
+def _descending(score: float) -> bytes:
+    # The bits of an IEEE double sort as the number does once the sign bit is flipped, and all bits of negative ones.
+    bits: int = struct.unpack(">Q", struct.pack(">d", score + 0.0))[0]  # + 0.0 makes -0.0 equal 0.0
+    ascending = bits ^ (0xFFFF_FFFF_FFFF_FFFF if bits >> 63 else 1 << 63)
+    return struct.pack(">Q", ascending ^ 0xFFFF_FFFF_FFFF_FFFF)

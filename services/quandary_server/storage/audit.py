@@ -1,0 +1,66 @@
+"""The append-only audit: who did what to which task, and when."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from sqlalchemy import Connection, insert, select
+
+from quandary_server.leasing.events import Action
+from quandary_server.storage.database import Database
+from quandary_server.storage.paging import Page, check_page_size, continued_behind, page_of, serial
+from quandary_server.storage.schema import audit
+
+__all__ = ["Audit", "AuditEvent", "write_audit"]
+
+
+@dataclass(frozen=True, slots=True)
+class AuditEvent:
+    """One entry; subject: who, empty where time did it. details: further facts by name, never a lease token."""
+
+    time: datetime
+    subject: str
+    action: Action
+    queue: str
+    frame_id: str
+    details: Mapping[str, str] = field(default_factory=dict)
+
+
+class Audit:
+    """The audit of a store, to read."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def list(self, *, task: tuple[str, str] | None = None, page_size: int = 50, page_token: str = "") -> Page[AuditEvent]:
+        """Return a page of the events, oldest first; task: only those of this queue and frame id.
+
+        Raises InvalidArgument for a page size outside 1 to 500 or a malformed token.
+        """
+        listing = "audit/" + "/".join(task or ())
+        after = continued_behind(listing, page_token, serial) or 0
+        query = select(audit).where(audit.c.id > after).order_by(audit.c.id).limit(check_page_size(page_size) + 1)
+        if task is not None:
+            query = query.where(audit.c.queue == task[0], audit.c.frame_id == task[1])
+        with self._database.read() as connection:
+            rows = connection.execute(query).all()
+        page = page_of(listing, rows, page_size, lambda row: row.id)
+        events = (AuditEvent(r.time, r.subject, Action(r.action), r.queue, r.frame_id, r.details) for r in page.items)
+        return Page(tuple(events), page.next_token)
+
+
+def write_audit(connection: Connection, events: Iterable[AuditEvent]) -> None:
+    """Append events in the caller's transaction: what happened and its trace are kept together or not at all."""
+    rows = [
+        {
+            "time": event.time,
+            "subject": event.subject,
+            "action": event.action.value,
+            "queue": event.queue,
+            "frame_id": event.frame_id,
+            "details": dict(event.details),
+        }
+        for event in events
+    ]
+    if rows:
+        connection.execute(insert(audit), rows)

@@ -1,0 +1,49 @@
+"""Column types that mean the same on SQLite and PostgreSQL."""
+
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import BigInteger, DateTime, Enum, Integer
+from sqlalchemy.engine import Dialect
+from sqlalchemy.types import TypeDecorator
+
+from quandary.errors import InvalidArgument
+
+__all__ = ["Serial", "Time", "named"]
+
+Serial = BigInteger().with_variant(Integer, "sqlite")
+"""A 64-bit number that the database gives; SQLite numbers only what is called INTEGER, which has 64 bits there."""
+
+
+class Time(TypeDecorator[datetime]):
+    """A time with time zone. SQLite keeps it as UTC text, which people can read and which sorts as time does.
+
+    Raises InvalidArgument for a time without time zone.
+    """
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Return the time in UTC."""
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise InvalidArgument.of("time", value, "a time with a time zone")
+        return value.astimezone(UTC)
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Return the time in UTC; SQLite has forgotten the zone."""
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+def named(values: type[StrEnum]) -> Enum:
+    """Return the column type of an enumeration kept by its values, as text that the database checks."""
+
+    def texts(enumeration: Any) -> list[str]:
+        return [member.value for member in enumeration]
+
+    return Enum(values, values_callable=texts, native_enum=False, create_constraint=True, name=values.__name__.lower())

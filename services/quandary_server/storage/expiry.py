@@ -1,0 +1,51 @@
+"""Leases that have run out.
+
+No clock ticks here: whoever looks at a queue first expires what is due, so that each answer is that of a queue in which every
+lease ends on time.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+
+from sqlalchemy import Connection, bindparam, select
+
+from quandary_server.leasing.events import Action, Expire
+from quandary_server.leasing.machine import move
+from quandary_server.storage.audit import AuditEvent, write_audit
+from quandary_server.storage.database import Database
+from quandary_server.storage.schema import LEASED, tasks
+from quandary_server.storage.task_rows import moved_to, status_of, write_statuses
+
+__all__ = ["expire_due", "reading_settled"]
+
+DUE = (
+    select(tasks)
+    .where(LEASED, tasks.c.lease_expires <= bindparam("now", type_=tasks.c.lease_expires.type))
+    .order_by(tasks.c.lease_expires)
+)
+
+
+def expire_due(connection: Connection, now: datetime, max_failed_leases: int) -> None:
+    """Expire every lease that is due, in the caller's transaction."""
+    moved, events = [], []
+    for row in connection.execute(DUE, {"now": now}).all():
+        status = move(status_of(row), Expire(now), max_failed_leases=max_failed_leases)
+        moved.append(moved_to(row.queue, row.frame_id, status))
+        details = {"holder": row.lease_holder, "expired": row.lease_expires.isoformat(), "state": status.state.value}
+        events.append(AuditEvent(now, "", Action.EXPIRE, row.queue, row.frame_id, details))
+    write_statuses(connection, moved)
+    write_audit(connection, events)
+
+
+@contextmanager
+def reading_settled(database: Database, now: datetime, max_failed_leases: int) -> Iterator[Connection]:
+    """Return a reading connection that finds no lease due."""
+    with database.read() as connection:
+        if connection.execute(DUE.limit(1), {"now": now}).first() is None:
+            yield connection
+            return
+    with database.write() as connection:
+        expire_due(connection, now, max_failed_leases)
+    with database.read() as connection:
+        yield connection

@@ -1,0 +1,89 @@
+"""What a batch of log entries does to what is known already. Pure."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from quandary_server.leasing.order import Place, PriorityBand
+from quandary_server.leasing.status import TaskState
+from quandary_server.storage.task_values import RejectedEntry, TaskEntry
+
+__all__ = ["IntakePlan", "KnownFrame", "KnownTask", "plan_intake"]
+
+
+@dataclass(frozen=True, slots=True)
+class KnownTask:
+    """A task of a known frame."""
+
+    state: TaskState
+    place: Place
+
+
+@dataclass(frozen=True, slots=True)
+class KnownFrame:
+    """A frame that was logged before, with its tasks by queue."""
+
+    drive_id: str
+    tasks: Mapping[str, KnownTask]
+
+    @property
+    def untouched(self) -> bool:
+        """Whether no labeller has done anything about it."""
+        return all(task.state is TaskState.WAITING for task in self.tasks.values())
+
+
+@dataclass(frozen=True, slots=True)
+class IntakePlan:
+    """What to write: frames by id, tasks by queue and frame id, each with its place, and the rejected entries.
+
+    unchanged: entries that say nothing new.
+    """
+
+    frames: Mapping[str, TaskEntry]
+    tasks: Mapping[tuple[str, str], tuple[TaskEntry, Place]]
+    rejected: Sequence[RejectedEntry]
+    unchanged: int
+
+
+def plan_intake(entries: Sequence[TaskEntry | RejectedEntry], known: Mapping[str, KnownFrame]) -> IntakePlan:
+    """Return what the entries, in their order, do to the known frames.
+
+    A frame logged again takes the new record and score while its tasks wait; what a labeller has touched stays as it is, and
+    an entry without a score takes none away. An entry that claims a known frame for another drive is rejected: two vehicles
+    use one id, and frames of a control drive must not get into training under it.
+    """
+    frames: dict[str, TaskEntry] = {}
+    tasks: dict[tuple[str, str], tuple[TaskEntry, Place]] = {}
+    rejected: list[RejectedEntry] = []
+    unchanged = 0
+    seen = dict(known)
+    for entry in entries:
+        if isinstance(entry, RejectedEntry):
+            rejected.append(entry)
+            continue
+        frame = seen.get(entry.frame_id, KnownFrame(entry.drive_id, {}))
+        if frame.drive_id != entry.drive_id:
+            reason = f"frame_id is {entry.frame_id}, which is known as a frame of drive {frame.drive_id}"
+            rejected.append(RejectedEntry(entry.position, reason, entry.record, entry.frame_id))
+            continue
+
+        task = frame.tasks.get(entry.queue)
+        if task is not None and (not frame.untouched or _loses_score(task, entry)):
+            unchanged += 1
+            continue
+        place = _place(task, entry)
+        if frame.untouched:
+            frames[entry.frame_id] = entry
+        tasks[entry.queue, entry.frame_id] = entry, place
+        waiting = KnownTask(TaskState.WAITING, place)
+        seen[entry.frame_id] = KnownFrame(entry.drive_id, {**frame.tasks, entry.queue: waiting})
+    return IntakePlan(frames, tasks, rejected, unchanged)
+
+
+def _loses_score(task: KnownTask, entry: TaskEntry) -> bool:
+    return task.place.score is not None and entry.score is None
+
+
+def _place(task: KnownTask | None, entry: TaskEntry) -> Place:
+    if task is None:
+        return entry.place(PriorityBand.ACTIVE_LEARNING, rank=None, pinned=False)
+    return entry.place(task.place.band, task.place.rank, task.place.pinned)

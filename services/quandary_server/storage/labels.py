@@ -1,0 +1,121 @@
+"""The labels of a store: one set per frame, the last one handed in."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, Row, case, func, select
+
+from quandary.errors import InvalidArgument, NotFound
+from quandary.labels import FrameLabels
+from quandary_server.leasing.events import Action, Import
+from quandary_server.leasing.machine import move
+from quandary_server.leasing.status import TaskState
+from quandary_server.storage import counters
+from quandary_server.storage.audit import AuditEvent, write_audit
+from quandary_server.storage.database import Database
+from quandary_server.storage.expiry import expire_due
+from quandary_server.storage.label_rows import LABELLED_FRAMES, labelled_frame_of, stored_labels, write_labels
+from quandary_server.storage.label_values import LabelCounts, LabelledFrame, Submitted, frame_labels_json
+from quandary_server.storage.paging import Page, check_page_size, continued_behind, page_of, serial
+from quandary_server.storage.schema import frames, labels, tasks
+from quandary_server.storage.task_rows import moved_to, status_of, write_statuses
+from quandary_server.storage.task_values import CONTROL_QUEUE
+
+__all__ = ["Labels"]
+
+MAX_NAMED = 5
+
+
+class Labels:
+    """The labels of a store."""
+
+    def __init__(self, database: Database, max_failed_leases: int) -> None:
+        self._database = database
+        self._max_failed_leases = max_failed_leases
+
+    def submit(self, found: Sequence[FrameLabels], *, labeller: str, now: datetime) -> Submitted:
+        """Store labels that nobody leased the frames for, all or none, and close those of the frames' tasks that wait.
+
+        Raises InvalidArgument if a frame is given twice, NotFound naming the frames that no task knows.
+        """
+        ids = [frame.frame_id for frame in found]
+        for i, frame_id in enumerate(ids):
+            if frame_id in ids[:i]:
+                raise InvalidArgument.of(f"frames[{i}].frame_id", frame_id, "given once")
+
+        with self._database.write() as connection:
+            expire_due(connection, now, self._max_failed_leases)
+            known = connection.execute(select(tasks).where(tasks.c.frame_id.in_(ids))).all()
+            queue_of = _queue_of(known)
+            _check_known(ids, queue_of)
+            stored = stored_labels(connection, ids)
+            changed = [f for f in found if f.frame_id not in stored or frame_labels_json(f) != stored[f.frame_id][0]]
+            write_labels(connection, changed, queue_of, labeller=labeller, now=now)
+            closed = _close(connection, known, now)
+            touched = sorted(closed | {(queue_of[f.frame_id], f.frame_id) for f in changed})
+            write_audit(connection, [AuditEvent(now, labeller, Action.IMPORT, queue, frame) for queue, frame in touched])
+        return Submitted(len(changed), len(found) - len(changed))
+
+    def get(self, frame_id: str) -> LabelledFrame:
+        """Return the labels of one frame; raises NotFound if it has none."""
+        with self._database.read() as connection:
+            row = connection.execute(LABELLED_FRAMES.where(labels.c.frame_id == frame_id)).one_or_none()
+        if row is None:
+            raise NotFound(f"there are no labels of frame {frame_id}")
+        return labelled_frame_of(row)
+
+    def list(self, *, page_size: int = 50, page_token: str = "") -> Page[LabelledFrame]:
+        """Return a page of the labelled frames, those labelled longest ago first.
+
+        Raises InvalidArgument for a page size outside 1 to 500 or a malformed token.
+        """
+        after = continued_behind("labels", page_token, serial) or 0
+        query = LABELLED_FRAMES.where(labels.c.sequence > after).order_by(labels.c.sequence)
+        with self._database.read() as connection:
+            rows = connection.execute(query.limit(check_page_size(page_size) + 1)).all()
+        return page_of("labels", [labelled_frame_of(row) for row in rows], page_size, lambda frame: frame.sequence)
+
+    def all(self) -> tuple[LabelledFrame, ...]:
+        """Return all labelled frames as of one moment, those labelled longest ago first."""
+        with self._database.read() as connection:
+            rows = connection.execute(LABELLED_FRAMES.order_by(labels.c.sequence)).all()
+        return tuple(map(labelled_frame_of, rows))
+
+    def counts(self, *, newer_than: int = 0) -> LabelCounts:
+        """Return the counts of the labels whose sequence is larger than `newer_than`."""
+        control = labels.c.queue == CONTROL_QUEUE
+        crops = frames.c.crops
+        query = (
+            select(
+                func.coalesce(func.sum(case((control, 0), else_=1)), 0),
+                func.coalesce(func.sum(case((control, 0), else_=crops)), 0),
+                func.coalesce(func.sum(case((control, 1), else_=0)), 0),
+                func.coalesce(func.sum(case((control, crops), else_=0)), 0),
+            )
+            .select_from(labels.join(frames, frames.c.frame_id == labels.c.frame_id))
+            .where(labels.c.sequence > newer_than)
+        )
+        with self._database.read() as connection:
+            counted = connection.execute(query).one()
+            return LabelCounts(*counted, sequence=counters.last_drawn(connection, counters.LABELS))
+
+
+def _queue_of(known: Sequence[Row[Any]]) -> dict[str, str]:
+    # A frame of a control drive stays one, whatever other queue it is in.
+    ordered = sorted(known, key=lambda row: (row.queue == CONTROL_QUEUE, row.queue))
+    return {row.frame_id: row.queue for row in ordered}
+
+
+def _check_known(frame_ids: Sequence[str], queue_of: dict[str, str]) -> None:
+    unknown = [frame_id for frame_id in frame_ids if frame_id not in queue_of]
+    if unknown:
+        more = f" and {len(unknown) - MAX_NAMED} more" if len(unknown) > MAX_NAMED else ""
+        raise NotFound(f"no task knows the frames {', '.join(unknown[:MAX_NAMED])}{more}")
+
+
+def _close(connection: Connection, known: Sequence[Row[Any]], now: datetime) -> set[tuple[str, str]]:
+    waiting = [row for row in known if row.state is TaskState.WAITING]
+    moved = [moved_to(row.queue, row.frame_id, move(status_of(row), Import(now))) for row in waiting]
+    write_statuses(connection, moved)
+    return {(row.queue, row.frame_id) for row in waiting}

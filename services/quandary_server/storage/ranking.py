@@ -1,0 +1,135 @@
+"""Scores and ranks of the tasks that wait. A leased task keeps both: nothing moves under a labeller."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, func, select, update
+
+from quandary.errors import InvalidArgument
+from quandary_server.leasing.order import Place
+from quandary_server.leasing.status import TaskState
+from quandary_server.storage.database import Database
+from quandary_server.storage.expiry import expire_due, reading_settled
+from quandary_server.storage.schema import WAITS, frames, tasks
+from quandary_server.storage.task_rows import TASKS, THIS_TASK, place_of, task_of, this_task, write_frame_scores
+from quandary_server.storage.task_values import NewScore, ScoredTask, Task
+
+__all__ = ["Ranking"]
+
+IDS_PER_QUERY = 5_000
+
+
+class Ranking:
+    """What the selector reads and writes of the waiting tasks."""
+
+    def __init__(self, database: Database, max_failed_leases: int) -> None:
+        self._database = database
+        self._max_failed_leases = max_failed_leases
+
+    def waiting_behind(self, queue: str, generation: str, *, limit: int, now: datetime) -> tuple[Task, ...]:
+        """Return the first `limit` waiting tasks, in lease order, that this generation has not scored."""
+        query = TASKS.where(tasks.c.queue == queue, WAITS, tasks.c.generation != generation).order_by(tasks.c.lease_key)
+        with reading_settled(self._database, now, self._max_failed_leases) as connection:
+            return tuple(map(task_of, connection.execute(query.limit(limit))))
+
+    def rescore(self, queue: str, scores: Sequence[NewScore], *, generation: str, now: datetime) -> int:
+        """Give the tasks that still wait their new scores, by this generation; return how many.
+
+        Raises InvalidArgument without a generation or for a frame given twice.
+        """
+        if not generation:
+            raise InvalidArgument.of("generation", "missing", "set")
+        found = {score.frame_id: score for score in scores}
+        if len(found) < len(scores):
+            raise InvalidArgument.of("scores", f"{len(scores)} for {len(found)} frames", "one per frame")
+        with self._database.write() as connection:
+            expire_due(connection, now, self._max_failed_leases)
+            waiting = _waiting(connection, queue, list(found))
+            rows = [
+                _placed(queue, replace(place, score=found[place.frame_id].score)) | {"generation": generation}
+                for place in waiting
+            ]
+            _write(connection, rows)
+            write_frame_scores(connection, {(queue, p.frame_id): found[p.frame_id].frame_score for p in waiting})
+        return len(rows)
+
+    def candidates(self, queue: str, *, now: datetime) -> tuple[ScoredTask, ...]:
+        """Return the waiting tasks that have a score, in lease order."""
+        query = (
+            select(tasks.c.frame_id, frames.c.drive_id, frames.c.stamp, tasks.c.score, tasks.c.generation, frames.c.crops)
+            .join(frames, frames.c.frame_id == tasks.c.frame_id)
+            .where(tasks.c.queue == queue, WAITS, tasks.c.score.is_not(None))
+            .order_by(tasks.c.lease_key)
+        )
+        with reading_settled(self._database, now, self._max_failed_leases) as connection:
+            return tuple(ScoredTask(*row) for row in connection.execute(query))
+
+    def taken(self, queue: str, *, now: datetime) -> tuple[tuple[str, datetime], ...]:
+        """Return drive and stamp of the frames that are leased or acknowledged, for queries that keep their distance."""
+        states = tasks.c.state.in_([TaskState.LEASED, TaskState.ACKNOWLEDGED])
+        query = (
+            select(frames.c.drive_id, frames.c.stamp)
+            .join(tasks, frames.c.frame_id == tasks.c.frame_id)
+            .where(tasks.c.queue == queue, states)
+            .order_by(frames.c.drive_id, frames.c.stamp)
+        )
+        with reading_settled(self._database, now, self._max_failed_leases) as connection:
+            return tuple((row.drive_id, row.stamp) for row in connection.execute(query))
+
+    def ranks_run_out(self, queue: str, below: int, *, now: datetime) -> bool:
+        """Return whether fewer than `below` ranked tasks wait while tasks with a score wait that no query picked."""
+        here = select(func.count()).select_from(tasks).where(tasks.c.queue == queue, WAITS)
+        with reading_settled(self._database, now, self._max_failed_leases) as connection:
+            ranked = connection.execute(here.where(tasks.c.rank.is_not(None))).scalar_one()
+            if ranked >= below:
+                return False
+            unpicked = here.where(tasks.c.rank.is_(None), tasks.c.score.is_not(None))
+            return bool(connection.execute(unpicked).scalar_one())
+
+    def write_ranks(self, queue: str, frame_ids: Sequence[str], *, now: datetime) -> int:
+        """Rank the frames' tasks 0, 1, ... as given, clear the rank of all others; return how many were ranked.
+
+        Only tasks that wait are touched: one that was leased meanwhile keeps the rank it had and leaves its new one unused.
+        Raises InvalidArgument for a frame given twice.
+        """
+        ranks = {frame_id: rank for rank, frame_id in enumerate(frame_ids)}
+        if len(ranks) < len(frame_ids):
+            raise InvalidArgument.of("frame_ids", f"{len(frame_ids)} with {len(ranks)} frames", "each frame once")
+        with self._database.write() as connection:
+            expire_due(connection, now, self._max_failed_leases)
+            picked = _waiting(connection, queue, frame_ids)
+            dropped = [place for place in _ranked(connection, queue) if place.frame_id not in ranks]
+            moved = [replace(place, rank=ranks[place.frame_id]) for place in picked]
+            moved += [replace(place, rank=None) for place in dropped]
+            _write(connection, [_placed(queue, place) for place in moved])
+        return len(picked)
+
+
+def _waiting(connection: Connection, queue: str, frame_ids: Sequence[str]) -> list[Place]:
+    places = []
+    for ids in _batches(frame_ids):
+        query = select(tasks).where(tasks.c.queue == queue, WAITS, tasks.c.frame_id.in_(ids))
+        places += [place_of(row) for row in connection.execute(query)]
+    return places
+
+
+def _ranked(connection: Connection, queue: str) -> list[Place]:
+    query = select(tasks).where(tasks.c.queue == queue, WAITS, tasks.c.rank.is_not(None))
+    return [place_of(row) for row in connection.execute(query)]
+
+
+def _placed(queue: str, place: Place) -> dict[str, Any]:
+    values = {"rank": place.rank, "score": place.score, "lease_key": place.key()}
+    return this_task(queue, place.frame_id) | values
+
+
+def _write(connection: Connection, rows: list[dict[str, Any]]) -> None:
+    if rows:
+        connection.execute(update(tasks).where(THIS_TASK), rows)
+
+
+def _batches(frame_ids: Sequence[str]) -> Iterator[Sequence[str]]:
+    for start in range(0, len(frame_ids), IDS_PER_QUERY):
+        yield frame_ids[start : start + IDS_PER_QUERY]

@@ -1,0 +1,70 @@
+"""The values of a training run."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+__all__ = ["Run", "RunStage", "RunState", "RunTrigger"]
+
+
+class RunState(StrEnum):
+    """State of a run."""
+
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    REFUSED = "refused"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+class RunStage(StrEnum):
+    """What a run is doing, in this order."""
+
+    SNAPSHOT = "snapshot"
+    TRAINING = "training"
+    EXPORT = "export"
+    GATES = "gates"
+    REGISTER = "register"
+    SHADOW = "shadow"
+    PROMOTE = "promote"
+    DONE = "done"
+
+
+class RunTrigger(StrEnum):
+    """What started a run."""
+
+    CALL = "call"
+    LABELS = "labels"
+    INTERVAL = "interval"
+    DRIFT = "drift"
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One training run.
+
+    requester: who called for it, empty where it started by itself. heartbeat: when its trainer last wrote. settings, gates,
+    metrics: JSON that the trainer gives meaning. label_sequence: the newest label in its snapshot, 0 before there is one.
+    training_frames, training_crops: in its snapshot, control drives excluded. control_crops: those of the control drives.
+    """
+
+    id: str
+    state: RunState
+    stage: RunStage
+    stage_progress: float
+    trigger: RunTrigger
+    requester: str
+    start_time: datetime
+    end_time: datetime | None
+    heartbeat: datetime
+    settings: Mapping[str, Any]
+    label_sequence: int = 0
+    training_frames: int = 0
+    training_crops: int = 0
+    control_crops: int = 0
+    generation: str = ""
+    gates: Sequence[Mapping[str, Any]] = ()
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    error: str = ""

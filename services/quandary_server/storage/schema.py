@@ -1,0 +1,182 @@
+"""The tables of a store, for SQLite and PostgreSQL alike.
+
+Frames are apart from tasks, and the scores' bytes too, so that a lease rewrites a row of some hundred bytes, not of
+kilobytes. `lease_key` is `leasing.order.Place.key` of the columns beside it; whoever writes one of those writes it anew.
+"""
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    ForeignKey,
+    ForeignKeyConstraint,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    literal,
+)
+from sqlalchemy.types import Double
+
+from quandary_server.leasing.status import TaskState
+from quandary_server.storage.columns import Serial, Time, named
+from quandary_server.storage.run_values import RunStage, RunState, RunTrigger
+
+SCHEMA_VERSION = 1
+
+metadata = MetaData()
+
+queues = Table("queues", metadata, Column("name", String, primary_key=True))
+
+frames = Table(
+    "frames",
+    metadata,
+    Column("frame_id", String, primary_key=True),
+    Column("drive_id", String, nullable=False),
+    Column("stamp", Time, nullable=False),
+    Column("crops", Integer, nullable=False),
+    Column("tags", JSON, nullable=False),
+    Column("record", LargeBinary, nullable=False),
+)
+
+tasks = Table(
+    "tasks",
+    metadata,
+    Column("queue", ForeignKey(queues.c.name), primary_key=True),
+    Column("frame_id", ForeignKey(frames.c.frame_id), primary_key=True),
+    Column("state", named(TaskState), nullable=False),
+    Column("pinned", Boolean, nullable=False),
+    Column("band", Integer, nullable=False),
+    Column("rank", BigInteger),
+    Column("score", Double),
+    Column("generation", String, nullable=False),
+    Column("shuffle", BigInteger, nullable=False),
+    Column("lease_key", LargeBinary, nullable=False),
+    Column("enqueued", Time, nullable=False),
+    Column("failed_leases", Integer, nullable=False),
+    Column("lease_token", String),
+    Column("lease_holder", String),
+    Column("lease_expires", Time),
+    Column("closed_by", String, nullable=False),
+    Column("skip_reason", String, nullable=False),
+    Column("skip_comment", String, nullable=False),
+    CheckConstraint("(score IS NULL) = (generation = '')", name="scored_by_a_generation"),
+    CheckConstraint("(state = 'leased') = (lease_token IS NOT NULL)", name="leased_under_a_token"),
+)
+
+# A literal, since a partial index serves only queries whose text repeats its condition.
+WAITS = tasks.c.state == literal(TaskState.WAITING, tasks.c.state.type, literal_execute=True)
+LEASED = tasks.c.state == literal(TaskState.LEASED, tasks.c.state.type, literal_execute=True)
+CLOSED = ~WAITS & ~LEASED
+
+# Carries the lease order. What is counted of the waiting rides along, so that neither counting them nor finding those behind
+# reads the table. Indexes cost a page each per leased task (no other does): hence no index over all states.
+Index(
+    "waiting_in_order",
+    tasks.c.queue,
+    tasks.c.lease_key,
+    tasks.c.generation,
+    tasks.c.enqueued,
+    sqlite_where=WAITS,
+    postgresql_where=WAITS,
+)
+Index("leased_until", tasks.c.lease_expires, tasks.c.queue, sqlite_where=LEASED, postgresql_where=LEASED)
+Index("closed_tasks", tasks.c.queue, tasks.c.state, sqlite_where=CLOSED, postgresql_where=CLOSED)
+Index("tasks_of_frame", tasks.c.frame_id)
+
+frame_scores = Table(
+    "frame_scores",
+    metadata,
+    Column("queue", String, primary_key=True),
+    Column("frame_id", String, primary_key=True),
+    Column("frame_score", LargeBinary, nullable=False),
+    ForeignKeyConstraint(["queue", "frame_id"], [tasks.c.queue, tasks.c.frame_id]),
+)
+
+labels = Table(
+    "labels",
+    metadata,
+    Column("frame_id", ForeignKey(frames.c.frame_id), primary_key=True),
+    # Grows with every change and follows the order of the commits, on PostgreSQL too: see counters.
+    Column("sequence", BigInteger, nullable=False, unique=True),
+    Column("queue", ForeignKey(queues.c.name), nullable=False),
+    Column("labels", JSON, nullable=False),
+    Column("ignored_regions", JSON, nullable=False),
+    Column("seconds_spent", Double, nullable=False),
+    Column("prelabel_generation", String, nullable=False),
+    Column("labeller", String, nullable=False),
+    Column("label_time", Time, nullable=False),
+    # The lease under which they were handed in; empty for an import.
+    Column("lease_token", String, nullable=False),
+)
+
+runs = Table(
+    "runs",
+    metadata,
+    Column("number", BigInteger, primary_key=True, autoincrement=False),
+    Column("state", named(RunState), nullable=False),
+    Column("stage", named(RunStage), nullable=False),
+    Column("stage_progress", Double, nullable=False),
+    Column("trigger", named(RunTrigger), nullable=False),
+    Column("requester", String, nullable=False),
+    Column("start_time", Time, nullable=False),
+    Column("end_time", Time),
+    Column("heartbeat", Time, nullable=False),
+    Column("settings", JSON, nullable=False),
+    Column("label_sequence", BigInteger, nullable=False),
+    Column("training_frames", Integer, nullable=False),
+    Column("training_crops", Integer, nullable=False),
+    Column("control_crops", Integer, nullable=False),
+    Column("generation", String, nullable=False),
+    Column("gates", JSON, nullable=False),
+    Column("metrics", JSON, nullable=False),
+    Column("error", String, nullable=False),
+)
+RUNNING = runs.c.state == literal(RunState.RUNNING, runs.c.state.type, literal_execute=True)
+Index("one_run_at_a_time", runs.c.state, unique=True, sqlite_where=RUNNING, postgresql_where=RUNNING)
+
+audit = Table(
+    "audit",
+    metadata,
+    Column("id", Serial, primary_key=True),
+    Column("time", Time, nullable=False),
+    Column("subject", String, nullable=False),
+    Column("action", String, nullable=False),
+    Column("queue", String, nullable=False),
+    Column("frame_id", String, nullable=False),
+    Column("details", JSON, nullable=False),
+    sqlite_autoincrement=True,
+)
+Index("audit_of_task", audit.c.queue, audit.c.frame_id, audit.c.id)
+
+offsets = Table(
+    "offsets",
+    metadata,
+    Column("log", String, primary_key=True),
+    Column("position", BigInteger, nullable=False),
+    Column("time", Time, nullable=False),
+)
+
+rejected = Table(
+    "rejected",
+    metadata,
+    Column("log", String, primary_key=True),
+    Column("position", BigInteger, primary_key=True, autoincrement=False),
+    Column("frame_id", String, nullable=False),
+    Column("reason", String, nullable=False),
+    Column("payload", LargeBinary, nullable=False),
+    Column("time", Time, nullable=False),
+)
+
+# Numbers are drawn by updating a row, which holds every other writer off until the commit: so numbers follow the order of
+# the commits without gaps, which a sequence of PostgreSQL does not promise.
+counters = Table(
+    "counters",
+    metadata,
+    Column("name", String, primary_key=True),
+    Column("value", BigInteger, nullable=False),
+)

@@ -1,0 +1,65 @@
+"""The store: everything of a Quandary that is asked for by name, in one database."""
+
+from pathlib import Path
+
+from sqlalchemy import Connection, insert
+
+from quandary_server.leasing.machine import MAX_FAILED_LEASES
+from quandary_server.storage import counters
+from quandary_server.storage.audit import Audit
+from quandary_server.storage.database import Database
+from quandary_server.storage.intake import Intake
+from quandary_server.storage.labels import Labels
+from quandary_server.storage.leases import Leases
+from quandary_server.storage.ranking import Ranking
+from quandary_server.storage.runs import Runs
+from quandary_server.storage.schema import SCHEMA_VERSION, metadata, queues
+from quandary_server.storage.schema import counters as counter_table
+from quandary_server.storage.task_list import TaskList
+from quandary_server.storage.task_values import ACTIVE_QUEUE, CONTROL_QUEUE
+
+__all__ = ["Store"]
+
+
+class Store:
+    """The store of one Quandary: safe to use from many threads, and by several processes at once. All calls block.
+
+    intake: from the fleet logs into the queues. leases: what labellers do. ranking: scores and ranks of what waits.
+    tasks: the queues to look at. labels, runs, audit: what their names say.
+    """
+
+    def __init__(self, database: Database, max_failed_leases: int) -> None:
+        self._database = database
+        self.intake = Intake(database, max_failed_leases)
+        self.leases = Leases(database, max_failed_leases)
+        self.ranking = Ranking(database, max_failed_leases)
+        self.tasks = TaskList(database, max_failed_leases)
+        self.labels = Labels(database, max_failed_leases)
+        self.runs = Runs(database)
+        self.audit = Audit(database)
+
+    @classmethod
+    def open(cls, place: str | Path, *, max_failed_leases: int = MAX_FAILED_LEASES) -> "Store":
+        """Open the store at a path or `sqlite:///` URL, a new one with the queues `active` and `control`.
+
+        max_failed_leases: leases that may expire before a task becomes a dead letter; the same for all who open it. Raises
+        InvalidArgument for another kind of URL, WrongState for another kind of database or schema version, CorruptArtefact
+        for a file that is no database, Unavailable where it cannot be opened.
+        """
+        database = Database.open(place, metadata, kind="Quandary store", version=SCHEMA_VERSION, seed=_seed)
+        return cls(database, max_failed_leases)
+
+    def close(self) -> None:
+        """Close all connections."""
+        self._database.close()
+
+    def __enter__(self) -> "Store":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def _seed(connection: Connection) -> None:
+    connection.execute(insert(queues), [{"name": ACTIVE_QUEUE}, {"name": CONTROL_QUEUE}])
+    connection.execute(insert(counter_table), [{"name": name, "value": 0} for name in (counters.LABELS, counters.RUNS)])

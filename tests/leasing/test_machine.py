@@ -1,0 +1,148 @@
+"""The state machine of a task, event by event and in any order."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from quandary.errors import InvalidArgument, StaleLease, WrongState
+from quandary_server.leasing.events import Acknowledge, Action, Event, Expire, Grant, Import, Release, Renew, Skip
+from quandary_server.leasing.machine import TRANSITIONS, move
+from quandary_server.leasing.status import Lease, TaskState, TaskStatus
+
+NOW = datetime(2026, 1, 1, 12, 0, tzinfo=UTC)
+LATER = NOW + timedelta(minutes=5)
+END = NOW + timedelta(minutes=15)
+WAITING = TaskStatus()
+
+
+def leased(token: str = "a", failed_leases: int = 0) -> TaskStatus:
+    return move(TaskStatus(failed_leases=failed_leases), Grant(Lease(token, "ada", END), NOW))
+
+
+def test_a_grant_leases_a_waiting_task() -> None:
+    assert leased() == TaskStatus(TaskState.LEASED, Lease("a", "ada", END))
+
+
+def test_a_renewed_lease_ends_later_with_the_same_token() -> None:
+    longer = END + timedelta(hours=1)
+    assert move(leased(), Renew("a", longer, LATER)).lease == Lease("a", "ada", longer)
+
+
+@pytest.mark.parametrize(
+    ("event", "state"),
+    [(Acknowledge("a", LATER), TaskState.ACKNOWLEDGED), (Skip("a", LATER), TaskState.SKIPPED)],
+)
+def test_a_closed_task_has_no_lease_and_remembers_the_token(event: Event, state: TaskState) -> None:
+    assert move(leased(failed_leases=2), event) == TaskStatus(state, None, failed_leases=2, closed_by="a")
+
+
+def test_a_released_task_waits_and_no_lease_has_failed() -> None:
+    assert move(leased(failed_leases=2), Release("a", LATER)) == TaskStatus(failed_leases=2)
+
+
+def test_an_expired_task_waits_and_one_more_lease_has_failed() -> None:
+    assert move(leased(failed_leases=2), Expire(END)) == TaskStatus(failed_leases=3)
+
+
+def test_the_last_lease_that_may_fail_makes_a_dead_letter() -> None:
+    task = leased(failed_leases=2)
+    assert move(task, Expire(END), max_failed_leases=4) == TaskStatus(failed_leases=3)
+    assert move(task, Expire(END), max_failed_leases=3) == TaskStatus(TaskState.DEAD_LETTER, failed_leases=3)
+
+
+def test_an_import_closes_a_waiting_task_under_no_token() -> None:
+    assert move(WAITING, Import(NOW)) == TaskStatus(TaskState.ACKNOWLEDGED)
+
+
+@pytest.mark.parametrize("event_type", [Acknowledge, Skip])
+def test_closing_again_with_the_same_token_changes_nothing_even_after_the_lease(
+    event_type: type[Acknowledge] | type[Skip],
+) -> None:
+    closed = move(leased(), event_type("a", LATER))
+    assert move(closed, event_type("a", END + timedelta(days=1))) == closed
+
+
+@pytest.mark.parametrize(
+    "event",
+    [Renew("b", END, LATER), Acknowledge("b", LATER), Skip("b", LATER), Release("b", LATER), Acknowledge("", LATER)],
+)
+def test_another_token_is_stale_whatever_the_state(event: Event) -> None:
+    acknowledged = move(leased(), Acknowledge("a", LATER))
+    imported = move(WAITING, Import(NOW))
+    dead = move(leased(), Expire(END), max_failed_leases=1)
+    for status in (WAITING, leased(), acknowledged, imported, dead):
+        with pytest.raises(StaleLease):
+            move(status, event)
+
+
+@pytest.mark.parametrize(
+    "event",
+    [Renew("a", END + timedelta(hours=1), END), Acknowledge("a", END), Skip("a", END), Release("a", END)],
+)
+def test_the_token_is_stale_from_the_end_on_although_nobody_took_the_task(event: Event) -> None:
+    with pytest.raises(StaleLease, match="expired at 2026-01-01T12:15"):
+        move(leased(), event)
+
+
+def test_an_acknowledgement_is_in_time_until_just_before_the_end() -> None:
+    just_before = END - timedelta(microseconds=1)
+    assert move(leased(), Acknowledge("a", just_before)).state is TaskState.ACKNOWLEDGED
+
+
+@pytest.mark.parametrize(
+    ("status", "event"),
+    [
+        (leased(), Grant(Lease("b", "bob", END), LATER)),
+        (leased(), Import(LATER)),
+        (leased(), Expire(LATER)),
+        (WAITING, Expire(LATER)),
+        (TaskStatus(TaskState.DEAD_LETTER), Grant(Lease("b", "bob", END), LATER)),
+        (TaskStatus(TaskState.ACKNOWLEDGED, closed_by="a"), Skip("a", LATER)),
+        (TaskStatus(TaskState.ACKNOWLEDGED, closed_by="a"), Renew("a", END, LATER)),
+        (TaskStatus(TaskState.SKIPPED, closed_by="a"), Acknowledge("a", LATER)),
+        (TaskStatus(TaskState.SKIPPED, closed_by="a"), Release("a", LATER)),
+    ],
+)
+def test_what_the_state_does_not_allow_is_refused(status: TaskStatus, event: Event) -> None:
+    with pytest.raises(WrongState):
+        move(status, event)
+
+
+def test_a_lease_that_is_over_before_it_begins_is_refused() -> None:
+    with pytest.raises(InvalidArgument, match="lease_duration"):
+        Grant(Lease("a", "ada", NOW), NOW)
+    with pytest.raises(InvalidArgument, match="lease_duration"):
+        Renew("a", LATER, END)
+
+
+TOKENS = st.sampled_from(["a", "b"])
+TIMES = st.integers(0, 40).map(lambda minutes: NOW + timedelta(minutes=minutes))
+EVENTS = st.one_of(
+    st.builds(lambda token, now: Grant(Lease(token, "ada", now + timedelta(minutes=10)), now), TOKENS, TIMES),
+    st.builds(lambda token, now: Renew(token, now + timedelta(minutes=10), now), TOKENS, TIMES),
+    st.builds(Acknowledge, TOKENS, TIMES),
+    st.builds(Skip, TOKENS, TIMES),
+    st.builds(Release, TOKENS, TIMES),
+    st.builds(Expire, TIMES),
+    st.builds(Import, TIMES),
+)
+
+
+@given(st.lists(EVENTS, max_size=30))
+def test_whatever_happens_every_step_is_in_the_table_and_the_status_is_whole(events: list[Event]) -> None:
+    status = WAITING
+    for event in events:
+        try:
+            after = move(status, event, max_failed_leases=3)
+        except (StaleLease, WrongState):
+            continue
+        allowed = {TRANSITIONS[status.state, event.action]}
+        if event.action is Action.EXPIRE:
+            allowed.add(TaskState.DEAD_LETTER)
+        assert after.state in allowed
+        assert (after.lease is not None) == (after.state is TaskState.LEASED)
+        assert after.failed_leases - status.failed_leases == (event.action is Action.EXPIRE)
+        assert (after.state is TaskState.DEAD_LETTER) == (after.failed_leases == 3)
+        status = after

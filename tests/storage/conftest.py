@@ -1,0 +1,66 @@
+"""A store to work on, and entries to fill it with."""
+
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from quandary_server.storage import Store
+from quandary_server.storage.intake import Applied
+from quandary_server.storage.task_values import TaskEntry
+
+NOW = datetime(2026, 1, 1, 12, 0, tzinfo=UTC)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    with Store.open(tmp_path / "store.db", max_failed_leases=3) as opened:
+        yield opened
+
+
+@pytest.fixture
+def entry() -> Callable[..., TaskEntry]:
+    """Make the entry at a position: frame f000 at position 1, scored where a score is given."""
+
+    def make(
+        position: int,
+        score: float | None = None,
+        *,
+        frame_id: str = "",
+        queue: str = "active",
+        drive_id: str = "drive-1",
+        generation: str = "g1",
+        crops: int = 4,
+        shuffle: int = 0,
+        record: bytes | None = None,
+    ) -> TaskEntry:
+        name = frame_id or f"f{position - 1:03d}"
+        return TaskEntry(
+            position=position,
+            queue=queue,
+            frame_id=name,
+            drive_id=drive_id,
+            stamp=NOW - timedelta(hours=1) + timedelta(seconds=position),
+            record=record or f"record of {name}".encode(),
+            crops=crops,
+            shuffle=shuffle,
+            score=score,
+            generation=generation if score is not None else "",
+            frame_score=f"score of {name} by {generation}".encode() if score is not None else None,
+            tags={"city": "Karlsruhe"},
+        )
+
+    return make
+
+
+@pytest.fixture
+def fill(store: Store, entry: Callable[..., TaskEntry]) -> Callable[..., Applied]:
+    """Fill the store with one task per score, f000 first; None: unscored."""
+
+    def apply(*scores: float | None, queue: str = "active") -> Applied:
+        after = store.intake.offset("log")
+        entries = [entry(after + 1 + i, score, queue=queue) for i, score in enumerate(scores)]
+        return store.intake.apply(entries, log="log", after=after, position=after + len(entries), now=NOW)
+
+    return apply

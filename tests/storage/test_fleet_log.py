@@ -1,0 +1,80 @@
+"""The SQLite fleet log."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from quandary.errors import InvalidArgument, TooLarge
+from quandary_server.storage.fleet_log import FleetLog, LogEntry, LogRecord, SqliteFleetLog
+
+NOW = datetime(2026, 1, 1, 12, 0, tzinfo=UTC)
+LATER = NOW + timedelta(seconds=1)
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Iterator[SqliteFleetLog]:
+    with SqliteFleetLog.open(tmp_path / "log.db") as opened:
+        yield opened
+
+
+def records(*frame_ids: str) -> list[LogRecord]:
+    return [LogRecord(frame_id, frame_id.encode()) for frame_id in frame_ids]
+
+
+def test_records_are_read_in_the_order_of_their_appending(log: FleetLog) -> None:
+    assert (log.end(), log.read(0, 10)) == (0, ())
+    assert log.append(records("a", "b"), now=NOW) == 2
+    assert log.append(records("c"), now=LATER) == 3
+    assert log.read(0, 10) == (
+        LogEntry(1, "a", b"a", NOW),
+        LogEntry(2, "b", b"b", NOW),
+        LogEntry(3, "c", b"c", LATER),
+    )
+    assert log.end() == 3
+
+
+def test_a_reader_goes_on_behind_where_it_stopped(log: FleetLog) -> None:
+    log.append(records("a", "b", "c", "d", "e"), now=NOW)
+    first = log.read(0, 2)
+    second = log.read(first[-1].position, 2)
+    third = log.read(second[-1].position, 2)
+    assert [entry.frame_id for entry in (*first, *second, *third)] == ["a", "b", "c", "d", "e"]
+    assert log.read(third[-1].position, 2) == ()
+
+
+def test_a_frame_published_twice_is_logged_twice(log: FleetLog) -> None:
+    log.append(records("a", "a"), now=NOW)
+    assert [entry.frame_id for entry in log.read(0, 10)] == ["a", "a"]
+
+
+def test_a_log_keeps_its_name_and_a_new_one_has_another(tmp_path: Path) -> None:
+    names = []
+    for file in ("log.db", "log.db", "other.db"):
+        with SqliteFleetLog.open(tmp_path / file) as log:
+            names.append(log.name)
+    assert names[0] == names[1] != names[2]
+
+
+def test_what_one_appends_another_reads_at_once(log: SqliteFleetLog, tmp_path: Path) -> None:
+    with SqliteFleetLog.open(f"sqlite:///{tmp_path / 'log.db'}") as other:
+        other.append(records("a"), now=NOW)
+        log.append(records("b"), now=NOW)
+        assert [entry.frame_id for entry in other.read(0, 10)] == ["a", "b"]
+
+
+@pytest.mark.parametrize(("after", "limit", "field"), [(-1, 1, "after"), (0, 0, "limit")])
+def test_a_read_out_of_bounds_is_refused(log: FleetLog, after: int, limit: int, field: str) -> None:
+    with pytest.raises(InvalidArgument, match=field):
+        log.read(after, limit)
+
+
+def test_nothing_malformed_or_huge_is_logged(log: FleetLog) -> None:
+    with pytest.raises(InvalidArgument, match="records"):
+        log.append([], now=NOW)
+    with pytest.raises(InvalidArgument, match="frame_id"):
+        LogRecord("a/b", b"")
+    with pytest.raises(TooLarge, match="1048577 bytes"):
+        LogRecord("a", bytes(2**20 + 1))
+    assert log.end() == 0

@@ -1,0 +1,128 @@
+"""The training runs of a store."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from quandary.errors import InvalidArgument, NotFound, WrongState
+from quandary_server.storage import Store
+from quandary_server.storage.run_values import Run, RunStage, RunState, RunTrigger
+
+NOW = datetime(2026, 1, 1, 12, 0, tzinfo=UTC)
+LATER = NOW + timedelta(minutes=5)
+
+
+def start(store: Store, now: datetime = NOW) -> Run:
+    return store.runs.create(trigger=RunTrigger.CALL, requester="ada", settings={"members": 3}, now=now)
+
+
+def test_a_new_run_takes_the_next_number_and_is_running(store: Store) -> None:
+    run = start(store)
+    assert run == Run(
+        id="run-000001",
+        state=RunState.RUNNING,
+        stage=RunStage.SNAPSHOT,
+        stage_progress=0.0,
+        trigger=RunTrigger.CALL,
+        requester="ada",
+        start_time=NOW,
+        end_time=None,
+        heartbeat=NOW,
+        settings={"members": 3},
+    )
+    assert store.runs.get("run-000001").settings == {"members": 3}
+    store.runs.finish(run.id, RunState.CANCELLED, now=NOW)
+    assert start(store).id == "run-000002"
+
+
+def test_there_is_one_run_at_a_time(store: Store) -> None:
+    start(store)
+    with pytest.raises(WrongState, match="run-000001 is running"):
+        start(store)
+    assert len(store.runs.list().items) == 1
+
+
+def test_what_a_trainer_writes_is_read_back_and_its_heart_beats(store: Store) -> None:
+    run = start(store)
+    gates = ({"gate": "nll_floor", "verdict": "passed", "candidate": 0.4, "reference": None},)
+    written = store.runs.update(
+        run.id,
+        now=LATER,
+        stage=RunStage.GATES,
+        stage_progress=0.5,
+        label_sequence=12,
+        training_frames=3,
+        training_crops=24,
+        control_crops=8,
+        gates=gates,
+        metrics={"nll": 0.4},
+    )
+    assert store.runs.get(run.id) == written
+    assert (written.stage, written.stage_progress, written.heartbeat) == (RunStage.GATES, 0.5, LATER)
+    assert (written.label_sequence, written.training_frames, written.training_crops) == (12, 3, 24)
+    assert (written.control_crops, written.gates, written.metrics) == (8, gates, {"nll": 0.4})
+    assert store.runs.update(run.id, now=LATER + (LATER - NOW)).heartbeat == LATER + (LATER - NOW)
+
+
+def test_a_finished_run_has_an_end_and_cannot_be_changed(store: Store) -> None:
+    run = start(store)
+    over = store.runs.finish(run.id, RunState.REFUSED, now=LATER, error="nll is worse", generation="g1")
+    assert (over.state, over.stage, over.stage_progress, over.end_time) == (RunState.REFUSED, RunStage.DONE, 1.0, LATER)
+    assert (over.error, over.generation) == ("nll is worse", "g1")
+    with pytest.raises(WrongState, match="run-000001 is refused"):
+        store.runs.update(run.id, now=LATER)
+    with pytest.raises(WrongState):
+        store.runs.finish(run.id, RunState.SUCCEEDED, now=LATER)
+    with pytest.raises(InvalidArgument, match="state"):
+        store.runs.finish(run.id, RunState.RUNNING, now=LATER)
+
+
+def test_a_run_without_a_heartbeat_is_marked_failed_and_its_trainer_stopped(store: Store) -> None:
+    run = start(store)
+    store.runs.update(run.id, now=NOW, stage=RunStage.TRAINING, stage_progress=0.25)
+    limit = timedelta(minutes=2)
+    assert store.runs.fail_interrupted(now=NOW + limit, older_than=limit) == ()
+    (failed,) = store.runs.fail_interrupted(now=LATER, older_than=limit)
+    assert failed == store.runs.get(run.id)
+    assert (failed.state, failed.stage, failed.end_time) == (RunState.FAILED, RunStage.TRAINING, LATER)
+    assert failed.error == "interrupted: no heartbeat since 2026-01-01T12:00:00+00:00"
+    with pytest.raises(WrongState):
+        store.runs.update(run.id, now=LATER)
+    assert start(store, LATER).id == "run-000002"
+
+
+def test_runs_come_by_page_newest_first_and_by_state(store: Store) -> None:
+    for state in (RunState.SUCCEEDED, RunState.FAILED, RunState.SUCCEEDED):
+        store.runs.finish(start(store).id, state, now=LATER)
+    first = store.runs.list(page_size=2)
+    second = store.runs.list(page_size=2, page_token=first.next_token)
+    assert [run.id for run in (*first.items, *second.items)] == ["run-000003", "run-000002", "run-000001"]
+    assert second.next_token == ""
+    assert [run.id for run in store.runs.list(state=RunState.SUCCEEDED).items] == ["run-000003", "run-000001"]
+
+
+@pytest.mark.parametrize("run_id", ["run-000002", "run-1", "1", "", "run-0000001", "run-" + "9" * 5000])
+def test_an_unknown_run_is_not_found(store: Store, run_id: str) -> None:
+    start(store)
+    with pytest.raises(NotFound):
+        store.runs.get(run_id)
+    with pytest.raises(NotFound):
+        store.runs.update(run_id, now=NOW)
+
+
+@pytest.mark.parametrize(
+    ("field", "wrong"),
+    [
+        ("stage_progress", {"stage_progress": 1.01}),
+        ("stage_progress", {"stage_progress": float("nan")}),
+        ("metrics", {"metrics": {"nll": float("nan")}}),
+        ("gates", {"gates": [{"candidate": float("inf")}]}),
+        ("gates", {"gates": [{"candidate": object()}]}),
+    ],
+)
+def test_figures_that_are_none_are_refused_by_field(store: Store, field: str, wrong: Any) -> None:
+    run = start(store)
+    with pytest.raises(InvalidArgument, match=field):
+        store.runs.update(run.id, now=NOW, **wrong)
+    assert store.runs.get(run.id) == run
