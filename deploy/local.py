@@ -36,7 +36,7 @@ CHECKS: tuple[tuple[str, ...], ...] = (
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Install what the command needs, run it, and return its exit code."""
+    """Install what the command needs and run it; return the exit code of the checks."""
     commands = {"demo", "up", "test", "bench"}
     if not arguments or arguments[0] not in commands:
         print(__doc__)
@@ -48,7 +48,7 @@ def main(arguments: Sequence[str]) -> int:
     binaries = install("dev" if command == "test" else "server")
     if command == "test":
         return run_checks(binaries, rest)
-    become(binaries, ["quandary", command, *rest])
+    return become(binaries, ["quandary", command, *rest])
 
 
 def install(extra: str) -> Path:

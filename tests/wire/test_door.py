@@ -46,7 +46,6 @@ class Servicer(scoring_pb2_grpc.ScoringServiceServicer):
             await act(message.frame.frame_id)
             yield scoring_pb2.StreamScoresResponse(sequence=message.sequence)
 
-
     @unary(Role.FLEET, scoring_pb2.GetServingStatusResponse)
     async def GetServingStatus(  # noqa: N802
         self, request: scoring_pb2.GetServingStatusRequest, caller: Caller
