@@ -17,7 +17,7 @@ BACKGROUND = "Background"
 """What a proposal without a label becomes; it is never labelled itself."""
 
 CLASSES = (*LABEL_CLASSES, BACKGROUND)
-"""The classes in the order of the detector's outputs."""
+"""The classes in the order of the detector's outputs; Background is the last."""
 
 
 @dataclass(frozen=True, slots=True)

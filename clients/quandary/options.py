@@ -70,7 +70,7 @@ class ScoringOptions:
 
     estimator: Estimator = Estimator.ENSEMBLE_MC_DROPOUT
     acquisition: Acquisition | None = None
-    reduction: Reduction = Reduction.MAX
+    reduction: Reduction = Reduction.MEAN
     top_k: int = 3
     mc_samples: int = 20
     seed: int | None = None

@@ -83,7 +83,7 @@ class SelectorSettings(Section):
     poll: timedelta = Field(default=timedelta(milliseconds=200), description="how often an empty log is read")
     estimator: Estimator = Estimator.ENSEMBLE_MC_DROPOUT
     acquisition: Acquisition = Acquisition.INFORMATION_AND_BOX
-    reduction: Reduction = Reduction.MAX
+    reduction: Reduction = Reduction.MEAN
     mc_samples: int = Field(default=20, ge=2, le=200)
     control_share: Share = Field(default=0.1, description="share of drives kept for control labels, by a hash of their id")
     control_drives: tuple[str, ...] = Field(default=(), description="drives that are control drives whatever their hash")

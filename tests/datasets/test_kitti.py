@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from quandary.errors import InvalidArgument, NotFound
-from quandary_server.datasets import KittiFolder, read_cloud
+from quandary_server.datasets.clouds import read_cloud
+from quandary_server.datasets.kitti import KittiFolder
 
 Edit = Callable[[str, str, str], None]
 

@@ -6,8 +6,7 @@ from hypothesis import strategies as st
 from quandary.frames import Proposal
 from quandary.geometry import Box3D, Calibration, ImageBox
 from quandary.labels import BACKGROUND, FrameLabels, Label
-from quandary_server.datasets import OutcomeKind, match_labels
-from quandary_server.datasets.matching import covered_share
+from quandary_server.datasets.matching import OutcomeKind, covered_share, match_labels
 
 CAR = Label("Car", Box3D(15.0, 2.0, -1.0, 4.0, 1.6, 1.5, 0.2))
 FAR_CAR = Label("Car", Box3D(30.0, -6.0, -1.0, 4.0, 1.6, 1.5, 0.2))

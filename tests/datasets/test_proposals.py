@@ -7,8 +7,9 @@ from quandary.errors import InvalidArgument
 from quandary.frames import Proposal
 from quandary.geometry import Calibration, ImageBox
 from quandary.labels import FrameLabels
-from quandary_server.datasets import DatasetFrame, KittiFolder, OutcomeKind, detection_proposals, label_proposals, match_labels
-from quandary_server.datasets.matching import covered_share
+from quandary_server.datasets.kitti import DatasetFrame, KittiFolder
+from quandary_server.datasets.matching import OutcomeKind, covered_share, match_labels
+from quandary_server.datasets.proposals import detection_proposals, label_proposals
 
 
 @pytest.fixture

@@ -6,7 +6,10 @@ from pathlib import Path
 import pytest
 
 from quandary.frames import Proposal
-from quandary_server.datasets import KittiFolder, OutcomeKind, detection_proposals, label_proposals, match_labels, read_cloud
+from quandary_server.datasets.clouds import read_cloud
+from quandary_server.datasets.kitti import KittiFolder
+from quandary_server.datasets.matching import OutcomeKind, match_labels
+from quandary_server.datasets.proposals import detection_proposals, label_proposals
 
 pytestmark = pytest.mark.skipif("QUANDARY_KITTI" not in os.environ, reason="QUANDARY_KITTI names no folder of real frames")
 

@@ -9,7 +9,9 @@ from quandary.errors import InvalidArgument
 from quandary.frames import Proposal
 from quandary.geometry import ImageBox
 from quandary.records import EgoPose
-from quandary_server.datasets import KittiFolder, frame_record, read_cloud
+from quandary_server.datasets.clouds import read_cloud
+from quandary_server.datasets.kitti import KittiFolder
+from quandary_server.datasets.records import frame_record
 
 
 def test_a_record_refers_to_the_cloud_and_carries_the_rest(folder: Path) -> None:

@@ -5,8 +5,9 @@ import pytest
 
 from quandary.geometry import Box3D, ImageBox
 from quandary.labels import FrameLabels, Label
-from quandary_server.datasets import KittiFolder, detection_proposals, label_proposals
+from quandary_server.datasets.kitti import KittiFolder
 from quandary_server.datasets.matching import Outcome, OutcomeKind
+from quandary_server.datasets.proposals import detection_proposals, label_proposals
 from quandary_server.datasets.statistics import LabelledFrame, folder_statistics, labelled_frames
 
 

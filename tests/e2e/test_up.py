@@ -21,7 +21,7 @@ from support.records import labelled_record, log_record
 from quandary import Calibration, FrameLabels, FrameRecord, StaleLease
 from quandary.v1 import training_pb2
 from quandary_server.clock import now
-from quandary_server.datasets import KittiFolder
+from quandary_server.datasets.kitti import KittiFolder
 from quandary_server.simulator.fleet import simulate_fleet
 from quandary_server.simulator.settings import FleetSettings
 from quandary_server.stack import alive

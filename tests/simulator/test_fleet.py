@@ -6,8 +6,12 @@ from pathlib import Path
 import pytest
 
 from quandary.errors import InvalidArgument
-from quandary_server.datasets import KittiFolder, detection_proposals, frame_record, label_proposals, match_labels, read_cloud
+from quandary_server.datasets.clouds import read_cloud
 from quandary_server.datasets.detections import PATTERN
+from quandary_server.datasets.kitti import KittiFolder
+from quandary_server.datasets.matching import match_labels
+from quandary_server.datasets.proposals import detection_proposals, label_proposals
+from quandary_server.datasets.records import frame_record
 from quandary_server.simulator import FleetSettings, simulate_drive, simulate_fleet
 
 SETTINGS = FleetSettings(pool_drives=2, control_drives=1, evaluation_drives=1, frames_per_drive=3, frame_interval_s=0.5, seed=5)

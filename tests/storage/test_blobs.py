@@ -6,8 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from quandary.clouds import cloud_from_bytes
 from quandary.errors import InvalidArgument, NotFound, TooLarge, Unavailable
-from quandary_server.storage.blobs import cloud_from_bytes, read_cloud
+from quandary_server.storage.blobs import read_cloud
 
 POINTS = np.array([[1, 2, 3, 0.5], [-4, 5.25, -6, 0]], dtype="<f4")
 

@@ -36,15 +36,22 @@ def test_closed_forms(acquisition: Acquisition, expected: list[float]) -> None:
     assert acquire(acquisition, summarise(split_votes()), SCALES) == pytest.approx(expected)
 
 
-def test_box_variances_are_standardised_before_they_are_averaged() -> None:
+def test_box_variances_are_standardised_before_they_are_averaged_and_weighed_by_the_object() -> None:
     probs = np.full((2, 1, C), 1 / C)
     box = np.zeros((2, 1, 8))
     box[..., 7] = 1.0
     box[:, 0, 1] = [-2.0, 2.0]
     summary = summarise(samples_of(probs, box))
-    assert acquire(Acquisition.BOX_EPISTEMIC, summary, SCALES) == pytest.approx([4.0 / 2.0 / 7])
-    both = acquire(Acquisition.INFORMATION_AND_BOX, summary, SCALES)
-    assert both == pytest.approx([4.0 / 2.0 / 7])
+    expected = (1 - 1 / C) * np.log(1 + 4.0 / 2.0) / 7
+    assert acquire(Acquisition.BOX_EPISTEMIC, summary, SCALES) == pytest.approx([expected])
+    assert acquire(Acquisition.INFORMATION_AND_BOX, summary, SCALES) == pytest.approx([expected])
+
+
+def test_a_sure_background_has_no_box_to_doubt() -> None:
+    probs = np.zeros((2, 1, C))
+    probs[..., -1] = 1.0
+    box = np.random.default_rng(0).normal(size=(2, 1, 8))
+    assert acquire(Acquisition.BOX_EPISTEMIC, summarise(samples_of(probs, box)), SCALES) == pytest.approx([0.0])
 
 
 @pytest.mark.parametrize("acquisition", [a for a in ACQUISITIONS if a.needs_samples])

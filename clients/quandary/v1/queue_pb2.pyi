@@ -204,7 +204,7 @@ class Task(_message.Message):
     crops: _builtins.int
     """Crops that a label of this frame costs: its number of proposals."""
     failed_leases: _builtins.int
-    """Leases that expired or were given back so far."""
+    """Leases that expired so far."""
     reason: _builtins.str
     """Why the task is asked for, one sentence."""
     skip_reason: Global___SkipReason.ValueType

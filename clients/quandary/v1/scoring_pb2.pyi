@@ -75,7 +75,9 @@ class _AcquisitionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Acquisiti
     ACQUISITION_MARGIN: _Acquisition.ValueType  # 4
     """1 less the difference between the two largest mean probabilities, in [0, 1]."""
     ACQUISITION_BOX_EPISTEMIC: _Acquisition.ValueType  # 5
-    """Mean over the 7 box parameters of epistemic variance over the generation's scale. Needs at least 2 samples."""
+    """Mean over the 7 box parameters of log(1 + epistemic variance over the generation's scale), times the probability that
+    there is an object at all. Needs at least 2 samples.
+    """
     ACQUISITION_INFORMATION_AND_BOX: _Acquisition.ValueType  # 6
     """MUTUAL_INFORMATION plus BOX_EPISTEMIC: the default. Needs at least 2 samples."""
     ACQUISITION_TIGHTNESS: _Acquisition.ValueType  # 7
@@ -97,7 +99,9 @@ ACQUISITION_VARIATION_RATIO: Acquisition.ValueType  # 3
 ACQUISITION_MARGIN: Acquisition.ValueType  # 4
 """1 less the difference between the two largest mean probabilities, in [0, 1]."""
 ACQUISITION_BOX_EPISTEMIC: Acquisition.ValueType  # 5
-"""Mean over the 7 box parameters of epistemic variance over the generation's scale. Needs at least 2 samples."""
+"""Mean over the 7 box parameters of log(1 + epistemic variance over the generation's scale), times the probability that
+there is an object at all. Needs at least 2 samples.
+"""
 ACQUISITION_INFORMATION_AND_BOX: Acquisition.ValueType  # 6
 """MUTUAL_INFORMATION plus BOX_EPISTEMIC: the default. Needs at least 2 samples."""
 ACQUISITION_TIGHTNESS: Acquisition.ValueType  # 7
@@ -113,7 +117,7 @@ class _Reduction:
 class _ReductionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Reduction.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     REDUCTION_UNSPECIFIED: _Reduction.ValueType  # 0
-    """MAX."""
+    """MEAN: a labelled frame costs all its crops, so this is worth per label."""
     REDUCTION_MAX: _Reduction.ValueType  # 1
     """The largest."""
     REDUCTION_MEAN: _Reduction.ValueType  # 2
@@ -127,7 +131,7 @@ class Reduction(_Reduction, metaclass=_ReductionEnumTypeWrapper):
     """How the scores of a frame's objects become the score of the frame. A frame without objects scores 0."""
 
 REDUCTION_UNSPECIFIED: Reduction.ValueType  # 0
-"""MAX."""
+"""MEAN: a labelled frame costs all its crops, so this is worth per label."""
 REDUCTION_MAX: Reduction.ValueType  # 1
 """The largest."""
 REDUCTION_MEAN: Reduction.ValueType  # 2

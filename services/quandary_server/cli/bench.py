@@ -18,7 +18,7 @@ class Benchmark(StrEnum):
     """The benchmarks there are."""
 
     CLIENT = "client"
-    INFERENCE = "inference"
+    SCORING = "scoring"
 
 
 def add_to(app: typer.Typer) -> None:
@@ -55,6 +55,6 @@ def _measure(name: Benchmark) -> Callable[[], list[Figure]]:
         from quandary_server.bench.client import client_figures
 
         return client_figures
-    from quandary_server.bench.inference import inference_figures
+    from quandary_server.bench.scoring import scoring_figures
 
-    return inference_figures
+    return scoring_figures

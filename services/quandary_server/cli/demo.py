@@ -8,6 +8,7 @@ import typer
 
 from quandary_server.cli.bench import print_figures
 from quandary_server.cli.output import err, out, print_table, progress_bar
+from quandary_server.datasets.sources import ProposalSource
 
 FAILED = 1
 
@@ -21,7 +22,7 @@ def demo(
     kitti: Annotated[
         Path | None, typer.Option("--kitti", help="real frames in the KITTI layout, with frames.csv", exists=True)
     ] = None,
-    proposals: Annotated[str, typer.Option(help="labels or detections")] = "labels",
+    proposals: Annotated[ProposalSource, typer.Option(help="where the 2D proposals come from")] = ProposalSource.LABELS,
     rounds: Annotated[int, typer.Option(min=1, max=100, help="rounds of labelling and training after the first")] = 4,
     first: Annotated[int, typer.Option(min=10, help="labelled crops that both arms begin with")] = 100,
     budget: Annotated[int, typer.Option(min=1, help="labelled crops that each arm adds per round")] = 100,
@@ -37,19 +38,17 @@ def demo(
     """Stream a fleet in, label what the queue asks for, retrain and hot-swap, round after round, beside random sampling."""
     from quandary_server.bench.figures import write_document
     from quandary_server.experiment.demo.report import draw, outcome_figures
-    from quandary_server.experiment.demo.settings import DemoSettings, ProposalSource
+    from quandary_server.experiment.demo.settings import DemoSettings
     from quandary_server.experiment.demo.story import Demo
     from quandary_server.simulator.settings import FleetSettings
 
     if folder.exists() and any(folder.iterdir()):
         raise typer.BadParameter(f"{folder} is not empty; remove it or name another with --out", param_hint="--out")
-    if proposals not in list(ProposalSource):
-        raise typer.BadParameter(f"{proposals!r} is not one of {', '.join(ProposalSource)}", param_hint="--proposals")
     folder.mkdir(parents=True, exist_ok=True)
     settings = DemoSettings(
         folder,
         kitti,
-        ProposalSource(proposals),
+        proposals,
         FleetSettings(frames_per_drive=frames, seed=seed),
         rounds,
         first,

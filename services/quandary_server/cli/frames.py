@@ -4,23 +4,18 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from quandary import Estimator, Frame, Proposal, QuandaryError, ScoringOptions, result_score
+from quandary import Estimator, Frame, QuandaryError, ScoringOptions, result_score
 from quandary_server.cli.output import err, plain, print_error, print_json, print_table, progress_bar
 from quandary_server.cli.session import DataOption, JsonOption, scoring_client, settings_of
-from quandary_server.datasets import DatasetFrame, KittiFolder, detection_proposals, label_proposals, read_cloud
+from quandary_server.datasets.sources import ProposalSource
 
-
-class ProposalSource(StrEnum):
-    """Where the 2D proposals come from."""
-
-    LABELS = "labels"
-    DETECTIONS = "detections"
+if TYPE_CHECKING:
+    from quandary_server.datasets.kitti import KittiFolder
 
 
 FolderArgument = Annotated[Path, typer.Argument(help="folder in the KITTI object layout", exists=True, file_okay=False)]
@@ -71,6 +66,8 @@ def score(
     as_json: JsonOption = False,
 ) -> None:
     """Stream frames through the scoring service and show the most uncertain; says when the answering generation changes."""
+    from quandary_server.datasets.kitti import KittiFolder
+
     dataset = KittiFolder(folder)
     entries = dataset.frames(split)[:limit]
     options = ScoringOptions(estimator)
@@ -108,17 +105,17 @@ def score(
     err.print(f"{answered} answers in {elapsed:.1f} s, {counts['errors']} of them errors")
 
 
-def proposals_of(frame: DatasetFrame, source: ProposalSource, seed: int = 0) -> list[Proposal]:
-    """Return a frame's proposals from where they are asked for."""
-    return detection_proposals(frame) if source is ProposalSource.DETECTIONS else label_proposals(frame, seed)
+def _frames(dataset: "KittiFolder", frame_ids: list[str], source: ProposalSource, repeat: bool) -> Iterator[Frame]:
+    from quandary_server.datasets.clouds import read_cloud
+    from quandary_server.datasets.proposals import proposals_of
 
-
-def _frames(dataset: KittiFolder, frame_ids: list[str], source: ProposalSource, repeat: bool) -> Iterator[Frame]:
     while True:
         for frame_id in frame_ids:
             frame = dataset.read(frame_id)
             points = read_cloud(frame.cloud_path)
-            yield Frame(frame_id, frame.calibration, proposals_of(frame, source), points=points, drive_id=frame.drive_id)
+            yield Frame(
+                frame_id, frame.calibration, proposals_of(frame, source, seed=0), points=points, drive_id=frame.drive_id
+            )
         if not repeat:
             return
 

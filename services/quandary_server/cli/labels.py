@@ -8,7 +8,6 @@ from quandary import FrameLabels
 from quandary_server.cli.frames import FolderArgument, SplitOption
 from quandary_server.cli.output import err, print_json, print_table, progress_bar
 from quandary_server.cli.session import DataOption, JsonOption, labelling_client, settings_of
-from quandary_server.datasets import KittiFolder
 
 app = typer.Typer(help="Bring labels in, and list those there are.", no_args_is_help=True)
 
@@ -23,6 +22,8 @@ def import_(
     data: DataOption = None,
 ) -> None:
     """Import the labels of a KITTI folder (label_2) for frames that the fleet log brought. Their waiting tasks are closed."""
+    from quandary_server.datasets.kitti import KittiFolder
+
     dataset = KittiFolder(folder)
     ids = frame or [entry.frame_id for entry in dataset.frames(split)]
     stored = unchanged = 0

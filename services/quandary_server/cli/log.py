@@ -1,19 +1,20 @@
 """quandary log publish | tail | lag: the fleet log."""
 
 from datetime import datetime
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from quandary import convert
 from quandary.v1 import fleet_log_pb2
-from quandary_server.cli.frames import FolderArgument, ProposalSource, SeedOption, SourceOption, SplitOption, proposals_of
+from quandary_server.cli.frames import FolderArgument, SeedOption, SourceOption, SplitOption
 from quandary_server.cli.output import err, out, print_json, print_table, progress_bar
 from quandary_server.cli.session import DataOption, JsonOption, settings_of
 from quandary_server.clock import now
-from quandary_server.datasets import KittiFolder, frame_record
-from quandary_server.storage.fleet_log import LogEntry, LogRecord, SqliteFleetLog
-from quandary_server.storage.store import Store
+from quandary_server.datasets.sources import ProposalSource
+
+if TYPE_CHECKING:
+    from quandary_server.storage.fleet_log import LogEntry
 
 app = typer.Typer(help="Publish frame records to the fleet log, and look at it.", no_args_is_help=True)
 
@@ -29,6 +30,11 @@ def publish(
     data: DataOption = None,
 ) -> None:
     """Append the frames of a folder to the fleet log, in drive order. The clouds stay where they are."""
+    from quandary_server.datasets.kitti import KittiFolder
+    from quandary_server.datasets.proposals import proposals_of
+    from quandary_server.datasets.records import frame_record
+    from quandary_server.storage.fleet_log import LogRecord, SqliteFleetLog
+
     dataset, settings = KittiFolder(folder), settings_of(data)
     settings.data.mkdir(parents=True, exist_ok=True)
     entries = dataset.frames(split)
@@ -49,6 +55,8 @@ def tail(
     as_json: JsonOption = False,
 ) -> None:
     """Show the last records of the fleet log."""
+    from quandary_server.storage.fleet_log import SqliteFleetLog
+
     with SqliteFleetLog.open(settings_of(data).fleet_log) as fleet_log:
         entries = fleet_log.read(max(fleet_log.end() - count, 0), count)
     rows = [_row(entry) for entry in entries]
@@ -62,6 +70,9 @@ def tail(
 @app.command()
 def lag(data: DataOption = None, as_json: JsonOption = False) -> None:
     """Show how far the selector is behind the fleet log."""
+    from quandary_server.storage.fleet_log import SqliteFleetLog
+    from quandary_server.storage.store import Store
+
     settings = settings_of(data)
     with SqliteFleetLog.open(settings.fleet_log) as fleet_log, Store.open(settings.database) as store:
         end, applied = fleet_log.end(), store.intake.offset(fleet_log.name)
@@ -71,7 +82,7 @@ def lag(data: DataOption = None, as_json: JsonOption = False) -> None:
         out.print(f"end {end}, applied {applied}, lag {end - applied}")
 
 
-def _row(entry: LogEntry) -> dict[str, object]:
+def _row(entry: "LogEntry") -> dict[str, object]:
     message = fleet_log_pb2.FrameRecord.FromString(entry.payload)
     return {
         "position": entry.position,

@@ -16,7 +16,6 @@ from quandary.names import task_name
 from quandary.v1 import queue_pb2
 from quandary_server.cli.output import out, print_json, print_table
 from quandary_server.cli.session import DataOption, JsonOption, labelling_client, settings_of
-from quandary_server.datasets import KittiFolder
 
 app = typer.Typer(help="Lease tasks from the ranked queue, and hand them back.", no_args_is_help=True)
 
@@ -61,6 +60,8 @@ def ack(
     """Hand the labels of leased tasks in: of one FRAME with --lease-token, or of all in --leased."""
     if (leased is None) == (frame is None or lease_token is None):
         raise typer.BadParameter("give either FRAME with --lease-token, or --leased")
+    from quandary_server.datasets.kitti import KittiFolder
+
     held = _read_leased(leased) if leased else [(task_name(queue, frame or ""), frame or "", lease_token or "")]
     dataset = KittiFolder(labels)
     with labelling_client(settings_of(data)) as client:

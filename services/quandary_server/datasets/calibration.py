@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 
 from quandary.errors import InvalidArgument, within
 from quandary.geometry import Calibration
-
-from .files import numbers
+from quandary_server.datasets.files import numbers
 
 COUNTS = {"P2": 12, "R0_rect": 9, "Tr_velo_to_cam": 12, "S_rect_02": 2}
 REQUIRED = ("P2", "R0_rect", "Tr_velo_to_cam")

@@ -1,14 +1,13 @@
-"""Point clouds as KITTI keeps them: float32 rows x, y, z, intensity, little-endian, no header."""
+"""The clouds of a dataset: .bin files."""
 
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from quandary.clouds import cloud_from_bytes
 from quandary.errors import InvalidArgument
 from quandary.frames import check_points
-
-ROW_BYTES = 16
 
 
 def read_cloud(path: Path) -> NDArray[np.float32]:
@@ -21,10 +20,7 @@ def read_cloud(path: Path) -> NDArray[np.float32]:
         data = path.read_bytes()
     except (FileNotFoundError, NotADirectoryError):
         raise InvalidArgument.of(name, "missing", "a file") from None
-    if len(data) % ROW_BYTES:
-        raise InvalidArgument.of(name, f"{len(data)} bytes", f"a multiple of {ROW_BYTES} bytes (x, y, z, intensity as float32)")
-    points = np.frombuffer(data, "<f4").reshape(-1, 4).astype(np.float32, copy=False)
-    return check_points(name, points)
+    return cloud_from_bytes(data, name)
 
 
 def write_cloud(path: Path, points: NDArray[np.float32]) -> None:

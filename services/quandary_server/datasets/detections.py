@@ -9,8 +9,7 @@ from pathlib import Path, PurePosixPath
 from quandary.errors import InvalidArgument, within
 from quandary.frames import Proposal
 from quandary.geometry import ImageBox
-
-from .files import numbers, read_lines
+from quandary_server.datasets.files import numbers, read_lines
 
 COLUMNS = 7
 CLASS_HINTS = {1: "Pedestrian", 2: "Car", 3: "Cyclist"}

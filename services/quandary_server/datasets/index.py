@@ -8,8 +8,7 @@ from pathlib import Path
 from quandary.errors import InvalidArgument, within
 from quandary.frames import check_identifier
 from quandary.records import EgoPose
-
-from .files import TRAINING, numbers, read_lines, write_lines
+from quandary_server.datasets.files import TRAINING, numbers, read_lines, write_lines
 
 INDEX = "frames.csv"
 COLUMNS = ("id", "drive", "raw_frame", "points", "label_source", "split")

@@ -9,12 +9,11 @@ from quandary.frames import Proposal
 from quandary.geometry import Calibration, ImageBox
 from quandary.labels import FrameLabels
 from quandary.records import EgoPose
-
-from .calibration import parse_calibration
-from .detections import read_detections
-from .files import read_lines, training_file
-from .index import SPLITS, FrameEntry, read_index
-from .labels import parse_labels
+from quandary_server.datasets.calibration import parse_calibration
+from quandary_server.datasets.detections import read_detections
+from quandary_server.datasets.files import read_lines, training_file
+from quandary_server.datasets.index import SPLITS, FrameEntry, read_index
+from quandary_server.datasets.labels import parse_labels
 
 EPOCH = datetime(2011, 9, 26, tzinfo=UTC)
 DRIVE_SPACING = timedelta(hours=1)

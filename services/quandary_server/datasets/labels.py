@@ -14,8 +14,7 @@ from numpy.typing import NDArray
 from quandary.errors import InvalidArgument, within
 from quandary.geometry import Box3D, Calibration, ImageBox
 from quandary.labels import LABEL_CLASSES, Label
-
-from .files import numbers
+from quandary_server.datasets.files import numbers
 
 COLUMNS = 15
 DONT_CARE = "DontCare"

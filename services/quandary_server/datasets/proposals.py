@@ -7,9 +7,9 @@ import numpy as np
 from quandary.errors import InvalidArgument
 from quandary.frames import Proposal
 from quandary.geometry import Calibration, ImageBox
-
-from .kitti import DatasetFrame
-from .matching import covered_share
+from quandary_server.datasets.kitti import DatasetFrame
+from quandary_server.datasets.matching import covered_share
+from quandary_server.datasets.sources import ProposalSource
 
 BACKGROUND_SHARE = 1 / 3
 MAX_COVERED_SHARE = 0.1
@@ -79,3 +79,8 @@ def _clipped(box: ImageBox, calibration: Calibration) -> ImageBox | None:
 
 def _crowded(box: ImageBox, others: list[ImageBox]) -> bool:
     return any(box.iou(other) > MAX_BACKGROUND_IOU for other in others)
+
+
+def proposals_of(frame: DatasetFrame, source: ProposalSource, seed: int) -> list[Proposal]:
+    """Return a frame's proposals from a source; the seed is that of `label_proposals`."""
+    return detection_proposals(frame) if source is ProposalSource.DETECTIONS else label_proposals(frame, seed)

@@ -4,8 +4,7 @@ from collections.abc import Sequence
 
 from quandary.frames import Proposal
 from quandary.records import FrameRecord
-
-from .kitti import DatasetFrame
+from quandary_server.datasets.kitti import DatasetFrame
 
 
 def frame_record(frame: DatasetFrame, proposals: Sequence[Proposal]) -> FrameRecord:

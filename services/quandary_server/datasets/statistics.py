@@ -8,10 +8,9 @@ from numpy.typing import NDArray
 
 from quandary.frames import Proposal
 from quandary.labels import LABEL_CLASSES, FrameLabels
-
-from .clouds import read_cloud
-from .kitti import DatasetFrame, KittiFolder
-from .matching import Outcome, OutcomeKind, match_labels
+from quandary_server.datasets.clouds import read_cloud
+from quandary_server.datasets.kitti import DatasetFrame, KittiFolder
+from quandary_server.datasets.matching import Outcome, OutcomeKind, match_labels
 
 PERCENTILES = (10, 25, 50, 75, 90)
 

@@ -8,12 +8,11 @@ from numpy.typing import NDArray
 
 from quandary.frames import Proposal, check_identifier
 from quandary.geometry import Calibration
-
-from .calibration import format_calibration
-from .clouds import write_cloud
-from .detections import format_detections
-from .files import training_file, write_lines
-from .labels import LabelFile, format_labels
+from quandary_server.datasets.calibration import format_calibration
+from quandary_server.datasets.clouds import write_cloud
+from quandary_server.datasets.detections import format_detections
+from quandary_server.datasets.files import training_file, write_lines
+from quandary_server.datasets.labels import LabelFile, format_labels
 
 
 def write_frame(root: Path, frame_id: str, points: NDArray[np.float32], calibration: Calibration, content: LabelFile) -> None:

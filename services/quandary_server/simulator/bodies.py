@@ -6,8 +6,8 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from .materials import SHADE_SPREAD
-from .meshes import Mesh
+from quandary_server.simulator.materials import SHADE_SPREAD
+from quandary_server.simulator.meshes import Mesh
 
 Shades = NDArray[np.float32]
 

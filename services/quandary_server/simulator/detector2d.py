@@ -7,8 +7,7 @@ import numpy as np
 
 from quandary.frames import Proposal
 from quandary.geometry import Calibration, ImageBox
-
-from .sights import Sight
+from quandary_server.simulator.sights import Sight
 
 HINTS: Mapping[str, str] = MappingProxyType({
     "Car": "Car", "Van": "Car", "Truck": "Car", "Tram": "Car", "Misc": "Car", "Pedestrian": "Pedestrian",

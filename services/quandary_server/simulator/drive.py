@@ -9,22 +9,21 @@ from numpy.typing import NDArray
 from quandary.frames import Proposal
 from quandary.geometry import Calibration
 from quandary_server.datasets.labels import LabelFile
-
-from .camera import camera_calibration
-from .detector2d import detections
-from .ego import EgoMotion, Pose, ego_motion
-from .ground import ground
-from .kinds import STREET_KINDS, StreetKind
-from .layout import standing
-from .oracle import oracle_labels
-from .path import winding_path
-from .placing import Placed
-from .profile import sides_of
-from .sensor import beam_directions, sweep
-from .settings import FleetSettings
-from .sights import sights
-from .solids import Solids, cast_at
-from .traffic import Actor, traffic
+from quandary_server.simulator.camera import camera_calibration
+from quandary_server.simulator.detector2d import detections
+from quandary_server.simulator.ego import EgoMotion, Pose, ego_motion
+from quandary_server.simulator.ground import ground
+from quandary_server.simulator.kinds import STREET_KINDS, StreetKind
+from quandary_server.simulator.layout import standing
+from quandary_server.simulator.oracle import oracle_labels
+from quandary_server.simulator.path import winding_path
+from quandary_server.simulator.placing import Placed
+from quandary_server.simulator.profile import sides_of
+from quandary_server.simulator.sensor import beam_directions, sweep
+from quandary_server.simulator.settings import FleetSettings
+from quandary_server.simulator.sights import sights
+from quandary_server.simulator.solids import Solids, cast_at
+from quandary_server.simulator.traffic import Actor, traffic
 
 AHEAD_M = 110.0
 CLUTTER_AHEAD_M = 60.0

@@ -7,8 +7,7 @@ from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
 from quandary.records import EgoPose
-
-from .path import StreetPath
+from quandary_server.simulator.path import StreetPath
 
 SENSOR_HEIGHT_M = 1.73
 TICK_S = 0.1

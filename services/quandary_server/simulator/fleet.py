@@ -7,10 +7,9 @@ from pathlib import Path
 from quandary.errors import InvalidArgument
 from quandary_server.datasets.index import FrameEntry, write_index
 from quandary_server.datasets.writing import write_detections, write_frame
-
-from .camera import camera_calibration
-from .drive import drive_frames
-from .settings import FleetSettings
+from quandary_server.simulator.camera import camera_calibration
+from quandary_server.simulator.drive import drive_frames
+from quandary_server.simulator.settings import FleetSettings
 
 Progress = Callable[[int, int], None]
 

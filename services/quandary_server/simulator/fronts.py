@@ -2,14 +2,14 @@
 
 import numpy as np
 
-from .bodies import Body, clutter
-from .furniture import BORDER, PLANTS, one_of
-from .kinds import StreetKind
-from .materials import Material
-from .meshes import Mesh, block, joined
-from .path import StreetPath
-from .placing import Placed, place
-from .profile import Side
+from quandary_server.simulator.bodies import Body, clutter
+from quandary_server.simulator.furniture import BORDER, PLANTS, one_of
+from quandary_server.simulator.kinds import StreetKind
+from quandary_server.simulator.materials import Material
+from quandary_server.simulator.meshes import Mesh, block, joined
+from quandary_server.simulator.path import StreetPath
+from quandary_server.simulator.placing import Placed, place
+from quandary_server.simulator.profile import Side
 
 FLOOR_M = 3.1
 MODELLED_FLOORS = 3  # the beams rise by two degrees only

@@ -4,10 +4,10 @@ from collections.abc import Callable
 
 import numpy as np
 
-from .bodies import Body, clutter
-from .materials import Material
-from .meshes import Mesh, ball, block, joined, leaves, rods
-from .people import bicycle
+from quandary_server.simulator.bodies import Body, clutter
+from quandary_server.simulator.materials import Material
+from quandary_server.simulator.meshes import Mesh, ball, block, joined, leaves, rods
+from quandary_server.simulator.people import bicycle
 
 Maker = Callable[[np.random.Generator], Body]
 

@@ -2,11 +2,11 @@
 
 import numpy as np
 
-from .kinds import StreetKind
-from .materials import Material
-from .meshes import Mesh, sheet
-from .path import StreetPath
-from .profile import Side
+from quandary_server.simulator.kinds import StreetKind
+from quandary_server.simulator.materials import Material
+from quandary_server.simulator.meshes import Mesh, sheet
+from quandary_server.simulator.path import StreetPath
+from quandary_server.simulator.profile import Side
 
 SPACING_M = 3.0
 BEYOND_M = 70.0

@@ -2,16 +2,16 @@
 
 import numpy as np
 
-from .bodies import Body
-from .fronts import fronts
-from .furniture import FRONTSIDE, KERBSIDE, bench, cafe_table, one_of
-from .kinds import StreetKind, VehicleMix
-from .oddities import misc
-from .path import StreetPath
-from .people import sitter, walker, walking
-from .placing import Placed, place
-from .profile import PARKING_M, Side
-from .vehicles import car, truck, van
+from quandary_server.simulator.bodies import Body
+from quandary_server.simulator.fronts import fronts
+from quandary_server.simulator.furniture import FRONTSIDE, KERBSIDE, bench, cafe_table, one_of
+from quandary_server.simulator.kinds import StreetKind, VehicleMix
+from quandary_server.simulator.oddities import misc
+from quandary_server.simulator.path import StreetPath
+from quandary_server.simulator.people import sitter, walker, walking
+from quandary_server.simulator.placing import Placed, place
+from quandary_server.simulator.profile import PARKING_M, Side
+from quandary_server.simulator.vehicles import car, truck, van
 
 VEHICLE_MAKERS = {"Car": car, "Van": van, "Truck": truck, "Misc": misc}
 JUNCTION_CLEARANCE_M = 7.0

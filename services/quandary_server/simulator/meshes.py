@@ -8,7 +8,7 @@ import numpy as np
 import trimesh.creation
 from numpy.typing import ArrayLike, NDArray
 
-from .materials import Material
+from quandary_server.simulator.materials import Material
 
 Triangles = NDArray[np.float32]
 Shape = NDArray[np.float64]

@@ -2,10 +2,10 @@
 
 import numpy as np
 
-from .bodies import Body, drawn_shades
-from .materials import Material
-from .meshes import Mesh, block, joined, rods
-from .shells import CAB, shell, tail_marks, wheels
+from quandary_server.simulator.bodies import Body, drawn_shades
+from quandary_server.simulator.materials import Material
+from quandary_server.simulator.meshes import Mesh, block, joined, rods
+from quandary_server.simulator.shells import CAB, shell, tail_marks, wheels
 
 Sized = tuple[Mesh, tuple[float, float, float]]
 

@@ -9,8 +9,7 @@ from numpy.typing import NDArray
 
 from quandary.labels import Label
 from quandary_server.datasets.labels import LabelFile
-
-from .sights import Sight
+from quandary_server.simulator.sights import Sight
 
 MIN_HEIGHT_PX: Mapping[str, tuple[float, float]] = MappingProxyType({
     "Car": (21.0, 3.0), "Van": (23.0, 4.0), "Truck": (29.0, 5.0), "Pedestrian": (54.0, 15.0), "Person_sitting": (55.0, 12.0),

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .bodies import Body, Shades, drawn_shades, drawn_size
-from .materials import Material
-from .meshes import Mesh, ball, block, joined, of, rods
+from quandary_server.simulator.bodies import Body, Shades, drawn_shades, drawn_size
+from quandary_server.simulator.materials import Material
+from quandary_server.simulator.meshes import Mesh, ball, block, joined, of, rods
 
 STEPS_PER_METRE = 0.75
 STANDING_LENGTH = 0.72

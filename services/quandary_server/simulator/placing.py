@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from .bodies import Body
-from .path import StreetPath
+from quandary_server.simulator.bodies import Body
+from quandary_server.simulator.path import StreetPath
 
 
 @dataclass(frozen=True, eq=False)

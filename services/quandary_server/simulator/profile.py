@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from .kinds import StreetKind
+from quandary_server.simulator.kinds import StreetKind
 
 LANE_M = 3.2
 TRACK_M = 6.2

@@ -4,9 +4,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quandary.geometry import Calibration
-
-from .materials import RETURN_SHARE, ROUGHNESS_M
-from .solids import Hits
+from quandary_server.simulator.materials import RETURN_SHARE, ROUGHNESS_M
+from quandary_server.simulator.solids import Hits
 
 UPPER_BEAMS_DEG = np.linspace(2.5, -7.83, 32)
 LOWER_BEAMS_DEG = np.linspace(-8.33, -24.4, 32)

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from .materials import Material
-from .meshes import Mesh, block, lofted, rods
+from quandary_server.simulator.materials import Material
+from quandary_server.simulator.meshes import Mesh, block, lofted, rods
 
 Stations = Sequence[tuple[float, float, bool]]
 """A shape from tail to nose: share of the length, height of the top as a share of the height, and whether the side above the

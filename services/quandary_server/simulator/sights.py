@@ -7,11 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quandary.geometry import Box3D, Calibration, ImageBox
-
-from .bodies import SAMPLES
-from .ego import Pose
-from .placing import Placed
-from .solids import Solids, cast_at
+from quandary_server.simulator.bodies import SAMPLES
+from quandary_server.simulator.ego import Pose
+from quandary_server.simulator.placing import Placed
+from quandary_server.simulator.solids import Solids, cast_at
 
 CLEARANCE_M = 0.15
 MIN_DEPTH_M = 0.3

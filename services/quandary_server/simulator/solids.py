@@ -9,9 +9,9 @@ from embreex.mesh_construction import TriangleMesh
 from embreex.rtcore_scene import EmbreeScene
 from numpy.typing import NDArray
 
-from .materials import REFLECTIVITY, Material
-from .meshes import Mesh
-from .placing import Placed
+from quandary_server.simulator.materials import REFLECTIVITY, Material
+from quandary_server.simulator.meshes import Mesh
+from quandary_server.simulator.placing import Placed
 
 NOBODY = -1
 

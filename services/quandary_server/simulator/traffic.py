@@ -5,15 +5,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .bodies import Body
-from .ego import EgoMotion
-from .kinds import StreetKind
-from .layout import drawn_vehicle
-from .path import StreetPath
-from .people import STEPS_PER_METRE, Rider, Walker, rider, riding, walker, walking
-from .placing import Placed, place
-from .profile import TRACK_M, Side
-from .vehicles import tram
+from quandary_server.simulator.bodies import Body
+from quandary_server.simulator.ego import EgoMotion
+from quandary_server.simulator.kinds import StreetKind
+from quandary_server.simulator.layout import drawn_vehicle
+from quandary_server.simulator.path import StreetPath
+from quandary_server.simulator.people import STEPS_PER_METRE, Rider, Walker, rider, riding, walker, walking
+from quandary_server.simulator.placing import Placed, place
+from quandary_server.simulator.profile import TRACK_M, Side
+from quandary_server.simulator.vehicles import tram
 
 WALKING_ALONG, CROSSING = 0.55, 0.3
 CYCLING_ALONG, CYCLING_ACROSS = 0.75, 0.3

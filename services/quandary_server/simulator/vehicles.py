@@ -2,10 +2,10 @@
 
 import numpy as np
 
-from .bodies import Body, drawn_shades, drawn_size
-from .materials import Material
-from .meshes import Mesh, ball, block, joined, rods
-from .shells import CAB, Stations, shell, tail_marks, wheels
+from quandary_server.simulator.bodies import Body, drawn_shades, drawn_size
+from quandary_server.simulator.materials import Material
+from quandary_server.simulator.meshes import Mesh, ball, block, joined, rods
+from quandary_server.simulator.shells import CAB, Stations, shell, tail_marks, wheels
 
 HATCHBACK: Stations = (
     (0.00, 0.46, False), (0.02, 0.62, False), (0.05, 0.66, True), (0.16, 0.94, False), (0.19, 0.97, True), (0.42, 1.00, False),

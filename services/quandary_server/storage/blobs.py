@@ -8,26 +8,13 @@ from urllib.parse import unquote, urlsplit
 import numpy as np
 from numpy.typing import NDArray
 
+from quandary.clouds import cloud_from_bytes
 from quandary.errors import InvalidArgument, NotFound, TooLarge, Unavailable, Violation
-from quandary.frames import check_points
 
-__all__ = ["MAX_CLOUD_BYTES", "cloud_from_bytes", "read_cloud"]
+__all__ = ["MAX_CLOUD_BYTES", "read_cloud"]
 
-ROW_BYTES = 16
 MAX_CLOUD_BYTES = 64 * 2**20
 NO_SUCH_FILE = (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP)
-
-
-def cloud_from_bytes(data: bytes, name: str) -> NDArray[np.float32]:
-    """Return the points (N, 4) of float32 rows x, y, z (metres) and intensity, little-endian, without a header.
-
-    name: what errors call the cloud. Raises InvalidArgument if it is torn (no multiple of 16 bytes) or not finite.
-    """
-    if len(data) % ROW_BYTES:
-        bound = f"a multiple of {ROW_BYTES} bytes (x, y, z, intensity as float32)"
-        raise InvalidArgument.of(name, f"{len(data)} bytes", bound)
-    points = np.frombuffer(data, "<f4").reshape(-1, 4).astype(np.float32, copy=False)
-    return check_points(name, points)
 
 
 def read_cloud(uri: str, *, max_bytes: int = MAX_CLOUD_BYTES) -> NDArray[np.float32]:

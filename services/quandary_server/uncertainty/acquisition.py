@@ -11,6 +11,9 @@ from quandary_server.uncertainty.samples import Samples, Summary, leave_one_out,
 
 Array = NDArray[np.float64]
 
+BACKGROUND = -1
+"""Background is the last class."""
+
 
 def acquire(acquisition: Acquisition, summary: Summary, box_scales: Array) -> Array:
     """Return the scores (..., D), finite and >= 0, of a summary.
@@ -45,8 +48,13 @@ def _margin(summary: Summary, _: Array) -> Array:
 
 
 def _box_epistemic(summary: Summary, box_scales: Array) -> Array:
-    """Epistemic box variance, each parameter over its scale before they are averaged. Ours, not the paper's."""
-    return np.asarray((summary.epistemic / box_scales).mean(axis=-1))
+    """Epistemic box variance, each parameter over its scale, in logarithms and weighed by the probability of an object.
+
+    Ours, not the paper's. Background has no box: nothing was ever learnt of one, so its draws scatter and mean nothing. The
+    logarithm keeps a single parameter from deciding.
+    """
+    object_probability = 1.0 - summary.mean_probs[..., BACKGROUND]
+    return np.asarray(object_probability * np.log1p(summary.epistemic / box_scales).mean(axis=-1))
 
 
 def _information_and_box(summary: Summary, box_scales: Array) -> Array:

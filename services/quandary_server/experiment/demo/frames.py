@@ -6,9 +6,12 @@ from dataclasses import dataclass
 from quandary.errors import InvalidArgument
 from quandary.labels import FrameLabels
 from quandary.records import FrameRecord
-from quandary_server.datasets import KittiFolder, detection_proposals, frame_record, label_proposals
+from quandary_server.datasets.kitti import KittiFolder
+from quandary_server.datasets.proposals import proposals_of
+from quandary_server.datasets.records import frame_record
+from quandary_server.datasets.sources import ProposalSource
 from quandary_server.detector.examples import Examples
-from quandary_server.experiment.demo.settings import DemoSettings, ProposalSource
+from quandary_server.experiment.demo.settings import DemoSettings
 from quandary_server.simulator.fleet import simulate_fleet
 from quandary_server.trainer.labelled import examples_of
 
@@ -44,12 +47,10 @@ def demo_frames(settings: DemoSettings, progress: Callable[[int, int], None]) ->
         found = []
         for entry in folder.frames(split):
             frame = folder.read(entry.frame_id)
-            if settings.proposals is ProposalSource.DETECTIONS:
-                proposals = detection_proposals(frame)
-                if not proposals:
-                    continue
-            else:
-                proposals = label_proposals(frame, settings.seed)
+            proposals = proposals_of(frame, settings.proposals, settings.seed)
+            if not proposals and settings.proposals is ProposalSource.DETECTIONS:
+                # the published detections are given for some frames only
+                continue
             found.append(frame_record(frame, proposals))
             oracle[entry.frame_id] = frame.labels
         if not found:

@@ -1,17 +1,10 @@
 """What the demo is to do."""
 
 from dataclasses import dataclass, field
-from enum import StrEnum
 from pathlib import Path
 
+from quandary_server.datasets.sources import ProposalSource
 from quandary_server.simulator.settings import FleetSettings
-
-
-class ProposalSource(StrEnum):
-    """Where the 2D proposals come from: the labels' boxes and background, or the folder's published detections."""
-
-    LABELS = "labels"
-    DETECTIONS = "detections"
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""quandary bench inference: CPU per crop of each estimator, inference and reduction, one thread."""
+"""quandary bench scoring: CPU per crop of each estimator, inference and reduction, one thread."""
 
 import statistics
 import time
@@ -27,7 +27,7 @@ ROUNDS, REPEATS = 15, 10
 POINTS = 20_000
 
 
-def inference_figures() -> list[Figure]:
+def scoring_figures() -> list[Figure]:
     """Return the CPU per crop of SOFTMAX, and of MC-dropout and the whole ensemble over it; rounds interleaved, medians."""
     generation, rasters = _generation(), _rasters()
     estimators = (Estimator.SOFTMAX, Estimator.MC_DROPOUT, Estimator.ENSEMBLE_MC_DROPOUT)
