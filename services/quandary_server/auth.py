@@ -12,7 +12,7 @@ from filelock import FileLock
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
 from quandary.errors import CorruptArtefact, PermissionDenied, Unauthenticated
-from quandary_server.registry.files import write_atomically
+from quandary_server.files import write_atomically
 
 SCHEME = "Bearer "
 

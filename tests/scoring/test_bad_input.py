@@ -13,7 +13,7 @@ from quandary.convert import frame_message
 from quandary.error_messages import ERROR_TRAILER
 from quandary.v1 import error_pb2, geometry_pb2, scoring_pb2, scoring_pb2_grpc
 from quandary_server.auth import Role, Token, TokenFile, read_tokens
-from quandary_server.registry.files import write_atomically
+from quandary_server.files import write_atomically
 
 Mutate = Callable[[scoring_pb2.FrameInput], None]
 

@@ -10,7 +10,7 @@ import pytest
 
 from quandary import QuandaryError, result_score
 from quandary.errors import CorruptArtefact
-from quandary_server.registry.files import write_atomically
+from quandary_server.files import write_atomically
 
 
 class Loop:

@@ -1,7 +1,5 @@
 """QueueService and LabelService through a real channel."""
 
-import asyncio
-import threading
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -9,6 +7,7 @@ from typing import Any
 
 import grpc
 import pytest
+from support.grpc_thread import ServerThread
 from support.records import START, log_record, record_of, some_labels
 
 from quandary import (
@@ -29,8 +28,7 @@ from quandary.names import task_name
 from quandary.v1 import labels_pb2_grpc, queue_pb2, queue_pb2_grpc, view_pb2
 from quandary_server.auth import Keyring, Role, Token, TokenFile, ensure_tokens, read_tokens
 from quandary_server.clock import now
-from quandary_server.grpc_server import start_server
-from quandary_server.registry.files import write_atomically
+from quandary_server.files import write_atomically
 from quandary_server.selector.label_servicer import LabelServicer
 from quandary_server.selector.queue_servicer import QueueServicer
 from quandary_server.storage.store import Store
@@ -59,33 +57,19 @@ class Server:
     def __init__(self, store: Store, tokens: Path) -> None:
         self.store, self.tokens, self.time = store, tokens, START
         self.token = ensure_tokens(tokens).token
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
-        self._thread.start()
-        self._server, port = self._do(self._serve())
-        self.target = f"127.0.0.1:{port}"
-
-    def stop(self) -> None:
-        self._do(self._server.stop(0))
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(timeout=30)
-
-    def client(self, token: str | None = None) -> LabellingClient:
-        return LabellingClient(self.target, token=self.token if token is None else token)
-
-    def _do(self, work: Any) -> Any:
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result(timeout=30)
-
-    async def _serve(self) -> tuple[grpc.aio.Server, int]:
-        door = Door(Keyring(self.tokens, now), lambda *_: None)
-        queues = QueueServicer(door, self.store, State(), lambda: self.time)
-        labels = LabelServicer(door, self.store, lambda: self.time)
+        door = Door(Keyring(tokens, now), lambda *_: None)
+        queues = QueueServicer(door, store, State(), lambda: self.time)
+        labels = LabelServicer(door, store, lambda: self.time)
 
         def register(server: grpc.aio.Server) -> None:
             queue_pb2_grpc.add_QueueServiceServicer_to_server(queues, server)
             labels_pb2_grpc.add_LabelServiceServicer_to_server(labels, server)
 
-        return await start_server("127.0.0.1", 0, {"quandary.v1.QueueService": lambda: True}, [register])
+        self._server = ServerThread(register, {"quandary.v1.QueueService": lambda: True})
+        self.target, self.stop = self._server.target, self._server.stop
+
+    def client(self, token: str | None = None) -> LabellingClient:
+        return LabellingClient(self.target, token=self.token if token is None else token)
 
 
 @pytest.fixture

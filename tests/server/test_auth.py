@@ -7,7 +7,7 @@ import pytest
 
 from quandary.errors import CorruptArtefact, PermissionDenied, Unauthenticated
 from quandary_server.auth import Caller, Keyring, Role, Token, TokenFile, ensure_tokens, read_tokens, require
-from quandary_server.registry.files import write_atomically
+from quandary_server.files import write_atomically
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 

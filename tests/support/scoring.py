@@ -1,7 +1,5 @@
 """A scoring service without Ray: the real servicer, keeper and engine behind a real gRPC server on a free port."""
 
-import asyncio
-import threading
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -11,7 +9,6 @@ from quandary import ScoringClient
 from quandary.v1 import scoring_pb2_grpc
 from quandary_server.auth import Keyring, ensure_tokens
 from quandary_server.clock import now
-from quandary_server.grpc_server import start_server
 from quandary_server.inference.provider import Provider
 from quandary_server.registry.directory import Artefacts, Registry
 from quandary_server.registry.manifest import Manifest, member_name
@@ -22,6 +19,7 @@ from quandary_server.scoring.servicer import SERVICE, ScoringServicer
 from quandary_server.trainer.promotion import wait_for_replicas
 from quandary_server.wire.door import Door
 from quandary_server.wire.frames import Limits
+from support.grpc_thread import ServerThread
 
 LIMITS = Limits(max_frames=8, max_proposals=6, max_crops=30, max_points=5000, max_message_bytes=64 << 20)
 WINDOW = 4
@@ -40,30 +38,24 @@ class ScoringService:
         self.loaded: list[int | None] = []
         self.keeper = Keeper(self.registry, "replica-1", Provider.CPU, timedelta(milliseconds=20), now, self.loaded.append)
         self.engine = Engine(LIMITS, max_waiting_crops=40, report=lambda *_: None)
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
 
     def start(self, port: int = 0) -> None:
-        self._thread.start()
+        """Load what is current, and serve."""
         self.keeper.start()
-        self.server, port = asyncio.run_coroutine_threadsafe(self._serve(port), self._loop).result(timeout=30)
-        self.target = f"127.0.0.1:{port}"
-
-    def stop(self) -> None:
-        asyncio.run_coroutine_threadsafe(self.server.stop(0), self._loop).result(timeout=30)
-        self.keeper.stop()
-        self.engine.close()
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(timeout=30)
-
-    async def _serve(self, port: int) -> tuple[grpc.aio.Server, int]:
         door = Door(Keyring(self.tokens, now), lambda method, code, _: self.calls.append((method, code)))
         servicer = ScoringServicer(door, self.keeper, self.engine, LIMITS, "replica-1", WINDOW)
 
         def register(server: grpc.aio.Server) -> None:
             scoring_pb2_grpc.add_ScoringServiceServicer_to_server(servicer, server)
 
-        return await start_server("127.0.0.1", port, {SERVICE: lambda: bool(self.keeper.resident)}, [register])
+        self._server = ServerThread(register, {SERVICE: lambda: bool(self.keeper.resident)}, port)
+        self.target = self._server.target
+
+    def stop(self) -> None:
+        """End it."""
+        self._server.stop()
+        self.keeper.stop()
+        self.engine.close()
 
     def register(self, temperature: float = 1.0) -> str:
         """Register the generation, another one for every call."""

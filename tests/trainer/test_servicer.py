@@ -1,13 +1,12 @@
 """TrainingService through a real channel, over a real registry and a real Ray."""
 
-import asyncio
-import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import grpc
 import pytest
+from support.grpc_thread import ServerThread
 
 from quandary import (
     GateRefused,
@@ -22,9 +21,8 @@ from quandary import (
 from quandary.v1 import training_pb2, training_pb2_grpc, view_pb2
 from quandary_server.auth import Keyring, Role, Token, TokenFile, ensure_tokens, read_tokens
 from quandary_server.clock import now
-from quandary_server.grpc_server import start_server
+from quandary_server.files import write_atomically
 from quandary_server.registry.directory import Artefacts, Registry
-from quandary_server.registry.files import write_atomically
 from quandary_server.registry.manifest import GateRecord, Manifest
 from quandary_server.registry.roster import Heartbeat
 from quandary_server.settings import Settings
@@ -43,16 +41,14 @@ class Server:
         self.registry = Registry(settings.registry)
         self.token = ensure_tokens(settings.tokens).token
         self.scheduler = Scheduler(store, self.registry, settings, now, lambda _: None)
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
-        self._thread.start()
-        self._server, port = self._do(self._serve())
-        self.target = f"127.0.0.1:{port}"
+        door = Door(Keyring(settings.tokens, now), lambda *_: None)
+        servicer = TrainingServicer(door, store, self.registry, self.scheduler, now)
 
-    def stop(self) -> None:
-        self._do(self._server.stop(0))
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(timeout=30)
+        def register(server: grpc.aio.Server) -> None:
+            training_pb2_grpc.add_TrainingServiceServicer_to_server(servicer, server)
+
+        self._server = ServerThread(register, {"quandary.v1.TrainingService": lambda: True})
+        self.target, self.stop = self._server.target, self._server.stop
 
     def client(self, token: str | None = None) -> TrainingClient:
         return TrainingClient(self.target, token=token or self.token)
@@ -67,18 +63,6 @@ class Server:
 
     def promote(self, generation: str) -> None:
         self.registry.promote(generation, self.registry.pointer(), datetime.now(UTC), "test")
-
-    def _do(self, work: Any) -> Any:
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result(timeout=30)
-
-    async def _serve(self) -> tuple[grpc.aio.Server, int]:
-        door = Door(Keyring(self.settings.tokens, now), lambda *_: None)
-        servicer = TrainingServicer(door, self.store, self.registry, self.scheduler, now)
-
-        def register(server: grpc.aio.Server) -> None:
-            training_pb2_grpc.add_TrainingServiceServicer_to_server(servicer, server)
-
-        return await start_server("127.0.0.1", 0, {"quandary.v1.TrainingService": lambda: True}, [register])
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from quandary.errors import CorruptArtefact, NotFound, PointerMoved, WrongState
 from quandary.frames import check_identifier
-from quandary_server.registry.files import sync_directory, write_atomically
+from quandary_server.files import sync_directory, write_atomically
 from quandary_server.registry.manifest import Manifest, generation_id, sha256
 from quandary_server.registry.pointer import Pointer, advanced, returned
 from quandary_server.registry.roster import Roster

@@ -7,7 +7,7 @@ from pathlib import Path
 from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 
 from quandary.frames import check_identifier
-from quandary_server.registry.files import write_atomically
+from quandary_server.files import write_atomically
 
 HEARTBEAT = timedelta(seconds=1)
 LOST_AFTER = timedelta(seconds=10)

@@ -1,11 +1,9 @@
 """Label snapshots: what a training run was trained on, frozen in a Parquet file."""
 
-import contextlib
 import hashlib
+import io
 import itertools
 import json
-import os
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC
@@ -16,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from quandary.errors import CorruptArtefact, InvalidArgument, NotFound
+from quandary_server.files import write_atomically
 from quandary_server.storage.label_values import LabelledFrame, frame_labels_from, frame_labels_json
 
 __all__ = ["Snapshot", "read_snapshot", "snapshot_digest", "write_snapshot"]
@@ -73,7 +72,10 @@ def write_snapshot(path: Path, frames: Sequence[LabelledFrame]) -> Snapshot:
             raise InvalidArgument.of("frames", f"{one.frame_id} twice", "each frame once")
     digest = snapshot_digest(ordered)
     table = pa.Table.from_pylist([_row(frame) for frame in ordered], schema=SCHEMA)
-    _write_whole(path, table.replace_schema_metadata({DIGEST_KEY: digest.encode()}))
+    written = io.BytesIO()
+    pq.write_table(table.replace_schema_metadata({DIGEST_KEY: digest.encode()}), written, compression="zstd")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, written.getvalue())
     return Snapshot(ordered, digest)
 
 
@@ -125,24 +127,3 @@ def _frame(row: dict[str, Any]) -> LabelledFrame:
 
 def _canonical(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False, allow_nan=False, sort_keys=True, separators=(",", ":"))
-
-
-def _write_whole(path: Path, table: pa.Table) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, part = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
-    try:
-        with open(descriptor, "wb") as file:  # noqa: PTH123 (a descriptor)
-            pq.write_table(table, file, compression="zstd")
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, path)  # noqa: PTH105
-    except BaseException:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(part)  # noqa: PTH108
-        raise
-    # The new name is on the disk only when its folder is.
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)

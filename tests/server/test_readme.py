@@ -1,0 +1,57 @@
+"""The figures in the README are those of the committed results."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+RESULTS = ROOT / "tests" / "bench" / "results"
+SHAPE = {"name", "value", "unit", "reach", "met", "samples"}
+
+
+def figures(name: str) -> dict[str, Any]:
+    document = json.loads((RESULTS / name).read_text())
+    return {figure["name"]: figure for figure in document["figures"]}
+
+
+def demo_table() -> str:
+    """Return the README's table of the demo."""
+    found = figures("demo.json")
+    lines = [
+        "| labels | macro recall | random | NLL (nats) | random | centre error (m) | random |",
+        "|---:|---:|---:|---:|---:|---:|---:|",
+    ]
+    for i, labels in enumerate(found["active_labels"]["samples"]):
+        cells = [str(labels)]
+        for name, digits in (("macro_recall", 3), ("nll", 3), ("centre_error_m", 2)):
+            cells += [f"{found[f'{arm}_{name}']['samples'][i]:.{digits}f}" for arm in ("active", "random")]
+        lines.append(f"| {' | '.join(cells)} |")
+    seconds, answers, failed = (found[name]["value"] for name in ("seconds", "answers", "failed_answers"))
+    swaps = int(found["generations"]["value"]) - 1
+    lines += ["", f"{seconds:.0f} s in all; {answers:.0f} frames scored meanwhile through {swaps} swaps, {failed:.0f} failed."]
+    return "\n".join(lines)
+
+
+def test_the_demos_table_is_that_of_its_figures() -> None:
+    assert demo_table() in (ROOT / "README.md").read_text(), f"the README should hold:\n{demo_table()}"
+
+
+@pytest.mark.parametrize("path", sorted(RESULTS.glob("*.json")), ids=lambda path: path.name)
+def test_results_have_the_one_shape(path: Path) -> None:
+    document = json.loads(path.read_text())
+    assert set(document) == {"figures", "command", "commit", "machine"}
+    assert document["figures"]
+    for figure in document["figures"]:
+        assert set(figure) == SHAPE
+        assert isinstance(figure["value"], int | float)
+        assert isinstance(figure["reach"], str)
+    text = path.read_text()
+    assert not any(word in text for word in ("/work", "/home", "/root", "/tmp"))
+
+
+def test_every_room_is_on_the_map() -> None:
+    readme = (ROOT / "README.md").read_text()
+    rooms = [path.name for path in (ROOT / "services" / "quandary_server").iterdir() if (path / "__init__.py").is_file()]
+    assert [room for room in rooms if f"`{room}`" not in readme and f"`.../{room}`" not in readme] == []
