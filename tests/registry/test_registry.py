@@ -3,6 +3,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from support.promoting import promote_often
 
 from quandary.errors import CorruptArtefact, InvalidArgument, NotFound, PointerMoved, WrongState
 from quandary_server.registry.directory import Registry
@@ -164,23 +165,12 @@ def test_what_a_killed_registration_left_is_invisible_and_swept(tmp_path: Path) 
     assert not left.exists()
 
 
-def _promote_often(root: Path, generations: list[str], wins: "multiprocessing.Queue[int]") -> None:
-    registry, won = Registry(root), 0
-    for generation in generations:
-        try:
-            registry.promote(generation, registry.pointer(), NOW, "me")
-            won += 1
-        except PointerMoved:
-            continue
-    wins.put(won)
-
-
 def test_every_move_of_racing_processes_is_counted_once(tmp_path: Path) -> None:
     registry = Registry(tmp_path)
     generation = register(registry)
     context = multiprocessing.get_context("spawn")
     wins: multiprocessing.Queue[int] = context.Queue()
-    racers = [context.Process(target=_promote_often, args=(tmp_path, [generation] * 25, wins)) for _ in range(3)]
+    racers = [context.Process(target=promote_often, args=(tmp_path, [generation] * 25, wins)) for _ in range(3)]
     for racer in racers:
         racer.start()
     won = sum(wins.get(timeout=60) for _ in racers)

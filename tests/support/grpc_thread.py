@@ -5,8 +5,6 @@ import threading
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
-import grpc
-
 from quandary_server.grpc_server import Register, start_server
 from quandary_server.wire.health import Readiness
 
