@@ -1,5 +1,6 @@
 """All three services on one machine: a local Ray, and a process each."""
 
+import socket
 import threading
 import time
 from collections.abc import Callable
@@ -53,6 +54,7 @@ class Stack:
 
         Raises Unavailable where one of them does not answer within 90 s.
         """
+        self._check_ports()
         ensure_tokens(self._settings.tokens)
         address = start_cluster(self._settings, metrics_port=self._settings.scoring.metrics_port)
         joined = self._settings.ray.model_copy(update={"address": address})
@@ -60,6 +62,18 @@ class Stack:
         self.supervisor = Supervisor(settings.environment(), self._settings.data / "logs", self._told)
         self.supervisor.start(SERVICES)
         return self._wait(stop or threading.Event())
+
+    def _check_ports(self) -> None:
+        """Raise Unavailable where somebody listens on a port of ours: it would answer in our place."""
+        for section in ("scoring", "selector", "trainer"):
+            settings = getattr(self._settings, section)
+            for field in (name for name in type(settings).model_fields if name.endswith("port")):
+                port = getattr(settings, field)
+                if not port_is_free(settings.host, port):
+                    setting = f"QUANDARY_{section}__{field}".upper()
+                    raise Unavailable(
+                        f"{settings.host}:{port} is taken, by another Quandary perhaps; set {setting} to another port"
+                    )
 
     def _wait(self, stop: threading.Event) -> bool:
         scoring, selector, trainer = self._settings.scoring, self._settings.selector, self._settings.trainer
@@ -77,6 +91,17 @@ class Stack:
                     log = self._settings.data / "logs" / f"{name}.log"
                     raise Unavailable(f"{name} does not answer at {target} after {START_TIMEOUT.seconds} s; see {log}")
         return True
+
+
+def port_is_free(host: str, port: int) -> bool:
+    """Return whether nobody listens on a port."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError:
+            return False
+    return True
 
 
 def alive(target: str) -> bool:

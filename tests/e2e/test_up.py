@@ -2,7 +2,9 @@
 
 import json
 import os
+import re
 import signal
+import struct
 import urllib.request
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -18,8 +20,10 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from support.quandary import Quandary, ScoringLoop, small_settings
 from support.records import labelled_record, log_record
 
-from quandary import Calibration, FrameLabels, FrameRecord, StaleLease
-from quandary.v1 import training_pb2
+from quandary import Calibration, Frame, FrameLabels, FrameRecord, StaleLease
+from quandary.convert import frame_message
+from quandary.error_messages import ERROR_TRAILER
+from quandary.v1 import error_pb2, scoring_pb2, scoring_pb2_grpc, training_pb2
 from quandary_server.clock import now
 from quandary_server.datasets.kitti import KittiFolder
 from quandary_server.simulator.fleet import simulate_fleet
@@ -112,6 +116,7 @@ def test_the_loop_closes_by_hand(quandary: Quandary, fleet: KittiFolder, make_fr
 
     check_metrics(quandary)
     check_health(quandary)
+    check_refusals(quandary, make_frame("bad"))
     refused = quandary.cli("generations", "rollback", check=False)
     assert refused.returncode == 1
     assert "there is none to roll back to" in refused.stderr
@@ -128,6 +133,39 @@ def test_the_loop_closes_by_hand(quandary: Quandary, fleet: KittiFolder, make_fr
         again.stop()
     finally:
         again.end()
+
+
+def check_refusals(quandary: Quandary, frame: Frame) -> None:
+    """Through Serve and HAProxy: reasons arrive with their fields, and nothing of ours leaks."""
+    poisoned = frame_message(frame)
+    poisoned.cloud.data = struct.pack("<f", float("nan")) + poisoned.cloud.data[4:]
+    softmax = scoring_pb2.ScoringOptions(
+        estimator=scoring_pb2.ESTIMATOR_SOFTMAX, acquisition=scoring_pb2.ACQUISITION_MUTUAL_INFORMATION
+    )
+    metadata = (("authorization", f"Bearer {quandary.token}"),)
+    with grpc.insecure_channel(quandary.settings.scoring_target) as channel:
+        stub = scoring_pb2_grpc.ScoringServiceStub(channel)
+        request = scoring_pb2.ScoreFramesRequest(frames=[frame_message(frame), poisoned])
+        answer = stub.ScoreFrames(request, metadata=metadata, timeout=30)
+        assert [result.WhichOneof("outcome") for result in answer.results] == ["score", "error"]
+        assert answer.results[1].error.violations[0].field == "frames[1].cloud"
+
+        meaningless = scoring_pb2.ScoreFramesRequest(frames=[frame_message(frame)], options=softmax)
+        opening = scoring_pb2.StreamScoresRequest(options=softmax)
+        calls: list[tuple[str, str, Callable[[], Any]]] = [
+            ("INVALID_ARGUMENT", "options.acquisition", lambda: stub.ScoreFrames(meaningless, metadata=metadata)),
+            ("INVALID_ARGUMENT", "options.acquisition", lambda: list(stub.StreamScores(iter([opening]), metadata=metadata))),
+            ("UNAUTHENTICATED", "", lambda: stub.ScoreFrames(request)),
+            ("UNAUTHENTICATED", "", lambda: list(stub.StreamScores(iter([opening])))),
+        ]
+        for status, field, call in calls:
+            with pytest.raises(grpc.RpcError) as caught:
+                call()
+            failure: Any = caught.value
+            assert failure.code().name == status
+            error = error_pb2.Error.FromString(dict(failure.trailing_metadata())[ERROR_TRAILER])
+            assert [violation.field for violation in error.violations] == ([field] if field else [])
+            assert not re.search(r"Traceback|File|/|actor|ray|0x", failure.details().replace("authorization: Bearer", ""))
 
 
 def check_metrics(quandary: Quandary) -> None:

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from quandary.geometry import Box3D
-from quandary_server.evaluation.bootstrap import grouping, paired_interval
+from quandary_server.evaluation.bootstrap import grouping, macro_recall_interval, paired_interval
 from quandary_server.evaluation.boxes import centre_errors, ious, size_errors
 from quandary_server.evaluation.classes import macro_recall, recalls
 
@@ -65,6 +65,23 @@ def test_interval_holds_the_mean_and_widens_by_group() -> None:
 
 def test_equal_answers_differ_by_nothing() -> None:
     assert paired_interval(np.zeros(10), list("aabbccddee"), np.random.default_rng(1)) == (0.0, 0.0)
+
+
+def test_the_interval_of_the_macro_recall_holds_it_and_widens_with_fewer_groups() -> None:
+    rng = np.random.default_rng(2)
+    truth = rng.integers(0, 3, 900)
+    predicted = np.where(rng.random(900) < 0.7, truth, (truth + 1) % 3)
+    value = macro_recall(truth, predicted, [0, 1, 2])
+    many = macro_recall_interval(truth, predicted, [0, 1, 2], [str(i) for i in range(900)], rng)
+    few = macro_recall_interval(truth[:60], predicted[:60], [0, 1, 2], [str(i) for i in range(60)], rng)
+    assert many[0] < value < many[1]
+    assert few[1] - few[0] > 2 * (many[1] - many[0])
+
+
+def test_a_class_that_a_draw_lacks_does_not_count_in_it() -> None:
+    truth, predicted = np.array([0] * 9 + [1]), np.array([0] * 9 + [1])
+    low, high = macro_recall_interval(truth, predicted, [0, 1], list("aaabbbcccd"), np.random.default_rng(0))
+    assert (low, high) == (1.0, 1.0)
 
 
 def test_few_drives_are_resampled_by_frame() -> None:

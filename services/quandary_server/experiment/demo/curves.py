@@ -9,19 +9,22 @@ from quandary.labels import CLASSES
 from quandary.options import ScoringOptions
 from quandary_server.detector.assessment import Assessment, assess
 from quandary_server.detector.examples import Examples
+from quandary_server.evaluation.bootstrap import grouping, macro_recall_interval
 from quandary_server.evaluation.classes import macro_recall
 from quandary_server.inference.generation import LoadedGeneration
 
+BOOTSTRAP_SEED = 0
 MIN_CROPS_OF_CLASS = 10
 """Classes with fewer crops in the evaluation drives do not enter the macro recall: one object would decide it."""
 
 
 @dataclass(frozen=True)
 class Point:
-    """Figures after a round, on the evaluation drives."""
+    """Figures after a round, on the evaluation drives; the 95 % interval is over the evaluation frames, not over seeds."""
 
     labels: int
     macro_recall: float
+    macro_recall_interval: tuple[float, float]
     nll: float
     centre_error_m: float
     iou: float
@@ -39,10 +42,13 @@ class Arm:
     def measure(self, generation: LoadedGeneration, labels: int, evaluation: Examples, options: ScoringOptions) -> Point:
         """Add how a generation does that was trained on so many labels."""
         found = assess(generation, evaluation, options)
-        objects = found.objects
+        objects, judged = found.objects, judged_classes(evaluation)
+        groups = grouping(evaluation.drives.tolist(), evaluation.frames.tolist())
+        rng = np.random.default_rng(BOOTSTRAP_SEED)
         point = Point(
             labels,
-            macro_recall(found.classes, found.predicted, judged_classes(evaluation)),
+            macro_recall(found.classes, found.predicted, judged),
+            macro_recall_interval(found.classes, found.predicted, judged, groups, rng),
             float(found.nll.mean()),
             float(found.centre_error[objects].mean()),
             float(found.iou[objects].mean()),

@@ -36,6 +36,9 @@ def outcome_figures(outcome: Outcome) -> list[Figure]:
             values = [getattr(point, name) for point in arm.points]
             unit = {"macro_recall": "share", "nll": "nats", "centre_error_m": "m", "iou": "share"}[name]
             figures.append(reported(f"{arm.name}_{name}", values[-1], unit, values))
+        intervals = [list(point.macro_recall_interval) for point in arm.points]
+        width = intervals[-1][1] - intervals[-1][0]
+        figures.append(reported(f"{arm.name}_macro_recall_interval", width, "width of the 95 % interval", intervals))
         mix = {name: arm.queried[name] for name in CLASSES if arm.queried[name]}
         figures.append(reported(f"{arm.name}_classes_queried", float(len(mix)), "classes", [mix]))
     curve = class_sparsification(outcome.active.last)
@@ -64,7 +67,11 @@ def draw(outcome: Outcome, path: Path, title: str) -> None:
     for axis, (name, label, better) in zip(axes.flat[:3], CURVES, strict=True):
         for arm in arms:
             values = [getattr(point, name) for point in arm.points]
-            axis.plot([p.labels for p in arm.points], values, "o-", color=COLOURS[arm.name], label=arm.name)
+            labels = [point.labels for point in arm.points]
+            axis.plot(labels, values, "o-", color=COLOURS[arm.name], label=arm.name)
+            if name == "macro_recall":
+                low, high = zip(*(point.macro_recall_interval for point in arm.points), strict=True)
+                axis.fill_between(labels, low, high, color=COLOURS[arm.name], alpha=0.12, linewidth=0)
         axis.set(xlabel="labelled crops", title=f"{label}, better is {better}")
         axis.grid(alpha=0.3)
     axes[0, 0].legend()
