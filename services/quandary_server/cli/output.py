@@ -72,9 +72,9 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, emp
 
 @contextmanager
 def progress_bar(description: str, total: int | None) -> Iterator[Any]:
-    """Show a bar on stderr while the body runs; yields `advance(done)`, to be called with what is done in all."""
+    """Show a bar on stderr, if that is a terminal, while the body runs; yields `advance(done)`, told what is done in all."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=err, transient=not err.is_terminal) as progress:
+    with Progress(*columns, console=err, disable=not err.is_terminal) as progress:
         task = progress.add_task(description, total=total)
 
         def advance(done: float, description: str | None = None) -> None:
