@@ -1,6 +1,7 @@
 """What all clients have in common: they connect at the first call and are closed, best by a `with`."""
 
 import asyncio
+from collections.abc import Callable
 from datetime import timedelta
 from types import TracebackType
 from typing import Any, Self
@@ -17,7 +18,8 @@ __all__ = ["AsyncClient", "Client"]
 class Client(Synchronous):
     """A client whose calls return when they are answered; safe to use from several threads.
 
-    target: host:port, or any name gRPC knows. token: the bearer token. timeout: allowed per call unless the call says
+    target: host:port, or any name gRPC knows. token: the bearer token, or what
+    returns the one to use now (it is called for every call). timeout: allowed per call unless the call says
     otherwise. credentials: for TLS (grpc.ssl_channel_credentials()); None is plain text. Raises InvalidArgument for a
     malformed target or token.
     """
@@ -26,7 +28,7 @@ class Client(Synchronous):
         self,
         target: str,
         *,
-        token: str,
+        token: str | Callable[[], str],
         timeout: timedelta = DEFAULT_TIMEOUT,
         credentials: grpc.ChannelCredentials | None = None,
     ) -> None:
@@ -62,7 +64,7 @@ class AsyncClient(Asynchronous):
         self,
         target: str,
         *,
-        token: str,
+        token: str | Callable[[], str],
         timeout: timedelta = DEFAULT_TIMEOUT,
         credentials: grpc.ChannelCredentials | None = None,
     ) -> None:

@@ -1,6 +1,7 @@
 """Where a client connects to, as whom and how patiently: what synchronous and asynchronous channels share."""
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
 
@@ -35,25 +36,28 @@ CHANNEL_OPTIONS: tuple[tuple[str, int], ...] = (
 class Connection:
     """A target (host:port, or any gRPC name), a bearer token, the time allowed per call, and TLS credentials if any.
 
+    token: itself, or what returns the one to use now; that is called for every call, so that tokens may be changed.
     Raises InvalidArgument for an empty target or a URL, a token that is not of visible ASCII characters, a timeout <= 0.
     """
 
     target: str
-    token: str = field(repr=False)
+    token: str | Callable[[], str] = field(repr=False)
     timeout: timedelta = DEFAULT_TIMEOUT
     credentials: grpc.ChannelCredentials | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         if not self.target or self.target.startswith(("http://", "https://")):
             raise InvalidArgument.of("target", repr(self.target), "host:port")
-        if not TOKEN.fullmatch(self.token):
-            raise InvalidArgument.of("token", "(not shown)", "1 to 4096 visible ASCII characters")
+        if isinstance(self.token, str):
+            _check_token(self.token)
         self.seconds(self.timeout)
 
     @property
     def metadata(self) -> tuple[tuple[str, str], ...]:
         """What every call carries."""
-        return (("authorization", f"Bearer {self.token}"),)
+        token = self.token if isinstance(self.token, str) else self.token()
+        _check_token(token)
+        return (("authorization", f"Bearer {token}"),)
 
     def seconds(self, timeout: timedelta | None) -> float:
         """Return a call's time in seconds, the connection's where it has none; raises InvalidArgument unless > 0."""
@@ -75,3 +79,8 @@ class Connection:
         if self.credentials is None:
             return grpc.aio.insecure_channel(self.target, options)
         return grpc.aio.secure_channel(self.target, self.credentials, options)
+
+
+def _check_token(token: str) -> None:
+    if not TOKEN.fullmatch(token):
+        raise InvalidArgument.of("token", "(not shown)", "1 to 4096 visible ASCII characters")

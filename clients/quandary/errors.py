@@ -33,7 +33,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from typing import ClassVar
+from typing import ClassVar, Self
 
 __all__ = [
     "Aborted",
@@ -92,6 +92,14 @@ class QuandaryError(Exception):
         self.violations = tuple(violations)
         self.retry_after = retry_after
 
+    def moved_under(self, path: str) -> Self:
+        """Return the same error with every field's path below `path`; one that names no field stays as it is."""
+        if not self.violations:
+            return self
+        moved = [replace(v, field=f"{path}.{v.field}" if v.field else path) for v in self.violations]
+        message = self.message.replace(_listed(self.violations), _listed(moved))
+        return type(self)(message, violations=moved, retry_after=self.retry_after)
+
 
 class InvalidArgument(QuandaryError, ValueError):
     """Fields are wrong; `violations` names each with its value and bound."""
@@ -108,13 +116,8 @@ class InvalidArgument(QuandaryError, ValueError):
     def all(cls, violations: Iterable[Violation]) -> "InvalidArgument":
         """Return the error for several wrong fields at once."""
         found = tuple(violations)
-        return cls("; ".join(map(str, found)), violations=found)
+        return cls(_listed(found), violations=found)
 
-    def moved_under(self, path: str) -> "InvalidArgument":
-        """Return the same error with every field's path below `path`; one that names no field stays as it is."""
-        if not self.violations:
-            return self
-        return type(self).all(replace(v, field=f"{path}.{v.field}" if v.field else path) for v in self.violations)
 
 
 class MeaninglessRequest(InvalidArgument):
@@ -270,8 +273,12 @@ def shortened(value: object) -> str:
 
 @contextmanager
 def within(path: str) -> Iterator[None]:
-    """Put the fields of an InvalidArgument raised inside below `path`."""
+    """Put the fields of an error raised inside below `path`."""
     try:
         yield
-    except InvalidArgument as error:
+    except QuandaryError as error:
         raise error.moved_under(path) from None
+
+
+def _listed(violations: Iterable[Violation]) -> str:
+    return "; ".join(map(str, violations))

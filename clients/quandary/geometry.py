@@ -15,14 +15,20 @@ Floats = NDArray[np.floating]
 NEAR_PLANE_M = 0.1
 MAX_IMAGE_PX = 16_384
 MAX_IMAGE_COORDINATE_PX = 1e6
+MIN_IMAGE_BOX_PX = 1e-3
 MAX_RANGE_M = 1_000.0
-MAX_EXTENT_M = 100.0
+MIN_EXTENT_M, MAX_EXTENT_M = 0.01, 100.0
 ROTATION_TOLERANCE = 1e-3
+
+MIN_FOCAL_PX, MAX_FOCAL_PX = 1.0, 1e6
+MAX_PRINCIPAL_POINT_PX = 1e6
+MAX_PROJECTION_OFFSET = 1e7
+"""Of the projection's last column: pixels times metres."""
 
 
 @dataclass(frozen=True, slots=True)
 class ImageBox:
-    """An axis-aligned box in pixels; raises InvalidArgument unless finite and left < right, top < bottom."""
+    """An axis-aligned box in pixels; raises InvalidArgument unless within +-1e6, and at least 0.001 wide and high."""
 
     left_px: float
     top_px: float
@@ -34,10 +40,10 @@ class ImageBox:
             value = getattr(self, name)
             if not abs(value) <= MAX_IMAGE_COORDINATE_PX:
                 raise InvalidArgument.of(name, value, f"finite, within +-{MAX_IMAGE_COORDINATE_PX:g}")
-        if not self.left_px < self.right_px:
-            raise InvalidArgument.of("left_px", self.left_px, f"< right_px ({self.right_px:g})")
-        if not self.top_px < self.bottom_px:
-            raise InvalidArgument.of("top_px", self.top_px, f"< bottom_px ({self.bottom_px:g})")
+        for low, high, extent in (("left_px", "right_px", self.width_px), ("top_px", "bottom_px", self.height_px)):
+            if not extent >= MIN_IMAGE_BOX_PX:
+                bound = f"at least {MIN_IMAGE_BOX_PX:g} below {high} ({getattr(self, high):g})"
+                raise InvalidArgument.of(low, getattr(self, low), bound)
 
     @property
     def width_px(self) -> float:
@@ -60,10 +66,10 @@ class ImageBox:
         return ImageBox(self.left_px - dx, self.top_px - dy, self.right_px + dx, self.bottom_px + dy)
 
     def clipped(self, width_px: int, height_px: int) -> "ImageBox | None":
-        """Return the part inside an image of this size, or None if there is none."""
+        """Return the part inside an image of this size, or None if there is none (or less than 0.001 px of it)."""
         left, right = max(self.left_px, 0.0), min(self.right_px, float(width_px))
         top, bottom = max(self.top_px, 0.0), min(self.bottom_px, float(height_px))
-        return ImageBox(left, top, right, bottom) if left < right and top < bottom else None
+        return _image_box(left, top, right, bottom)
 
     def overlap_px(self, other: "ImageBox") -> float:
         """Return the area of the intersection in square pixels."""
@@ -81,7 +87,7 @@ class ImageBox:
 class Box3D:
     """A 7-DoF box in the LiDAR frame: centre, extents along and across the heading and upwards, heading about +z.
 
-    Raises InvalidArgument unless finite, the centre within 1000 m, the extents in (0, 100] m and yaw in [-pi, pi].
+    Raises InvalidArgument unless finite, the centre within 1000 m, the extents in [0.01, 100] m and yaw in [-pi, pi].
     """
 
     x_m: float
@@ -97,8 +103,8 @@ class Box3D:
             if not abs(getattr(self, name)) <= MAX_RANGE_M:
                 raise InvalidArgument.of(name, getattr(self, name), f"finite, within +-{MAX_RANGE_M:g} m")
         for name in ("length_m", "width_m", "height_m"):
-            if not 0 < getattr(self, name) <= MAX_EXTENT_M:
-                raise InvalidArgument.of(name, getattr(self, name), f"in (0, {MAX_EXTENT_M:g}] m")
+            if not MIN_EXTENT_M <= getattr(self, name) <= MAX_EXTENT_M:
+                raise InvalidArgument.of(name, getattr(self, name), f"in [{MIN_EXTENT_M:g}, {MAX_EXTENT_M:g}] m")
         if not abs(self.yaw_rad) <= np.pi + 1e-6:
             raise InvalidArgument.of("yaw_rad", self.yaw_rad, "in [-pi, pi]")
 
@@ -135,7 +141,9 @@ class Box3D:
 class Calibration:
     """How LiDAR points reach pixels: `projection` (3, 4) after the rigid `lidar_to_camera` (3, 4).
 
-    Raises InvalidArgument for a wrong shape, a non-finite value, a rotation that is none (to 1e-3), or a degenerate camera.
+    The projection is that of a rectified pinhole camera, [[fx, s, cx, .], [0, fy, cy, .], [0, 0, 1, .]]. Raises InvalidArgument
+    for a wrong shape, a non-finite value, another form, an absurd camera, a rotation that is none (to 1e-3), or a LiDAR more
+    than 1000 m from the camera.
     """
 
     projection: NDArray[np.float64] = field(repr=False)
@@ -149,15 +157,21 @@ class Calibration:
         for name in ("image_width_px", "image_height_px"):
             if not 1 <= getattr(self, name) <= MAX_IMAGE_PX:
                 raise InvalidArgument.of(name, getattr(self, name), f"1 to {MAX_IMAGE_PX}")
-        determinant = float(np.linalg.det(self.projection[:, :3]))
-        if not abs(determinant) > 1e-9:
-            raise InvalidArgument.of("projection", f"singular (determinant {determinant:g})", "an invertible camera")
+        _check_projection(self.projection)
         rotation = self.lidar_to_camera[:, :3]
         error = float(np.abs(rotation @ rotation.T - np.eye(3)).max())
         if error > ROTATION_TOLERANCE or np.linalg.det(rotation) < 0:
             raise InvalidArgument.of(
                 "lidar_to_camera", f"off a rotation by {error:.3g}", f"a rotation to within {ROTATION_TOLERANCE:g}"
             )
+        distance_m = float(np.abs(self.lidar_to_camera[:, 3]).max())
+        if not distance_m <= MAX_RANGE_M:
+            raise InvalidArgument.of("lidar_to_camera", f"a translation of {distance_m:g}", f"within +-{MAX_RANGE_M:g} m")
+
+    @property
+    def focal_px(self) -> tuple[float, float]:
+        """Focal lengths across and down in pixels."""
+        return float(self.projection[0, 0]), float(self.projection[1, 1])
 
     @cached_property
     def _combined(self) -> NDArray[np.float64]:
@@ -207,10 +221,33 @@ class Calibration:
         (left, top), (right, bottom) = pixels.min(axis=0), pixels.max(axis=0)
         left, right = np.clip([left, right], -1.0, self.image_width_px + 1.0)
         top, bottom = np.clip([top, bottom], -1.0, self.image_height_px + 1.0)
-        if left >= right or top >= bottom:
-            return None
-        around = ImageBox(float(left), float(top), float(right), float(bottom))
-        return around.clipped(self.image_width_px, self.image_height_px)
+        around = _image_box(float(left), float(top), float(right), float(bottom))
+        return around.clipped(self.image_width_px, self.image_height_px) if around else None
+
+
+def _image_box(left_px: float, top_px: float, right_px: float, bottom_px: float) -> ImageBox | None:
+    """Return the box of these edges, or None where nothing worth the name is between them."""
+    large = min(right_px - left_px, bottom_px - top_px) >= MIN_IMAGE_BOX_PX
+    return ImageBox(left_px, top_px, right_px, bottom_px) if large else None
+
+
+def _check_projection(projection: NDArray[np.float64]) -> None:
+    """Raise InvalidArgument unless it is K [I | t] of a camera that can be."""
+    (focal_x, skew, centre_x, _), (shear, focal_y, centre_y, _), (*bottom, _) = projection.tolist()
+    if [shear, *bottom] != [0.0, 0.0, 0.0, 1.0]:
+        found = ", ".join(f"{value:g}" for value in (shear, *bottom))
+        raise InvalidArgument.of("projection", f"{found} at [1, 0] and [2, :3]", "0, 0, 0, 1: a rectified pinhole camera")
+    entries = [
+        ("focal length", focal_x, MIN_FOCAL_PX, MAX_FOCAL_PX),
+        ("focal length", focal_y, MIN_FOCAL_PX, MAX_FOCAL_PX),
+        ("skew", skew, -focal_x, focal_x),
+        ("principal point", centre_x, -MAX_PRINCIPAL_POINT_PX, MAX_PRINCIPAL_POINT_PX),
+        ("principal point", centre_y, -MAX_PRINCIPAL_POINT_PX, MAX_PRINCIPAL_POINT_PX),
+        *(("last column", value, -MAX_PROJECTION_OFFSET, MAX_PROJECTION_OFFSET) for value in projection[:, 3].tolist()),
+    ]
+    for name, value, low, high in entries:
+        if not low <= value <= high:
+            raise InvalidArgument.of("projection", f"{name} {value:g}", f"in [{low:g}, {high:g}]")
 
 
 def _matrix(name: str, value: ArrayLike) -> NDArray[np.float64]:

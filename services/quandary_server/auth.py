@@ -1,6 +1,7 @@
 """Bearer tokens: who calls, and what may they do?"""
 
 import hashlib
+import logging
 import secrets
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -12,7 +13,10 @@ from filelock import FileLock
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
 from quandary.errors import CorruptArtefact, PermissionDenied, Unauthenticated
+from quandary_server.clock import now
 from quandary_server.files import write_atomically
+
+log = logging.getLogger(__name__)
 
 SCHEME = "Bearer "
 
@@ -54,7 +58,10 @@ class Caller:
 
 
 class Keyring:
-    """The tokens of a file, read again whenever it changes: rotation needs no restart."""
+    """The tokens of a file, read again whenever it changes: rotation needs no restart.
+
+    While the file is torn or gone, what it last held counts.
+    """
 
     def __init__(self, path: Path, clock: Callable[[], datetime]) -> None:
         self._path, self._clock = path, clock
@@ -75,10 +82,14 @@ class Keyring:
         return Caller(token.subject, frozenset(token.roles))
 
     def _current(self) -> dict[bytes, Token]:
-        status = self._path.stat()
-        stamp = (status.st_mtime_ns, status.st_ino)
+        stamp = _stamp(self._path)
         if stamp != self._stamp:
-            self._tokens = {_hash(token.token): token for token in read_tokens(self._path)}
+            try:
+                self._tokens = {_hash(token.token): token for token in read_tokens(self._path)}
+            except CorruptArtefact as error:
+                if not self._tokens:
+                    raise
+                log.error("tokens_not_read problem=%s", error)
             self._stamp = stamp
         return self._tokens
 
@@ -91,22 +102,40 @@ def require(caller: Caller, role: Role) -> None:
 
 
 def read_tokens(path: Path) -> tuple[Token, ...]:
-    """Return the tokens of a file; raises CorruptArtefact where it is malformed."""
+    """Return the tokens of a file; raises CorruptArtefact where it is malformed or cannot be read."""
     try:
         return TokenFile.model_validate_json(path.read_bytes()).tokens
+    except OSError as error:
+        raise CorruptArtefact(f"{path.name} cannot be read: {error.strerror}") from error
     except ValidationError as error:
         where = ".".join(map(str, error.errors()[0]["loc"])) or "JSON"
         raise CorruptArtefact(f"{path.name} is no valid token file: {where}") from None
 
 
 def ensure_tokens(path: Path) -> Token:
-    """Return the first admin token of the file; makes the file, mode 0600, with a new one where it is missing."""
+    """Return the first admin token of the file, as `admin_token` does; makes the file, mode 0600, where it is missing."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(path.with_name(f".{path.name}.lock")):
         if not path.exists():
             made = Token(token=secrets.token_urlsafe(32), subject="admin", roles=(Role.ADMIN,))
             write_atomically(path, TokenFile(tokens=(made,)).model_dump_json(indent=1).encode(), mode=0o600)
-    return next(token for token in read_tokens(path) if Role.ADMIN in token.roles)
+    return admin_token(path)
+
+
+def admin_token(path: Path) -> Token:
+    """Return the first admin token of a file that has not expired; raises CorruptArtefact where there is none."""
+    for token in read_tokens(path):
+        if Role.ADMIN in token.roles and (token.expires is None or token.expires > now()):
+            return token
+    raise CorruptArtefact(f"{path.name} has no valid token with the role admin: the commands and the services need one")
+
+
+def _stamp(path: Path) -> tuple[int, int]:
+    try:
+        status = path.stat()
+    except OSError:
+        return (0, 0)
+    return (status.st_mtime_ns, status.st_ino)
 
 
 def _hash(token: str) -> bytes:

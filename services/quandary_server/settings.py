@@ -4,7 +4,10 @@ Sources, the later over the earlier: the defaults here, a TOML file (QUANDARY_CO
 (QUANDARY_SCORING__PORT=9700), arguments. An unknown name or a value out of bounds is refused.
 """
 
+import json
 import os
+import tomllib
+from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Self
@@ -14,6 +17,7 @@ from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
+    SettingsError,
     TomlConfigSettingsSource,
 )
 
@@ -25,7 +29,10 @@ from quandary_server.inference.provider import Provider
 Port = Annotated[int, Field(ge=1, le=65_535)]
 Share = Annotated[float, Field(ge=0, le=1)]
 
+PREFIX = "QUANDARY_"
 CONFIG_VARIABLE = "QUANDARY_CONFIG"
+NO_SETTINGS = (CONFIG_VARIABLE, "QUANDARY_KITTI", "QUANDARY_VENV")
+"""Variables of our prefix that are no settings: this file's, the tests' and deploy/local.py's."""
 SECTIONS = ("ray", "scoring", "selector", "trainer")
 
 
@@ -121,7 +128,7 @@ class Settings(BaseSettings):
     """Everything that can be set."""
 
     model_config = SettingsConfigDict(
-        frozen=True, extra="forbid", env_prefix="QUANDARY_", env_nested_delimiter="__", nested_model_default_partial_update=True
+        frozen=True, extra="forbid", env_prefix=PREFIX, env_nested_delimiter="__", nested_model_default_partial_update=True
     )
 
     data: Path = Field(default=Path("quandary-data"), description="directory of all state")
@@ -141,10 +148,15 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Read arguments, then the environment, then the file."""
+        _check_environment(os.environ)
         file = os.environ.get(CONFIG_VARIABLE)
         if file and not Path(file).is_file():
             raise InvalidArgument.of(CONFIG_VARIABLE, file, "a TOML file")
-        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, Path(file) if file else None)
+        try:
+            from_file = TomlConfigSettingsSource(settings_cls, Path(file) if file else None)
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise InvalidArgument.of(CONFIG_VARIABLE, file, f"a TOML file: {error}") from None
+        return init_settings, env_settings, from_file
 
     def environment(self) -> dict[str, str]:
         """Return the environment variables from which another process loads these settings."""
@@ -187,9 +199,38 @@ def load_settings(**arguments: object) -> Settings:
     try:
         return Settings(**arguments)  # type: ignore[arg-type]
     except ValidationError as error:
-        raise InvalidArgument.all(
-            Violation(".".join(map(str, e["loc"])), shortened(e.get("input")), _bound(e["msg"])) for e in error.errors()
-        ) from None
+        raise refused(error) from None
+    except SettingsError as error:
+        raise InvalidArgument(f"the environment cannot be read: {error}: {error.__cause__}") from None
+
+
+def refused(error: ValidationError) -> InvalidArgument:
+    """Return what pydantic refused as InvalidArgument, naming each field with its value and bound."""
+    return InvalidArgument.all(
+        Violation(".".join(map(str, e["loc"])), shortened(e.get("input")), _bound(e["msg"])) for e in error.errors()
+    )
+
+
+def _check_environment(environment: Mapping[str, str]) -> None:
+    """Raise InvalidArgument for a variable of our prefix that names no setting, and for one that is to be JSON and is not."""
+    known = (*NO_SETTINGS, *(f"{PREFIX}{name.upper()}" for name in Settings.model_fields))
+    for variable, value in environment.items():
+        name = variable.upper()
+        head, nested, _ = name.partition("__")
+        section = head.removeprefix(PREFIX).lower() in SECTIONS
+        if not name.startswith(PREFIX):
+            continue
+        if head not in known or (nested and not section):
+            raise InvalidArgument.of(variable, "no setting", f"one of {', '.join(known)}; {PREFIX}<SECTION>__<NAME>")
+        if section and (not nested or value.startswith(("[", "{"))):
+            _check_json(variable, value)
+
+
+def _check_json(variable: str, value: str) -> None:
+    try:
+        json.loads(value)
+    except (ValueError, RecursionError):
+        raise InvalidArgument.of(variable, value, "JSON") from None
 
 
 def _bound(message: str) -> str:

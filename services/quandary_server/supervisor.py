@@ -2,7 +2,6 @@
 
 import contextlib
 import ctypes
-import logging
 import os
 import signal
 import subprocess
@@ -13,8 +12,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
-
-log = logging.getLogger(__name__)
 
 STOP_GRACE = timedelta(seconds=7)
 FIRST_RESTART, LONGEST_RESTART = timedelta(seconds=0.5), timedelta(seconds=30)
@@ -36,7 +33,7 @@ class _Child:
 class Supervisor:
     """The processes of one Quandary; each writes to <logs>/<name>.log.
 
-    told: called with a line for people whenever a process died or was started anew.
+    told: called with a line for people whenever a process died, was started anew or had to be killed.
     """
 
     def __init__(self, environment: Mapping[str, str], logs: Path, told: Callable[[str], None]) -> None:
@@ -70,7 +67,7 @@ class Supervisor:
             try:
                 child.process.wait(max(deadline - time.monotonic(), 0))
             except subprocess.TimeoutExpired:
-                log.warning("service_killed name=%s", child.name)
+                self._told(f"{child.name} did not end within {STOP_GRACE.seconds} s and was killed")
                 child.process.kill()
                 child.process.wait()
 
@@ -106,10 +103,14 @@ class Supervisor:
 
 def end_with(parent: int) -> None:
     """Have this process told to end (SIGTERM) when its supervisor dies, however that dies. Linux only; elsewhere nothing."""
-    if sys.platform != "linux":
-        return
-    with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
-    if os.getppid() != parent:
+    signal_on_death_of_parent(signal.SIGTERM)
+    if sys.platform == "linux" and os.getppid() != parent:
         # it died before we asked
         os.kill(os.getpid(), signal.SIGTERM)
+
+
+def signal_on_death_of_parent(number: signal.Signals) -> None:
+    """Have the kernel send this process a signal when its parent dies; kept over execve. Linux only; elsewhere nothing."""
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError, AttributeError):
+            ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, number)

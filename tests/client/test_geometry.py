@@ -30,6 +30,7 @@ class TestImageBox:
     def test_clipping(self) -> None:
         assert ImageBox(-5, 10, 30, 99).clipped(20, 50) == ImageBox(0, 10, 20, 50)
         assert ImageBox(20, 10, 30, 20).clipped(20, 50) is None
+        assert ImageBox(19.9995, 10, 30, 20).clipped(20, 50) is None
 
     def test_a_quarter_overlap(self) -> None:
         assert ImageBox(0, 0, 2, 2).overlap_px(ImageBox(1, 1, 3, 3)) == 1
@@ -49,6 +50,8 @@ class TestImageBox:
             ((0, 0, 2e6, 1), "right_px"),
             ((1, 0, 1, 1), "left_px"),
             ((0, 2, 1, 1), "top_px"),
+            ((0, 0, 5e-324, 1), "left_px"),
+            ((0, 0, 1, 9e-4), "top_px"),
         ],
     )
     def test_refuses(self, corners: tuple[float, float, float, float], field: str) -> None:
@@ -81,7 +84,7 @@ class TestBox3D:
 
     @pytest.mark.parametrize(
         ("field", "value"),
-        [("x_m", math.nan), ("y_m", 1001), ("length_m", 0), ("width_m", -1), ("height_m", 101), ("yaw_rad", 3.2)],
+        [("x_m", math.nan), ("y_m", 1001), ("length_m", 1e-300), ("width_m", -1), ("height_m", 101), ("yaw_rad", 3.2)],
     )
     def test_refuses(self, field: str, value: float) -> None:
         fields = {"x_m": 1, "y_m": 1, "z_m": 1, "length_m": 1, "width_m": 1, "height_m": 1, "yaw_rad": 1, field: value}
@@ -131,6 +134,36 @@ class TestCalibration:
         assert calibration.project_box(box) is None
 
     @pytest.mark.parametrize(
+        ("row", "column", "value", "what"),
+        [
+            (0, 0, 0.99, "focal length 0.99"),
+            (0, 0, -700, "focal length -700"),
+            (1, 1, 1.1e6, "focal length 1.1e+06"),
+            (0, 1, 701, "skew 701"),
+            (0, 2, -1.1e6, "principal point -1.1e+06"),
+            (1, 2, 1.1e6, "principal point 1.1e+06"),
+            (0, 3, 1.1e7, "last column 1.1e+07"),
+            (1, 0, 1e-3, "0.001, 0, 0, 1 at [1, 0] and [2, :3]"),
+            (2, 0, 1e-3, "0, 0.001, 0, 1 at [1, 0] and [2, :3]"),
+            (2, 2, -1, "0, 0, 0, -1 at [1, 0] and [2, :3]"),
+        ],
+    )
+    def test_refuses_a_camera_that_is_no_rectified_pinhole(
+        self, calibration: Calibration, row: int, column: int, value: float, what: str
+    ) -> None:
+        projection = calibration.projection.copy()
+        projection[row, column] = value
+        with pytest.raises(InvalidArgument) as error:
+            Calibration(projection, calibration.lidar_to_camera, 1200, 360)
+        assert refused(error) == ["projection"]
+        assert error.value.violations[0].value == what
+
+    def test_a_skewed_camera_beside_the_lidar_passes(self, calibration: Calibration) -> None:
+        projection = np.array([[1, -1, 1e6, 1e7], [0, 1e6, -1e6, -1e7], [0, 0, 1, 2.7e-3]])
+        skewed = Calibration(projection, calibration.lidar_to_camera, 9, 9)
+        assert skewed.focal_px == (1, 1e6)
+
+    @pytest.mark.parametrize(
         ("field", "value"),
         [
             ("projection", np.zeros((3, 3))),
@@ -139,6 +172,7 @@ class TestCalibration:
             ("lidar_to_camera", np.full(12, np.inf)),
             ("lidar_to_camera", 2 * np.eye(3, 4)),
             ("lidar_to_camera", np.diag([1.0, 1, -1, 1])[:3]),
+            ("lidar_to_camera", np.c_[np.eye(3), [0, -1001, 0]]),
             ("image_width_px", 0),
             ("image_height_px", 20_000),
         ],

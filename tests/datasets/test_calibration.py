@@ -67,6 +67,7 @@ def test_a_stated_size_and_then_an_image_go_before_the_focal_length(tmp_path: Pa
     image = tmp_path / "000000.png"
     image.write_bytes(b"\x89PNG\r\n\x1a\n" + b"\x00\x00\x00\rIHDR" + (1242).to_bytes(4, "big") + (375).to_bytes(4, "big"))
     assert parse_calibration(NAME, stated).image_width_px == 640
+    assert parse_calibration(NAME, [*lines_with(), "S_rect_02: 1.242000e+03 3.750000e+02"]).image_width_px == 1242
     assert parse_calibration(NAME, stated, image).image_width_px == 1242
 
 
@@ -90,6 +91,7 @@ def test_an_image_that_is_no_png_is_refused_by_name(tmp_path: Path, content: byt
         (2, "Tr_velo_to_cam: 0 -1 0 x 0 0 -1 0 1 0 0 0", "calib/000000.txt:3", "'x'"),
         (2, "Tr_velo_to_cam: 0 -1 0 nan 0 0 -1 0 1 0 0 0", "calib/000000.txt:3", "'nan'"),
         (4, "S_rect_02: 1242", "calib/000000.txt:5", "1 values"),
+        (4, "S_rect_02: 1242.7 375", "calib/000000.txt:5", "1242.7 375"),
         (2, "Tr_velo_to_cam: 0 -1 0 0 0 0 -2 0 1 0 0 0", "calib/000000.txt.lidar_to_camera", "off a rotation"),
         (4, "S_rect_02: 0 375", "calib/000000.txt.image_width_px", "0"),
     ],

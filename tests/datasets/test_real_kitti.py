@@ -3,9 +3,11 @@
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from quandary.frames import Proposal
+from quandary.geometry import Calibration
 from quandary_server.datasets.clouds import read_cloud
 from quandary_server.datasets.kitti import KittiFolder
 from quandary_server.datasets.matching import OutcomeKind, match_labels
@@ -32,6 +34,13 @@ def test_every_frame_is_read_and_lies_in_its_image(kitti: KittiFolder) -> None:
         assert pixels.min() > -20
         assert pixels[:, 0].max() < frame.calibration.image_width_px + 20
         assert pixels[:, 1].max() < frame.calibration.image_height_px + 20
+
+
+def test_every_calibration_passes_also_rounded_to_32_bits(kitti: KittiFolder) -> None:
+    for entry in kitti.frames():
+        exact = kitti.read(entry.frame_id).calibration
+        projection, lidar_to_camera = (m.astype(np.float32) for m in (exact.projection, exact.lidar_to_camera))
+        Calibration(projection.astype(np.float64), lidar_to_camera.astype(np.float64), 1242, 375)
 
 
 def test_nearly_every_label_finds_its_own_2d_box(kitti: KittiFolder) -> None:

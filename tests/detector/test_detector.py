@@ -1,8 +1,13 @@
+from collections.abc import Sequence
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 
-from quandary.geometry import Box3D
+from quandary.frustum import crop_frusta
+from quandary.geometry import Box3D, Calibration, ImageBox
 from quandary.labels import CLASSES, Label
 from quandary_server.detector.examples import Examples, make_examples, mirrored, true_boxes
 from quandary_server.detector.export import PARITY_TOLERANCE, ParityError, export_onnx, parity
@@ -11,7 +16,7 @@ from quandary_server.detector.loss import detection_loss
 from quandary_server.detector.net import FrustumNet
 from quandary_server.detector.settings import FitSettings, NetSettings
 from quandary_server.frustum.anchor import Anchors
-from quandary_server.frustum.raster import CHANNELS, GEOMETRY, SIDE, Rasters
+from quandary_server.frustum.raster import CHANNELS, GEOMETRY, SIDE, Rasters, rasterise
 
 SMALL = NetSettings(channels=(4, 4, 8), image_embedding=12, geometry_embedding=4, hidden=16)
 CAR, PEDESTRIAN, BACKGROUND = (CLASSES.index(name) for name in ("Car", "Pedestrian", "Background"))
@@ -139,18 +144,33 @@ def test_a_net_that_is_not_finite_is_not_exported(output: int) -> None:
         export_onnx(broken)
 
 
-def test_mirroring_twice_is_nothing_and_once_turns_left_into_right() -> None:
-    toys = toy(6)
-    everything = np.ones(6, np.bool_)
-    once = mirrored(toys.maps, toys.geometry, toys.boxes, everything)
-    twice = mirrored(*once, everything)
-    assert np.array_equal(twice[0], toys.maps)
-    assert np.array_equal(twice[2], toys.boxes)
-    assert np.array_equal(once[0][0, 0, :, 0], toys.maps[0, 0, :, -1])
-    assert np.array_equal(once[2][:, 1], -toys.boxes[:, 1])
-    assert np.array_equal(once[2][:, 7], toys.boxes[:, 7])
-    none = mirrored(toys.maps, toys.geometry, toys.boxes, ~everything)
-    assert np.array_equal(none[1], toys.geometry)
+def test_mirroring_an_example_is_rasterising_a_mirrored_world(calibration: Calibration) -> None:
+    # the camera of the tests looks along +x from y = 0, its principal point in the middle of the image
+    rng = np.random.default_rng(0)
+    points = np.column_stack([rng.uniform([5, -20, -2], [60, 20, 2], (4000, 3)), rng.random(4000)]).astype(np.float32)
+    boxes = [ImageBox(100.0, 150.0, 250.0, 260.0), ImageBox(700.0, 120.0, 1100.0, 330.0), ImageBox(580.0, 180.0, 640.0, 220.0)]
+    labels = [Label("Car", Box3D(20.0, 13.0, -0.5, 4.2, 1.7, 1.5, 0.7)), Label("Tram", Box3D(30, -14, 0, 9, 2, 3, -2.0)), None]
+
+    other_boxes = [ImageBox(1200 - box.right_px, box.top_px, 1200 - box.left_px, box.bottom_px) for box in boxes]
+    other_labels = [
+        label and replace(label, box=replace(label.box, y_m=-label.box.y_m, yaw_rad=-label.box.yaw_rad)) for label in labels
+    ]
+    other_points = points * np.array([1, -1, 1, 1], np.float32)
+    example = make_examples(_rastered(points, calibration, boxes), labels, "drive", "frame")
+    other = make_examples(_rastered(other_points, calibration, other_boxes), other_labels, "drive", "frame")
+
+    maps, geometry, regressed = mirrored(example.maps, example.geometry, example.boxes, np.array([True, True, False]))
+    assert example.maps[:, 2].any(axis=(1, 2)).all()
+    assert np.abs(example.geometry[:2, GEOMETRY.index("bearing")]).min() > 0.1
+    assert np.array_equal(maps[:2], other.maps[:2])
+    assert np.array_equal(geometry[:2], other.geometry[:2])
+    assert regressed[:2] == pytest.approx(other.boxes[:2], abs=1e-6)
+    assert np.array_equal(maps[2], example.maps[2])
+    assert np.array_equal(geometry[2], example.geometry[2])
+
+
+def _rastered(points: NDArray[np.float32], calibration: Calibration, boxes: Sequence[ImageBox]) -> Rasters:
+    return rasterise(crop_frusta(points, calibration, boxes), calibration, boxes)
 
 
 def test_examples_keep_the_labelled_box() -> None:

@@ -47,6 +47,7 @@ def check(figures: dict[str, Any], output: str) -> None:
     assert figures["failed_answers"]["value"] == 0
     assert figures["answers"]["value"] > 10
     assert "macro recall" in output
+    assert f"{figures['answers']['value']:.0f} frames scored meanwhile through " in output
     assert "demo.png" in output
 
 

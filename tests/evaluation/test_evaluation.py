@@ -63,6 +63,25 @@ def test_interval_holds_the_mean_and_widens_by_group() -> None:
     assert grouped[1] - grouped[0] > 3 * (alone[1] - alone[0])
 
 
+def test_where_nothing_differs_eight_groups_say_so_as_often_as_promised() -> None:
+    rng, trials = np.random.default_rng(3), 1000
+    groups = [str(i // 5) for i in range(40)]
+    above = below = 0
+    for _ in range(trials):
+        differences = np.repeat(rng.normal(0, 1, 8), 5) + rng.normal(0, 0.5, 40)
+        low, high = paired_interval(differences, groups, rng)
+        above += low > 0
+        below += high < 0
+    # 2.5 % on each side is promised; plain percentiles give 5 to 8 %
+    assert max(above, below) / trials < 0.05
+    assert min(above, below) / trials > 0.005
+
+
+def test_one_group_has_no_interval() -> None:
+    with pytest.raises(ValueError, match="at least 2 groups, there is 1"):
+        paired_interval(np.ones(9), ["a"] * 9, np.random.default_rng(0))
+
+
 def test_equal_answers_differ_by_nothing() -> None:
     assert paired_interval(np.zeros(10), list("aabbccddee"), np.random.default_rng(1)) == (0.0, 0.0)
 

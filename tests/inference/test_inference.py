@@ -56,7 +56,8 @@ def test_sample_counts(loaded: LoadedGeneration, rasters: Callable[[int], Raster
     }[estimator]
     scores = score_rasters(loaded, rasters(3), options)
     assert scores.samples == sample_count(options, loaded.members) == expected
-    assert (scores.standard_error is None) == (expected < 3)
+    assert (scores.score_without is None) == (expected < 3)
+    assert scores.score_without is None or scores.score_without.shape == (expected, 3)
     assert scores.mean_probs.sum(axis=1) == pytest.approx([1.0] * 3)
     assert (scores.score >= 0).all()
     assert scores.usable.all()
@@ -74,6 +75,9 @@ def test_answers_do_not_depend_on_company_to_the_bit(
         alone = score_rasters(loaded, _take(many, which), options)
         for name in ("score", "mean_probs", "predictive_entropy", "box", "aleatoric", "epistemic", "embedding", "margin"):
             assert getattr(alone, name).tobytes() == getattr(together, name)[which].tobytes(), name
+        if together.score_without is not None:
+            assert alone.score_without is not None
+            assert alone.score_without.tobytes() == together.score_without[:, which].tobytes()
 
 
 def test_another_seed_is_another_draw_and_the_same_seed_the_same(

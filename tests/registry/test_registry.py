@@ -1,3 +1,4 @@
+import logging
 import multiprocessing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -141,6 +142,55 @@ def test_a_torn_pointer_is_told(tmp_path: Path) -> None:
     (tmp_path / "CURRENT").write_text('{"revision": 1,')
     with pytest.raises(CorruptArtefact, match="CURRENT is torn"):
         registry.pointer()
+
+
+@pytest.mark.parametrize("folder", [False, True])
+def test_a_promotion_replaces_a_pointer_that_cannot_be_read(tmp_path: Path, folder: bool) -> None:
+    registry = Registry(tmp_path)
+    a, b = register(registry), register(registry, {"member-0.onnx": b"b"})
+    pointer = registry.promote(a, None, NOW, "me")
+    (tmp_path / "CURRENT").unlink()
+    if folder:
+        (tmp_path / "CURRENT").mkdir()
+    else:
+        (tmp_path / "CURRENT").write_text('{"revision": 1,')
+    with pytest.raises(CorruptArtefact, match="CURRENT"):
+        registry.pointer()
+    with pytest.raises(CorruptArtefact, match="CURRENT"):
+        registry.promote(b, pointer, NOW, "me")
+
+    moved = registry.promote(b, None, NOW, "me")
+    assert registry.pointer() == moved
+    assert (moved.generation, moved.previous) == (b, None)
+    assert moved.revision > 1_000_000_000
+    assert registry.promote(a, moved, NOW, "me").revision == moved.revision + 1
+
+
+def test_promoting_the_current_generation_again_leaves_the_way_back(tmp_path: Path) -> None:
+    registry = Registry(tmp_path)
+    a, b = register(registry), register(registry, {"member-0.onnx": b"b"})
+    pointer = None
+    for generation in (a, b, b, b):
+        pointer = registry.promote(generation, pointer, NOW, "me")
+    assert pointer is not None
+    assert (pointer.history, pointer.revision) == ((a, b), 4)
+    assert registry.roll_back(pointer, NOW, "me").generation == a
+
+
+def test_what_cannot_be_read_is_left_out_and_named_and_its_number_is_not_given_again(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    registry = Registry(tmp_path)
+    a, b = register(registry), register(registry, {"member-0.onnx": b"b"})
+    (tmp_path / "models" / b / "manifest.json").write_text("{")
+    (tmp_path / "models" / "g000007-00000000").mkdir()
+    (tmp_path / "models" / "unknown").mkdir()
+    (tmp_path / "models" / "unknown" / "manifest.json").write_text("{}")
+    with caplog.at_level(logging.WARNING):
+        assert registry.generations() == [a]
+    assert f"generation_unreadable generation={b} problem={b}/manifest.json is no valid manifest" in caplog.text
+    assert "generation=g000007-00000000" in caplog.text
+    assert register(registry, {"member-0.onnx": b"c"}).startswith("g000008-")
 
 
 @pytest.mark.parametrize("name", ["g000009-00000000", "nonsense"])

@@ -22,6 +22,7 @@ def test_every_estimator_answers_every_object(service: Any, make_frame: Any, est
     assert (len(first.objects), len(second.objects)) == (3, 5)
     assert {result.generation for result in response.results} == {response.generation}
     assert first.samples == {"softmax": 1, "mc_dropout": 20, "deep_ensemble": 3, "ensemble_mc_dropout": 60}[estimator]
+    assert second.HasField("score_standard_error") == (second.samples >= 3)
     for found in second.objects:
         assert sum(found.class_probabilities) == pytest.approx(1, abs=1e-5)
         assert found.predicted_class == CLASSES[int(np.argmax(found.class_probabilities))]
@@ -43,6 +44,13 @@ def test_crops_made_by_the_client_score_as_the_whole_cloud_does_to_the_bit(servi
     with service.client() as client:
         cropped, whole = (client.score_frames([make_frame("a")], crop=crop) for crop in (True, False))
     assert cropped.SerializeToString(deterministic=True) == whole.SerializeToString(deterministic=True)
+
+
+def test_one_objects_standard_error_is_its_frames(service: Any, make_frame: Any) -> None:
+    with service.client() as client:
+        score = result_score(client.score_frames([make_frame("a", proposals=1)]).results[0])
+    assert score.score_standard_error == pytest.approx(score.objects[0].score_standard_error)
+    assert score.score_standard_error > 0
 
 
 def test_a_frame_scores_the_same_in_any_company(service: Any, make_frame: Any) -> None:

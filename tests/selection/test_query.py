@@ -3,7 +3,7 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from quandary_server.selection.query import Candidate, spaced_top_k, top_k
+from quandary_server.selection.query import Candidate, spaced_top_k
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 SECOND = timedelta(seconds=1)
@@ -11,12 +11,6 @@ SECOND = timedelta(seconds=1)
 
 def candidate(frame_id: str, score: float, drive: str = "d", at: float = 0.0) -> Candidate:
     return Candidate(frame_id, drive, START + at * SECOND, score)
-
-
-def test_top_k_is_by_score_then_id() -> None:
-    pool = [candidate("b", 1.0), candidate("c", 2.0), candidate("a", 1.0)]
-    assert top_k(pool, 2) == ["c", "a"]
-    assert top_k(pool, 9) == ["c", "a", "b"]
 
 
 def test_neighbours_of_one_drive_wait_behind_all_others() -> None:
@@ -35,9 +29,10 @@ def test_neighbours_of_what_was_taken_before_wait_too() -> None:
     assert spaced_top_k(pool, 1, SECOND, taken=[("x", START)]) == ["b"]
 
 
-def test_no_gap_is_plain_top_k() -> None:
-    pool = [candidate(str(i), float(i), at=0.0) for i in range(5)]
-    assert spaced_top_k(pool, 3, timedelta()) == top_k(pool, 3)
+def test_without_a_gap_it_is_by_score_then_id() -> None:
+    pool = [candidate("b", 1.0), candidate("c", 2.0), candidate("a", 1.0)]
+    assert spaced_top_k(pool, 2, timedelta()) == ["c", "a"]
+    assert spaced_top_k(pool, 9, timedelta()) == ["c", "a", "b"]
 
 
 @given(
@@ -49,6 +44,20 @@ def test_picks_are_distinct_complete_and_spaced(drawn: list[tuple[float, str, fl
     pool = [candidate(f"f{i}", score, drive, at) for i, (score, drive, at) in enumerate(drawn)]
     picked = spaced_top_k(pool, k, gap_s * SECOND)
     assert len(picked) == len(set(picked)) == min(k, len(pool))
-    assert set(picked) <= {c.frame_id for c in pool}
-    if picked:
-        assert picked[0] == top_k(pool, 1)[0]
+    frames = {c.frame_id: c for c in pool}
+    assert set(picked) <= set(frames)
+
+    def near(frame_id: str, others: list[str]) -> bool:
+        mine = frames[frame_id]
+        theirs = (frames[other] for other in others)
+        return any(mine.drive_id == c.drive_id and abs(mine.stamp - c.stamp) < gap_s * SECOND for c in theirs)
+
+    # first those apart from each other, best first; then those near them, best first, once no other is left
+    apart = next((i for i, frame_id in enumerate(picked) if near(frame_id, picked[:i])), len(picked))
+    first, then = picked[:apart], picked[apart:]
+    if then:
+        assert all(near(frame_id, first) for frame_id in set(frames) - set(first))
+    for part in (first, then):
+        assert part == sorted(part, key=lambda frame_id: (-frames[frame_id].score, frame_id))
+    passed = [frame_id for frame_id in frames if frame_id not in picked and not near(frame_id, first)]
+    assert all(frames[frame_id].score <= frames[first[-1]].score for frame_id in passed if first)

@@ -205,6 +205,9 @@ class Raw:
         (queue_pb2.ListTasksRequest(queue="queues/active", page_size=501), "ListTasks", "page_size"),
         (queue_pb2.ListTasksRequest(queue="queues/active", page_token="nonsense"), "ListTasks", "page_token"),
         (queue_pb2.ListTasksRequest(queue="queues/active", state=99), "ListTasks", "state"),  # type: ignore[arg-type]
+        (queue_pb2.ListTasksRequest(queue="queues/active", view=9), "ListTasks", "view"),  # type: ignore[arg-type]
+        (queue_pb2.LeaseTasksRequest(queue="queues/active", view=9), "LeaseTasks", "view"),  # type: ignore[arg-type]
+        (queue_pb2.GetTaskRequest(name="queues/active/tasks/f0", view=9), "GetTask", "view"),  # type: ignore[arg-type]
         (queue_pb2.GetTaskRequest(name="queues/active/f0"), "GetTask", "name"),
         (queue_pb2.AcknowledgeTaskRequest(name="queues/active/tasks/f0", lease_token="t"), "AcknowledgeTask", "labels"),
         (queue_pb2.RenewLeaseRequest(name="tasks/f0", lease_token="t"), "RenewLease", "name"),
@@ -258,6 +261,13 @@ def test_an_import_stores_labels_and_closes_waiting_tasks(server: Server) -> Non
         with pytest.raises(NotFound, match="elsewhere"):
             client.submit_labels([some_labels("f4"), some_labels("elsewhere")])
         assert client.queue_stats().acknowledged == 2
+
+
+def test_an_import_of_too_many_labels_is_refused(server: Server) -> None:
+    many = FrameLabels("f1", [Label("Car", Box3D(1, 2, 3, 4, 5, 6, 0))] * 1001)
+    with server.client() as client, pytest.raises(InvalidArgument) as caught:
+        client.submit_labels([some_labels("f0"), many])
+    assert caught.value.violations[0].field == "frames[1].labels"
 
 
 def test_the_audit_tells_who_did_what(server: Server) -> None:

@@ -51,6 +51,14 @@ def test_roles() -> None:
         require(Caller("d", frozenset()), Role.FLEET)
 
 
+def test_a_file_without_an_admin_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "tokens.json"
+    fleet = Token(token="f" * 16, subject="fleet", roles=(Role.FLEET,))
+    path.write_text(TokenFile(tokens=(fleet,)).model_dump_json())
+    with pytest.raises(CorruptArtefact, match=r"tokens\.json has no token with the role admin"):
+        ensure_tokens(path)
+
+
 @pytest.mark.parametrize("content", ["", "{", '{"tokens": [{"token": "short", "subject": "a", "roles": []}]}', '{"x": 1}'])
 def test_a_malformed_file_is_named_and_its_content_is_not(tmp_path: Path, content: str) -> None:
     path = tmp_path / "tokens.json"

@@ -20,12 +20,12 @@ def demo_table() -> str:
     """Return the README's table of the demo."""
     found = figures("demo.json")
     lines = [
-        "| labels | macro recall | random | NLL (nats) | random | centre error (m) | random |",
-        "|---:|---:|---:|---:|---:|---:|---:|",
+        "| labels | random | macro recall | random | NLL (nats) | random | median centre error (m) | random |",
+        "|---:|---:|---:|---:|---:|---:|---:|---:|",
     ]
-    for i, labels in enumerate(found["active_labels"]["samples"]):
-        cells = [str(labels)]
-        for name, digits in (("macro_recall", 3), ("nll", 3), ("centre_error_m", 2)):
+    for i in range(len(found["active_labels"]["samples"])):
+        cells = []
+        for name, digits in (("labels", 0), ("macro_recall", 3), ("nll", 3), ("median_centre_error_m", 2)):
             cells += [f"{found[f'{arm}_{name}']['samples'][i]:.{digits}f}" for arm in ("active", "random")]
         lines.append(f"| {' | '.join(cells)} |")
     seconds, answers, failed = (found[name]["value"] for name in ("seconds", "answers", "failed_answers"))

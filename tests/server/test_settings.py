@@ -75,5 +75,45 @@ def test_a_file_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> N
         load_settings()
 
 
+def test_a_file_that_is_no_toml_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "quandary.toml"
+    for content in (b"data = ", b"\xff\xfe"):
+        file.write_bytes(content)
+        monkeypatch.setenv(CONFIG_VARIABLE, str(file))
+        with pytest.raises(InvalidArgument, match=r"QUANDARY_CONFIG is .*quandary\.toml, must be a TOML file: "):
+            load_settings()
+
+
+@pytest.mark.parametrize(
+    "variable", ["QUANDARY_SCORNIG__PORT", "QUANDARY_SCORING_PORT", "QUANDARY_DATA__X", "QUANDARY_", "quandary_prot"]
+)
+def test_a_variable_that_names_no_setting_is_refused(monkeypatch: pytest.MonkeyPatch, variable: str) -> None:
+    monkeypatch.setenv(variable, "secret")
+    with pytest.raises(InvalidArgument, match=f"{variable} is no setting, must be one of .*QUANDARY_TRAINER") as caught:
+        load_settings()
+    assert "secret" not in str(caught.value)
+
+
+def test_variables_for_others_and_in_small_letters_are_no_mistake(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("QUANDARY_KITTI", "/kitti")
+    monkeypatch.setenv("QUANDARY_VENV", "/venv")
+    monkeypatch.setenv("quandary_scoring__port", "2222")
+    assert load_settings().scoring.port == 2222
+
+
+@pytest.mark.parametrize("value", ["{bad", "[" * 100_000])
+def test_a_section_that_is_no_json_is_named(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    monkeypatch.setenv("QUANDARY_SCORING", value)
+    with pytest.raises(InvalidArgument, match=r"QUANDARY_SCORING is .*, must be JSON"):
+        load_settings()
+
+
+@pytest.mark.parametrize(("value", "named"), [("[bad", "QUANDARY_SELECTOR__CONTROL_DRIVES is"), ("a,b", '"selector"')])
+def test_a_list_that_is_no_json_is_named(monkeypatch: pytest.MonkeyPatch, value: str, named: str) -> None:
+    monkeypatch.setenv("QUANDARY_SELECTOR__CONTROL_DRIVES", value)
+    with pytest.raises(InvalidArgument, match=named):
+        load_settings()
+
+
 def test_the_token_does_not_show() -> None:
     assert "hunter2" not in repr(load_settings(token="hunter2"))

@@ -1,12 +1,13 @@
 """The SQLite fleet log."""
 
+import shutil
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
-from quandary.errors import InvalidArgument, TooLarge
+from quandary.errors import InvalidArgument, TooLarge, Unavailable
 from quandary_server.storage.fleet_log import FleetLog, LogEntry, LogRecord, SqliteFleetLog
 
 NOW = datetime(2026, 1, 1, 12, 0, tzinfo=UTC)
@@ -78,3 +79,37 @@ def test_nothing_malformed_or_huge_is_logged(log: FleetLog) -> None:
     with pytest.raises(TooLarge, match="1048577 bytes"):
         LogRecord("a", bytes(2**20 + 1))
     assert log.end() == 0
+
+
+def test_a_reader_goes_on_with_the_file_that_replaced_its_own(log: SqliteFleetLog, tmp_path: Path) -> None:
+    log.append(records("old", "older"), now=NOW)
+    before = log.name
+    remove(tmp_path / "log.db")
+    with pytest.raises(Unavailable, match="the fleet log is gone"):
+        log.read(0, 10)
+    with SqliteFleetLog.open(tmp_path / "log.db") as other:
+        other.append(records("new"), now=NOW)
+        assert [entry.frame_id for entry in log.read(0, 10)] == ["new"]
+        assert log.name == other.name != before
+        log.append(records("newer"), now=NOW)
+        assert [entry.frame_id for entry in other.read(1, 10)] == ["newer"]
+    assert log.end() == 2
+
+
+def test_an_older_state_of_the_log_is_told_and_not_taken_for_silence(log: SqliteFleetLog, tmp_path: Path) -> None:
+    log.append(records("a"), now=NOW)
+    log.close()  # which writes its last state into the one file
+    shutil.copy(tmp_path / "log.db", tmp_path / "backup.db")
+    log.append(records("b", "c"), now=NOW)
+    assert log.read(3, 10) == ()
+    remove(tmp_path / "log.db")
+    shutil.copy(tmp_path / "backup.db", tmp_path / "log.db")
+    for _ in range(2):
+        with pytest.raises(Unavailable, match="replaced by another: it ends at 1, read was up to 3"):
+            log.read(3, 10)
+    assert [entry.frame_id for entry in log.read(0, 10)] == ["a"]
+
+
+def remove(path: Path) -> None:
+    for file in path.parent.glob(f"{path.name}*"):
+        file.unlink()

@@ -1,5 +1,6 @@
 """From a fleet log into the queues."""
 
+import logging
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -166,3 +167,15 @@ def test_a_time_without_a_zone_is_refused(store: Store, entry: MakeEntry) -> Non
     with pytest.raises(InvalidArgument, match="time zone"):
         apply(store, entry(1, 0.5), now=datetime(2026, 1, 1))
     assert store.intake.offset("log") == 0
+
+
+def test_what_is_rejected_is_logged_once_it_is_kept(store: Store, entry: MakeEntry, caplog: pytest.LogCaptureFixture) -> None:
+    apply(store, entry(1, 0.5, frame_id="mine"))
+    broken = RejectedEntry(3, "the payload is no FrameRecord", b"", "broken")
+    with caplog.at_level(logging.WARNING):
+        with pytest.raises(Aborted):
+            apply(store, entry(9, frame_id="mine", drive_id="other"), after=8)
+        assert "record_rejected" not in caplog.text
+        apply(store, entry(2, frame_id="mine", drive_id="other"), broken, after=1)
+    assert "record_rejected position=2 frame=mine problem=frame_id is mine, which is known as a frame of drive" in caplog.text
+    assert "record_rejected position=3 frame=broken problem=the payload is no FrameRecord" in caplog.text

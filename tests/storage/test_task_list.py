@@ -1,5 +1,6 @@
 """The tasks of a queue: one, by page, counted."""
 
+import base64
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -45,7 +46,10 @@ def test_a_list_can_be_narrowed_to_a_state(store: Store, fill: Callable[..., Any
     assert [task.frame_id for task in waiting_again.items] == ["f000", "f001", "f002"]
 
 
-@pytest.mark.parametrize("token", ["x", "AAAA", "é", "WzEsMl0=", "W10=", "bnVsbA=="])
+DEEP = [base64.urlsafe_b64encode(b"[" * depth).decode() for depth in (1_200, 100_000)]
+
+
+@pytest.mark.parametrize("token", ["x", "AAAA", "é", "WzEsMl0=", "W10=", "bnVsbA==", *DEEP])
 def test_a_malformed_token_is_refused(store: Store, token: str) -> None:
     with pytest.raises(InvalidArgument, match="page_token"):
         store.tasks.list("active", page_token=token, now=NOW)

@@ -55,3 +55,11 @@ def test_one_frame_that_is_much_worse_decides_nothing() -> None:
     candidate = current.copy()
     candidate[:4] += 50.0
     assert nll_against_current_gate(candidate, current, DRIVES, FRAMES).verdict == "passed"
+
+
+@pytest.mark.parametrize(("frames", "verdict"), [(4, "undetermined"), (5, "refused")])
+def test_fewer_than_five_frames_gate_nothing(frames: int, verdict: str) -> None:
+    names = [f"f{i % frames}" for i in range(COUNT)]
+    gate = nll_against_current_gate(noise(9.0, 1), noise(0.1, 2), DRIVES, names)
+    assert gate.verdict == verdict
+    assert gate.difference is not None or "of 4 frames, at least 5" in gate.reason

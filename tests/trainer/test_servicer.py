@@ -9,6 +9,7 @@ import pytest
 from support.grpc_thread import ServerThread
 
 from quandary import (
+    CorruptArtefact,
     GateRefused,
     InvalidArgument,
     NotFound,
@@ -206,3 +207,15 @@ def test_what_is_not_served_yet_says_so(server: Server) -> None:
             call(request, metadata=metadata, timeout=10)
         failure: Any = caught.value
         assert failure.code().name == NotServedYet.status
+
+
+def test_a_pointer_that_cannot_be_read_is_replaced_by_a_promotion(server: Server) -> None:
+    first, second = server.register(temperature=1.0), server.register(temperature=2.0)
+    server.promote(first)
+    (server.settings.registry / "CURRENT").write_text("{")
+    with server.client() as client:
+        with pytest.raises(CorruptArtefact, match="CURRENT is torn"):
+            client.rollback()
+        assert len(list(client.list_generations())) == 2
+        assert client.promote(second).generation.state == training_pb2.GENERATION_STATE_CURRENT
+        assert client.get_generation().name == f"generations/{second}"

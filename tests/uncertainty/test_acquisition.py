@@ -1,8 +1,12 @@
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 
 from quandary.options import Acquisition
 from quandary_server.uncertainty.acquisition import ACQUISITIONS, acquire, score_objects
+from quandary_server.uncertainty.jackknife import standard_error
 from quandary_server.uncertainty.samples import Samples, softmax, summarise
 
 T, D, C = 5, 2, 3
@@ -36,6 +40,25 @@ def test_closed_forms(acquisition: Acquisition, expected: list[float]) -> None:
     assert acquire(acquisition, summarise(split_votes()), SCALES) == pytest.approx(expected)
 
 
+def distributions(samples: int = 4, detections: int = 3, classes: int = 5) -> st.SearchStrategy[np.ndarray]:
+    raw = arrays(np.float64, (samples, detections, classes), elements=st.floats(1e-6, 1.0))
+    return raw.map(lambda values: values / values.sum(axis=-1, keepdims=True))
+
+
+@given(distributions())
+def test_the_parts_of_the_entropy_are_bounded_by_the_whole(probs: np.ndarray) -> None:
+    summary = summarise(samples_of(probs))
+    total, epistemic = (
+        acquire(acquisition, summary, SCALES)
+        for acquisition in (Acquisition.PREDICTIVE_ENTROPY, Acquisition.MUTUAL_INFORMATION)
+    )
+    assert total.shape == epistemic.shape == (3,)
+    assert (epistemic >= 0).all()
+    assert (summary.expected_entropy <= total + 1e-12).all()
+    assert epistemic == pytest.approx(total - summary.expected_entropy, abs=1e-12)
+    assert (total <= np.log(5) + 1e-12).all()
+
+
 def test_box_variances_are_standardised_before_they_are_averaged_and_weighed_by_the_object() -> None:
     probs = np.full((2, 1, C), 1 / C)
     box = np.zeros((2, 1, 8))
@@ -66,12 +89,12 @@ def test_what_is_not_served_is_named() -> None:
         acquire(Acquisition.TIGHTNESS, summarise(split_votes()), SCALES)
 
 
-def test_standard_error_is_none_below_three_samples_and_zero_for_equal_draws() -> None:
+def test_below_three_samples_none_can_be_left_out_and_equal_draws_have_no_error() -> None:
     assert score_objects(Acquisition.MUTUAL_INFORMATION, split_votes(), SCALES)[1] is None
     equal = samples_of(np.repeat(np.array([[[0.7, 0.2, 0.1]]]), 4, axis=0))
-    errors = score_objects(Acquisition.MUTUAL_INFORMATION, equal, SCALES)[1]
-    assert errors is not None
-    assert errors == pytest.approx([0.0], abs=1e-12)
+    without = score_objects(Acquisition.MUTUAL_INFORMATION, equal, SCALES)[1]
+    assert without is not None
+    assert standard_error(without) == pytest.approx([0.0], abs=1e-12)
 
 
 def test_standard_error_matches_the_spread_over_independent_draws() -> None:
@@ -79,10 +102,10 @@ def test_standard_error_matches_the_spread_over_independent_draws() -> None:
     scores, errors = [], []
     for _ in range(runs):
         samples = samples_of(softmax(rng.normal([2.0, 0.0, -1.0], size=(draws, 1, C)).astype(np.float32)))
-        score, error = score_objects(Acquisition.PREDICTIVE_ENTROPY, samples, SCALES)
-        assert error is not None
+        score, without = score_objects(Acquisition.PREDICTIVE_ENTROPY, samples, SCALES)
+        assert without is not None
         scores.append(score[0])
-        errors.append(error[0])
+        errors.append(standard_error(without)[0])
     assert np.mean(errors) == pytest.approx(np.std(scores), rel=0.25)
 
 

@@ -77,7 +77,7 @@ Global___Tensor: _TypeAlias = Tensor  # noqa: Y015
 
 @_typing.final
 class ImageBox(_message.Message):
-    """An axis-aligned box in the camera image. Pixel (0, 0) is the top left corner."""
+    """An axis-aligned box in the camera image. Pixel (0, 0) is the top left corner. All edges within +-1e6 pixels."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -86,9 +86,9 @@ class ImageBox(_message.Message):
     RIGHT_PX_FIELD_NUMBER: _builtins.int
     BOTTOM_PX_FIELD_NUMBER: _builtins.int
     left_px: _builtins.float
-    """Required. Left edge in pixels, < right_px."""
+    """Required. Left edge in pixels, at least 0.001 below right_px."""
     top_px: _builtins.float
-    """Required. Top edge in pixels, < bottom_px."""
+    """Required. Top edge in pixels, at least 0.001 below bottom_px."""
     right_px: _builtins.float
     """Required. Right edge in pixels."""
     bottom_px: _builtins.float
@@ -123,17 +123,17 @@ class Box3D(_message.Message):
     HEIGHT_M_FIELD_NUMBER: _builtins.int
     YAW_RAD_FIELD_NUMBER: _builtins.int
     x_m: _builtins.float
-    """Required. x of the box centre in metres."""
+    """Required. x of the box centre in metres, within +-1000."""
     y_m: _builtins.float
-    """Required. y of the box centre in metres."""
+    """Required. y of the box centre in metres, within +-1000."""
     z_m: _builtins.float
-    """Required. z of the box centre (not of its bottom) in metres."""
+    """Required. z of the box centre (not of its bottom) in metres, within +-1000."""
     length_m: _builtins.float
-    """Required. Extent along the heading in metres, > 0."""
+    """Required. Extent along the heading in metres, in [0.01, 100]."""
     width_m: _builtins.float
-    """Required. Extent across the heading in metres, > 0."""
+    """Required. Extent across the heading in metres, in [0.01, 100]."""
     height_m: _builtins.float
-    """Required. Vertical extent in metres, > 0."""
+    """Required. Vertical extent in metres, in [0.01, 100]."""
     yaw_rad: _builtins.float
     """Required. Heading about +z in radians, 0 along +x, in [-pi, pi]."""
     def __init__(
@@ -171,12 +171,17 @@ class Calibration(_message.Message):
     """Required. Image height in pixels, 1 to 16384."""
     @_builtins.property
     def projection(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
-        """Required. 3 x 4 camera matrix in pixels, row-major, 12 finite values; the left 3 x 3 block is invertible."""
+        """Required. 3 x 4 matrix of a rectified pinhole camera in pixels, row-major, 12 finite values:
+          fx  s   cx  tx      focal lengths fx, fy in [1, 1e6], skew s within +-fx, principal point (cx, cy) within +-1e6,
+          0   fy  cy  ty      last column within +-1e7; the 0, 0, 0, 1 exactly so.
+          0   0   1   tz
+        """
 
     @_builtins.property
     def lidar_to_camera(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
         """Required. 3 x 4 rigid transform from the LiDAR frame to the rectified camera frame (rotation | translation in
-        metres), row-major, 12 finite values; the rotation has determinant 1 to within 1e-3.
+        metres), row-major, 12 finite values; the rotation is orthonormal to within 1e-3 (each entry of R R^T - I) and no
+        mirror, the translation within +-1000.
         """
 
     def __init__(

@@ -27,7 +27,8 @@ if _version_not_supported:
 
 class LabelServiceStub(object):
     """Holds the labels. Role: labeller. Calls fail with
-    INVALID_ARGUMENT  a class is unknown, a box absurd or outside the sensor's range, a page token malformed;
+    INVALID_ARGUMENT  a class is unknown, a box outside the bounds of Box3D (neither the points in it nor its overlap with a
+    proposal are looked at), a page token malformed;
     UNAUTHENTICATED, PERMISSION_DENIED  no valid token, or one without the role;
     NOT_FOUND         the frame is not known here.
     """
@@ -62,7 +63,8 @@ class LabelServiceStub(object):
 
 class LabelServiceServicer(object):
     """Holds the labels. Role: labeller. Calls fail with
-    INVALID_ARGUMENT  a class is unknown, a box absurd or outside the sensor's range, a page token malformed;
+    INVALID_ARGUMENT  a class is unknown, a box outside the bounds of Box3D (neither the points in it nor its overlap with a
+    proposal are looked at), a page token malformed;
     UNAUTHENTICATED, PERMISSION_DENIED  no valid token, or one without the role;
     NOT_FOUND         the frame is not known here.
     """
@@ -129,7 +131,8 @@ def add_LabelServiceServicer_to_server(servicer, server):
  # This class is part of an EXPERIMENTAL API.
 class LabelService(object):
     """Holds the labels. Role: labeller. Calls fail with
-    INVALID_ARGUMENT  a class is unknown, a box absurd or outside the sensor's range, a page token malformed;
+    INVALID_ARGUMENT  a class is unknown, a box outside the bounds of Box3D (neither the points in it nor its overlap with a
+    proposal are looked at), a page token malformed;
     UNAUTHENTICATED, PERMISSION_DENIED  no valid token, or one without the role;
     NOT_FOUND         the frame is not known here.
     """

@@ -28,7 +28,8 @@ GRPC_VERSION: str
 
 class LabelServiceStub:
     """Holds the labels. Role: labeller. Calls fail with
-      INVALID_ARGUMENT  a class is unknown, a box absurd or outside the sensor's range, a page token malformed;
+      INVALID_ARGUMENT  a class is unknown, a box outside the bounds of Box3D (neither the points in it nor its overlap with a
+                        proposal are looked at), a page token malformed;
       UNAUTHENTICATED, PERMISSION_DENIED  no valid token, or one without the role;
       NOT_FOUND         the frame is not known here.
     """
@@ -51,7 +52,8 @@ class LabelServiceStub:
 @_typing.type_check_only
 class LabelServiceAsyncStub(LabelServiceStub):
     """Holds the labels. Role: labeller. Calls fail with
-      INVALID_ARGUMENT  a class is unknown, a box absurd or outside the sensor's range, a page token malformed;
+      INVALID_ARGUMENT  a class is unknown, a box outside the bounds of Box3D (neither the points in it nor its overlap with a
+                        proposal are looked at), a page token malformed;
       UNAUTHENTICATED, PERMISSION_DENIED  no valid token, or one without the role;
       NOT_FOUND         the frame is not known here.
     """
@@ -70,7 +72,8 @@ class LabelServiceAsyncStub(LabelServiceStub):
 
 class LabelServiceServicer(metaclass=_abc_1.ABCMeta):
     """Holds the labels. Role: labeller. Calls fail with
-      INVALID_ARGUMENT  a class is unknown, a box absurd or outside the sensor's range, a page token malformed;
+      INVALID_ARGUMENT  a class is unknown, a box outside the bounds of Box3D (neither the points in it nor its overlap with a
+                        proposal are looked at), a page token malformed;
       UNAUTHENTICATED, PERMISSION_DENIED  no valid token, or one without the role;
       NOT_FOUND         the frame is not known here.
     """

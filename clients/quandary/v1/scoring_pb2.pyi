@@ -265,7 +265,9 @@ Global___ScoringOptions: _TypeAlias = ScoringOptions  # noqa: Y015
 
 @_typing.final
 class CropSet(_message.Message):
-    """The LiDAR points of each proposal's frustum, cut by the client."""
+    """The LiDAR points of each proposal's frustum, cut by the client. Whether they lie in it is not checked: in the detector's
+    map a point outside falls on the nearest cell of the border, and it counts for the frustum's depth as any other.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 

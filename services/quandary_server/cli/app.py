@@ -3,10 +3,12 @@
 import sys
 
 import typer
+from pydantic import ValidationError
 
 from quandary.errors import InvalidArgument, QuandaryError
 from quandary_server.cli import bench, demo, frames, generations, labels, log, queue, runs, services
 from quandary_server.cli.output import err, print_error
+from quandary_server.settings import refused
 
 app = typer.Typer(
     name="quandary",
@@ -26,12 +28,19 @@ BAD_INPUT, FAILED, INTERRUPTED = 2, 1, 130
 
 
 def run() -> None:
-    """Run the command line; errors of ours end in a line on stderr and a code, never in a trace."""
+    """Run the command line; errors of ours, and of files, end in a line on stderr and a code, never in a trace."""
     try:
         app()
     except InvalidArgument as error:
         print_error(error)
         sys.exit(BAD_INPUT)
+    except ValidationError as error:
+        print_error(refused(error))
+        sys.exit(BAD_INPUT)
+    except OSError as error:
+        place = f"{error.filename}: " if error.filename else ""
+        err.print(f"{place}{error.strerror or error}", markup=False)
+        sys.exit(FAILED)
     except QuandaryError as error:
         print_error(error)
         sys.exit(FAILED)

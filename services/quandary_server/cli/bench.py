@@ -10,6 +10,7 @@ import typer
 
 from quandary_server.bench.figures import Figure, document, write_document
 from quandary_server.cli.output import print_json, print_table
+from quandary_server.cli.session import check_file
 
 UNMET = 1
 
@@ -31,6 +32,7 @@ def bench(
     json_file: Annotated[Path | None, typer.Option("--json", help="write the figures to this file; - prints them")] = None,
 ) -> None:
     """Measure, and tell which figures meet their bar; exit code 1 where one does not."""
+    check_file(json_file, "--json")
     figures = _measure(name)()
     command = f"quandary bench {name.value}"
     if json_file is None:
@@ -47,7 +49,7 @@ def bench(
 def print_figures(figures: list[Figure]) -> None:
     """Print figures as a table."""
     rows = [(f.name, f"{f.value:.4g}", f.unit, f.reach, {None: "", True: "yes", False: "NO"}[f.met]) for f in figures]
-    print_table(["figure", "#value", "unit", "reach", "met"], rows, empty="no figures")
+    print_table(["figure", "#value", "~unit", "reach", "met"], rows, empty="no figures")
 
 
 def _measure(name: Benchmark) -> Callable[[], list[Figure]]:

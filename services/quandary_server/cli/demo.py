@@ -8,9 +8,11 @@ import typer
 
 from quandary_server.cli.bench import print_figures
 from quandary_server.cli.output import err, out, print_table, progress_bar
+from quandary_server.cli.session import check_file
 from quandary_server.datasets.sources import ProposalSource
 
 FAILED = 1
+MAX_SEED = 2**63 - 1  # every round has a seed of its own, which counts up from it
 
 
 def add_to(app: typer.Typer) -> None:
@@ -20,19 +22,20 @@ def add_to(app: typer.Typer) -> None:
 
 def demo(
     kitti: Annotated[
-        Path | None, typer.Option("--kitti", help="real frames in the KITTI layout, with frames.csv", exists=True)
+        Path | None,
+        typer.Option("--kitti", help="real frames in the KITTI layout, with frames.csv", exists=True, file_okay=False),
     ] = None,
     proposals: Annotated[ProposalSource, typer.Option(help="where the 2D proposals come from")] = ProposalSource.LABELS,
     rounds: Annotated[int, typer.Option(min=1, max=100, help="rounds of labelling and training after the first")] = 4,
     first: Annotated[int, typer.Option(min=10, help="labelled crops that both arms begin with")] = 100,
     budget: Annotated[int, typer.Option(min=1, help="labelled crops that each arm adds per round")] = 100,
     members: Annotated[int, typer.Option(min=1, max=32)] = 3,
-    steps: Annotated[int, typer.Option(min=1, help="training steps per member and round")] = 150,
-    frames: Annotated[int, typer.Option(min=1, help="frames per simulated drive")] = 28,
-    seed: Annotated[int, typer.Option(min=0)] = 0,
-    folder: Annotated[Path, typer.Option("--out", help="folder for data and picture; must be empty or missing")] = Path(
-        "quandary-demo"
-    ),
+    steps: Annotated[int, typer.Option(min=1, max=1_000_000, help="training steps per member and round")] = 150,
+    frames: Annotated[int, typer.Option(min=1, max=1000, help="frames per simulated drive")] = 28,
+    seed: Annotated[int, typer.Option(min=0, max=MAX_SEED)] = 0,
+    folder: Annotated[
+        Path, typer.Option("--out", help="folder for data and picture; must be empty or missing", file_okay=False)
+    ] = Path("quandary-demo"),
     json_file: Annotated[Path | None, typer.Option("--json", help="write every figure to this file")] = None,
 ) -> None:
     """Stream a fleet in, label what the queue asks for, retrain and hot-swap, round after round, beside random sampling."""
@@ -45,6 +48,7 @@ def demo(
     if folder.exists() and any(folder.iterdir()):
         raise typer.BadParameter(f"{folder} is not empty; remove it or name another with --out", param_hint="--out")
     folder.mkdir(parents=True, exist_ok=True)
+    check_file(json_file, "--json")
     settings = DemoSettings(
         folder,
         kitti,
@@ -60,12 +64,16 @@ def demo(
     outcome = Demo(settings, err.print, progress_bar).run()
 
     rows = [
-        (a.labels, f"{a.macro_recall:.3f}", f"{r.macro_recall:.3f}", f"{a.nll:.3f}", f"{r.nll:.3f}",
-         f"{a.centre_error_m:.2f}", f"{r.centre_error_m:.2f}")
+        (a.labels, r.labels, f"{a.macro_recall:.3f}", f"{r.macro_recall:.3f}", f"{a.nll:.3f}", f"{r.nll:.3f}",
+         f"{a.median_centre_error_m:.2f}", f"{r.median_centre_error_m:.2f}")
         for a, r in zip(outcome.active.points, outcome.random.points, strict=True)
     ]  # fmt: skip
-    columns = ["#labels", "#macro recall", "#random", "#NLL", "#random ", "#centre error (m)", "#random  "]
+    measured = ("labels", "macro recall", "NLL\n(nats)", "median centre\nerror (m)")
+    columns = [column for name in measured for column in (f"#{name}", "#random")]
     print_table(columns, rows, empty="", title="on the evaluation drives, active beside random sampling")
+    failed = sum(outcome.loop.problems.values())
+    swaps = len(set(outcome.generations)) - 1
+    out.print(f"{outcome.loop.answers.total()} frames scored meanwhile through {swaps} swaps, {failed} failed")
     figures = outcome_figures(outcome)
     picture = folder / "demo.png"
     fleet = f"KITTI, proposals from {proposals}" if kitti else "simulated fleet"

@@ -11,7 +11,7 @@ import typer
 
 from quandary import Estimator, Frame, QuandaryError, ScoringOptions, result_score
 from quandary_server.cli.output import err, plain, print_error, print_json, print_table, progress_bar
-from quandary_server.cli.session import DataOption, JsonOption, scoring_client, settings_of
+from quandary_server.cli.session import MAX_SEED, DataOption, JsonOption, scoring_client, settings_of
 from quandary_server.datasets.sources import ProposalSource
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ SourceOption = Annotated[
     ProposalSource,
     typer.Option("--proposals", help="labels: their 2D boxes and background; detections: the folder's 2D detections"),
 ]
-SeedOption = Annotated[int, typer.Option("--seed", min=0, help="seed")]
+SeedOption = Annotated[int, typer.Option("--seed", min=0, max=MAX_SEED, help="seed")]
 
 
 def add_to(app: typer.Typer) -> None:
@@ -34,7 +34,7 @@ def add_to(app: typer.Typer) -> None:
 
 
 def simulate(
-    folder: Annotated[Path, typer.Argument(help="folder to write; must be empty or missing")],
+    folder: Annotated[Path, typer.Argument(help="folder to write; must be empty or missing", file_okay=False)],
     pool_drives: Annotated[int, typer.Option(min=0)] = 8,
     control_drives: Annotated[int, typer.Option(min=0)] = 3,
     evaluation_drives: Annotated[int, typer.Option(min=0)] = 3,
@@ -100,7 +100,7 @@ def score(
         (row["frame_id"], f"{row['score']:.4f}" if "score" in row else "-", row["objects"], row.get("error", ""))
         for row in rows[:top]
     ]
-    print_table(["frame", "#score", "#objects", "problem"], table, empty="no frames")
+    print_table(["frame", "#score", "#objects", "~problem"], table, empty="no frames")
     answered = sum(count for name, count in counts.items() if name != "errors")
     err.print(f"{answered} answers in {elapsed:.1f} s, {counts['errors']} of them errors")
 

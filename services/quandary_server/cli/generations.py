@@ -27,7 +27,7 @@ def list_(
     if as_json:
         print_json(found)
         return
-    print_table(["generation", "state", "#members", "#crops", "#macro recall", "#NLL", "made (UTC)"], map(_row, found),
+    print_table(["generation", "state", "?#members", "#crops", "#macro\nrecall", "#NLL", "?made (UTC)"], map(_row, found),
                 empty="no generation yet: label some frames, then `quandary train`")  # fmt: skip
 
 

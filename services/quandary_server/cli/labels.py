@@ -58,4 +58,4 @@ def list_(
         )
         for f in frames
     ]
-    print_table(["frame", "drive", "queue", "labels", "by", "at (UTC)"], rows, empty="no labels yet")
+    print_table(["frame", "?drive", "queue", "~labels", "?by", "?at (UTC)"], rows, empty="no labels yet")

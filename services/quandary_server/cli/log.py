@@ -4,6 +4,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from google.protobuf.message import DecodeError
 
 from quandary import convert
 from quandary.v1 import fleet_log_pb2
@@ -64,7 +65,7 @@ def tail(
         print_json(rows)
         return
     table = [tuple(row.values()) for row in rows]
-    print_table(["#position", "appended", "frame", "drive", "#proposals", "cloud"], table, empty="the log is empty")
+    print_table(["#position", "?appended", "frame", "drive", "?#proposals", "~cloud"], table, empty="the log is empty")
 
 
 @app.command()
@@ -83,11 +84,17 @@ def lag(data: DataOption = None, as_json: JsonOption = False) -> None:
 
 
 def _row(entry: "LogEntry") -> dict[str, object]:
-    message = fleet_log_pb2.FrameRecord.FromString(entry.payload)
-    return {
+    row: dict[str, object] = {
         "position": entry.position,
         "appended": _local(entry.appended),
         "frame_id": entry.frame_id,
+    }
+    try:
+        message = fleet_log_pb2.FrameRecord.FromString(entry.payload)
+    except DecodeError:
+        return {**row, "drive_id": "", "proposals": "", "cloud_uri": "unreadable: the payload is no FrameRecord"}
+    return {
+        **row,
         "drive_id": message.drive_id,
         "proposals": len(message.proposals),
         "cloud_uri": message.cloud_uri,

@@ -1,14 +1,18 @@
 """What the commands print: tables for people, JSON for programs, errors on stderr."""
 
 import json
+import os
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import Any
+from typing import Any, TextIO
 
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import Message
+from rich import box
+from rich.cells import cell_len
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -18,8 +22,20 @@ from quandary.errors import QuandaryError
 
 WIDE_INTEGERS = (FieldDescriptor.CPPTYPE_INT64, FieldDescriptor.CPPTYPE_UINT64)
 
-out = Console(highlight=False)
-err = Console(stderr=True, highlight=False)
+NUMBER, SENTENCE, LESSER = "#", "~", "?"
+GAP = 2
+MIN_SENTENCE = 24
+PIPED_WIDTH = 10_000
+
+
+def _width(stream: TextIO) -> int | None:
+    """The terminal's own, or COLUMNS; a pipe has none, so nothing is folded there."""
+    return None if stream.isatty() or "COLUMNS" in os.environ else PIPED_WIDTH
+
+
+# sentences are for the terminal to fold: a path cut in two cannot be copied
+out = Console(highlight=False, soft_wrap=True, width=_width(sys.stdout))
+err = Console(stderr=True, highlight=False, width=_width(sys.stderr))
 
 
 def print_json(value: object) -> None:
@@ -57,17 +73,60 @@ def _numbered(found: dict[str, Any], descriptor: Any) -> dict[str, Any]:
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, empty: str, title: str = "") -> None:
-    """Print a table, or `empty` where there are no rows; columns that begin with `#` are numbers."""
-    table = Table(title=title or None, title_justify="left", header_style="bold")
-    for column in columns:
-        number = column.startswith("#")
-        table.add_column(column.removeprefix("#"), justify="right" if number else "left", no_wrap=number)
-    for row in rows:
-        table.add_row(*(escape(str(cell)) for cell in row))
-    if table.row_count:
-        out.print(table)
-    else:
+    """Print a table, or `empty` where there are no rows.
+
+    A column that begins with `#` holds numbers, with `~` sentences, which are folded; with `?` (before those) it is dropped
+    where the console is narrow. Nothing else is ever folded or cut: where that does not fit, each row becomes a block.
+    """
+    cells = [[str(cell) for cell in row] for row in rows]
+    if not cells:
         out.print(empty)
+        return
+    shown = _fitting(columns, cells)
+    names = [columns[i].lstrip(LESSER) for i in shown or range(len(columns))]
+    if title:
+        out.print(title)
+    if shown is None:
+        _print_blocks(names, cells)
+        return
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, GAP - 1, 0, 0), header_style="bold")
+    for name in names:
+        right = name.startswith(NUMBER)
+        table.add_column(
+            _bare(name), justify="right" if right else "left", no_wrap=not name.startswith(SENTENCE), overflow="fold"
+        )
+    for row in cells:
+        table.add_row(*(escape(row[i]) for i in shown))
+    out.print(table, soft_wrap=False)
+
+
+def _fitting(columns: Sequence[str], cells: Sequence[Sequence[str]]) -> list[int] | None:
+    """Return the columns to show, all or without lesser ones (the last go first); None where even that is too wide."""
+    shown = list(range(len(columns)))
+    widths = [
+        max(cell_len(line) for text in (_bare(column), *(row[i] for row in cells)) for line in (text.splitlines() or [""]))
+        for i, column in enumerate(columns)
+    ]
+    least = [min(w, MIN_SENTENCE) if SENTENCE in c[:2] else w for c, w in zip(columns, widths, strict=True)]
+    lesser = [i for i in shown if columns[i].startswith(LESSER)]
+    while sum(least[i] for i in shown) + GAP * (len(shown) - 1) > out.width:
+        if not lesser:
+            return None
+        shown.remove(lesser.pop())
+    return shown
+
+
+def _print_blocks(names: Sequence[str], cells: Sequence[Sequence[str]]) -> None:
+    heads = [" ".join(_bare(name).split()) for name in names]
+    width = max(map(cell_len, heads))
+    for row in cells:
+        for head, cell in zip(heads, row, strict=True):
+            out.print(f"[bold]{head:<{width}}[/bold]  {escape(cell)}")
+        out.print()
+
+
+def _bare(column: str) -> str:
+    return column.lstrip(LESSER + SENTENCE + NUMBER)
 
 
 @contextmanager

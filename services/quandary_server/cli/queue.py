@@ -2,7 +2,6 @@
 
 import json
 import sys
-from collections.abc import Iterable
 from datetime import timedelta
 from enum import StrEnum
 from pathlib import Path
@@ -31,7 +30,7 @@ SkipReasonName = StrEnum("SkipReasonName", ["unreadable", "nothing_to_label", "a
 def lease(
     count: Annotated[int, typer.Option("-n", min=1, max=100, help="how many tasks")] = 1,
     queue: QueueOption = "active",
-    minutes: Annotated[float, typer.Option(help="for how long")] = 15.0,
+    minutes: Annotated[float, typer.Option(min=1 / 60, max=1440, help="for how long")] = 15.0,
     data: DataOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -42,7 +41,7 @@ def lease(
         print_json(tasks)
         return
     rows = [(t.frame_id, t.drive_id, _score(t), t.crops, t.lease.token, t.reason) for t in tasks]
-    columns = ["frame", "drive", "#score", "#crops", "lease token", "why"]
+    columns = ["frame", "drive", "#score", "#crops", "lease token", "~why"]
     print_table(columns, rows, empty=f"the queue {queue} is empty")
 
 
@@ -111,7 +110,9 @@ def list_(
         print_json(tasks)
         return
     rows = [(_rank(t), t.frame_id, t.drive_id, _score(t), t.crops, t.generation, t.reason) for t in tasks]
-    print_table(["#rank", "frame", "drive", "#score", "#crops", "generation", "why"], rows, empty=f"no task is {state.value}")
+    print_table(
+        ["#rank", "frame", "?drive", "#score", "#crops", "?generation", "~why"], rows, empty=f"no task is {state.value}"
+    )
 
 
 @app.command()
@@ -135,7 +136,7 @@ def why(frame: FrameArgument, queue: QueueOption = "active", data: DataOption = 
         )
         for found in task.frame_score.objects
     ]
-    columns = ["#object", "class", "#probability", "#score", "#entropy (nats)", "#disagreement (nats)", "#points"]
+    columns = ["#object", "class", "#probability", "#score", "#entropy\n(nats)", "#disagreement\n(nats)", "#points"]
     print_table(columns, rows, empty="no object was scored")
 
 
@@ -147,19 +148,11 @@ def stats(data: DataOption = None, as_json: JsonOption = False) -> None:
     if as_json:
         print_json(queues)
         return
-    columns = [
-        "queue",
-        "#waiting",
-        "#leased",
-        "#acknowledged",
-        "#skipped",
-        "#dead",
-        "#unscored",
-        "#behind",
-        "#lag",
-        "#rejected",
-    ]
+    columns = ["queue", "#waiting", "#leased", "#acked", "#skipped", "#dead", "#unscored", "#behind"]
     print_table(columns, map(_counts, queues), empty="no queues")
+    for log in queues[:1]:
+        # figures of the log, the same in every queue
+        out.print(f"fleet log: {log.log_lag} records waiting, {log.rejected_records} rejected")
 
 
 def _counts(queue: queue_pb2.QueueStats) -> tuple[object, ...]:
@@ -172,17 +165,24 @@ def _counts(queue: queue_pb2.QueueStats) -> tuple[object, ...]:
         queue.dead_letter,
         queue.unscored,
         queue.behind,
-        queue.log_lag,
-        queue.rejected_records,
     )
 
 
-def _read_leased(path: Path) -> Iterable[tuple[str, str, str]]:
-    text = sys.stdin.read() if str(path) == "-" else path.read_text()
+def _read_leased(path: Path) -> list[tuple[str, str, str]]:
     try:
-        return [(task["name"], task["frame_id"], task["lease"]["token"]) for task in json.loads(text)]
-    except (ValueError, KeyError, TypeError):
-        raise InvalidArgument.of("--leased", str(path), "what `quandary queue lease --json` printed") from None
+        match json.loads(sys.stdin.read() if str(path) == "-" else path.read_text()):
+            case [*tasks]:
+                return [_held(task) for task in tasks]
+    except (ValueError, RecursionError):
+        pass
+    raise InvalidArgument.of("--leased", str(path), "what `quandary queue lease --json` printed")
+
+
+def _held(task: object) -> tuple[str, str, str]:
+    match task:
+        case {"name": str(name), "frame_id": str(frame_id), "lease": {"token": str(token)}}:
+            return name, frame_id, token
+    raise ValueError("no leased task")
 
 
 def _score(task: queue_pb2.Task) -> str:

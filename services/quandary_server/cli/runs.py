@@ -6,7 +6,7 @@ import typer
 
 from quandary.v1 import training_pb2
 from quandary_server.cli.output import err, out, print_json, print_table, progress_bar
-from quandary_server.cli.session import DataOption, JsonOption, settings_of, training_client
+from quandary_server.cli.session import MAX_SEED, DataOption, JsonOption, settings_of, training_client
 
 STAGES = [value.name for value in training_pb2.RunStage.DESCRIPTOR.values if value.number]
 FAILED = 1
@@ -20,8 +20,10 @@ def add_to(app: typer.Typer) -> None:
 
 def train(
     members: Annotated[int | None, typer.Option(min=1, max=32, help="members; by default as set")] = None,
-    steps: Annotated[int | None, typer.Option(min=1, help="training steps per member; by default as set")] = None,
-    seed: Annotated[int | None, typer.Option(min=0, help="seed; by default the run's number")] = None,
+    steps: Annotated[
+        int | None, typer.Option(min=1, max=1_000_000, help="training steps per member; by default as set")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(min=0, max=MAX_SEED, help="seed; by default the run's number")] = None,
     promote: Annotated[bool, typer.Option(help="promote the generation where the gates pass")] = True,
     wait: Annotated[bool, typer.Option(help="wait for the end of the run")] = True,
     data: DataOption = None,
@@ -64,7 +66,7 @@ def runs(
         )
         for run in found
     ]
-    print_table(["run", "state", "stage", "trigger", "#crops", "generation", "problem"], rows, empty="no runs yet")
+    print_table(["run", "state", "?stage", "?trigger", "?#crops", "generation", "~problem"], rows, empty="no runs yet")
 
 
 def _print_run(run: training_pb2.Run) -> None:

@@ -1,14 +1,18 @@
 """quandary up | scoring | selector | trainer: the services."""
 
 import asyncio
+import contextlib
+import os
 import signal
+import sys
 import threading
+from collections.abc import Callable
 from typing import Annotated
 
 import typer
 
 from quandary_server.auth import ensure_tokens
-from quandary_server.cli.output import err, out, print_table
+from quandary_server.cli.output import out, print_table
 from quandary_server.cli.session import DataOption, settings_of
 from quandary_server.settings import Settings
 
@@ -26,14 +30,12 @@ def up(data: DataOption = None) -> None:
     from quandary_server.stack import Stack
 
     settings = settings_of(data)
-    with Stack(settings, err.print) as stack:
-        stop = _stop_event()
-        err.print("starting Ray and the services ...")
-        if not stack.start(stop):
-            return
-        _tell(settings)
-        stop.wait()
-        err.print("stopping ...")
+    with Stack(settings, _say) as stack:
+        stop = _stop_event(lambda: _say("stopping ..."))
+        _say("starting Ray and the services ...")
+        if stack.start(stop):
+            _tell(settings)
+            stop.wait()
 
 
 def scoring(data: DataOption = None, parent: ParentOption = None) -> None:
@@ -76,11 +78,24 @@ def _prepare(data: DataOption, parent: int | None) -> Settings:
     return settings_of(data)
 
 
-def _stop_event() -> threading.Event:
+def _stop_event(told: Callable[[], None] = lambda: None) -> threading.Event:
+    """Return what SIGINT, SIGTERM and SIGHUP set; told: called at the first of them."""
     stop = threading.Event()
-    for name in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(name, lambda *_: stop.set())
+
+    def tell(*_: object) -> None:
+        if not stop.is_set():
+            told()
+        stop.set()
+
+    for name in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(name, tell)
     return stop
+
+
+def _say(line: str) -> None:
+    # one unbuffered write, for a signal may come amid another; and the terminal may be gone: what runs must still be ended
+    with contextlib.suppress(OSError):
+        os.write(sys.stderr.fileno(), f"{line}\n".encode())
 
 
 def _tell(settings: Settings) -> None:

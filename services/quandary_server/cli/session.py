@@ -1,5 +1,6 @@
 """The settings of a command, and its clients."""
 
+import os
 import socket
 from pathlib import Path
 from typing import Annotated
@@ -7,14 +8,26 @@ from typing import Annotated
 import typer
 
 from quandary import LabellingClient, ScoringClient, TrainingClient, Unauthenticated, Unavailable
-from quandary_server.auth import Role, read_tokens
+from quandary_server.auth import admin_token
 from quandary_server.settings import Settings, load_settings
 
 CONNECT_TIMEOUT_S = 2.0
 DATA_HELP = "directory of all state; by default QUANDARY_DATA or ./quandary-data"
 
-DataOption = Annotated[Path | None, typer.Option("--data", help=DATA_HELP, show_default=False)]
+MAX_SEED = 2**64 - 1
+
+DataOption = Annotated[Path | None, typer.Option("--data", help=DATA_HELP, show_default=False, file_okay=False)]
 JsonOption = Annotated[bool, typer.Option("--json", help="print JSON in place of a table")]
+
+
+def check_file(path: Path | None, option: str) -> None:
+    """Raise BadParameter where no file can be written at `path`: better before the work than after it; - is stdout."""
+    if path is None or str(path) == "-":
+        return
+    if path.is_dir() or not os.access(path if path.exists() else path.parent, os.W_OK):
+        raise typer.BadParameter(
+            f"{path} cannot be written: is there such a folder, and may you write there?", param_hint=option
+        )
 
 
 def settings_of(data: Path | None) -> Settings:
@@ -23,17 +36,19 @@ def settings_of(data: Path | None) -> Settings:
 
 
 def token(settings: Settings) -> str:
-    """Return the bearer token: QUANDARY_TOKEN, else the admin's of the data directory; raises Unauthenticated."""
+    """Return the bearer token: QUANDARY_TOKEN, else the admin's of the data directory.
+
+    Raises Unauthenticated where there is no token file, CorruptArtefact where it has no admin token.
+    """
     if given := settings.token.get_secret_value():
         return given
     try:
-        tokens = read_tokens(settings.tokens)
+        return admin_token(settings.tokens).token
     except FileNotFoundError:
         raise Unauthenticated(
             f"no token: set QUANDARY_TOKEN, or name the data directory of a running Quandary with --data "
             f"({settings.tokens} does not exist; `quandary up` makes it)"
         ) from None
-    return next(found.token for found in tokens if Role.ADMIN in found.roles)
 
 
 def scoring_client(settings: Settings) -> ScoringClient:
@@ -59,5 +74,5 @@ def _listening(target: str) -> str:
     try:
         with socket.create_connection((host, int(port)), timeout=CONNECT_TIMEOUT_S):
             return target
-    except OSError:
+    except (OSError, ValueError, OverflowError):
         raise Unavailable(f"nothing answers at {target}: is `quandary up` running, with these settings?") from None

@@ -33,7 +33,8 @@ MAX_FOCAL_ERROR_PX = 1e-3
 def parse_calibration(name: str, lines: Sequence[str], image: Path | None = None) -> Calibration:
     """Return the calibration of a file's lines; the image size is `image`'s, else S_rect_02's, else known by focal length.
 
-    Raises InvalidArgument, named by file and line, for a missing key, a wrong count, a bad number, an unknown image size.
+    Raises InvalidArgument, named by file and line, for a missing key, a wrong count, a bad number, an image size unknown or
+    not in whole pixels.
     """
     found: dict[str, NDArray[np.float64]] = {}
     for i, line in enumerate(lines, start=1):
@@ -43,6 +44,8 @@ def parse_calibration(name: str, lines: Sequence[str], image: Path | None = None
         values = numbers(f"{name}:{i}", rest.split())
         if len(values) != COUNTS[key]:
             raise InvalidArgument.of(f"{name}:{i}", f"{len(values)} values", f"{COUNTS[key]} values for {key}")
+        if key == "S_rect_02" and (values != np.round(values)).any():
+            raise InvalidArgument.of(f"{name}:{i}", " ".join(rest.split()), "whole pixels")
         found[key] = values
     for key in REQUIRED:
         if key not in found:

@@ -114,7 +114,7 @@ def _median_depth(
 
 
 def _unseen_depth(axes: Axes, calibration: Calibration, boxes: Sequence[ImageBox]) -> NDArray[np.float64]:
-    focal_px = abs(calibration.projection[1, 1])
+    focal_px = calibration.focal_px[1]
     heights = np.array([box.height_px for box in boxes])
     level = np.hypot(axes.direction[:, 0], axes.direction[:, 1])
     return np.asarray(np.clip(focal_px * UNSEEN_HEIGHT_M / heights, 1.0, 100.0) * level)
@@ -127,7 +127,7 @@ def _geometry(
     depth: NDArray[np.float64],
     counts: NDArray[np.int64],
 ) -> NDArray[np.float32]:
-    focal_x, focal_y = abs(calibration.projection[0, 0]), abs(calibration.projection[1, 1])
+    focal_x, focal_y = calibration.focal_px
     level = np.hypot(axes.direction[:, 0], axes.direction[:, 1])
     width = np.array([box.width_px for box in boxes]) / focal_x
     height = np.array([box.height_px for box in boxes]) / focal_y

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from quandary.geometry import Box3D
+from quandary.geometry import MAX_RANGE_M, Box3D
 from quandary.options import ScoringOptions
 from quandary_server.frustum.anchor import MAX_OFFSET_M, Anchors, decode_boxes
 from quandary_server.frustum.raster import Rasters
@@ -19,14 +19,15 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class ObjectScores:
-    """D scored objects. `standard_error` is None for fewer than 3 samples; `usable` (D,) marks those with a sound answer.
+    """D scored objects; `usable` (D,) marks those with a sound answer.
 
-    score, standard_error, predictive_entropy, expected_entropy, variation_ratio, margin: (D,); mean_probs (D, C);
-    box (D, 8) regressed values; aleatoric, epistemic (D, 7); embedding (D, E); points (D,).
+    score_without (T, D): the scores without each sample, None for fewer than 3 samples. score, predictive_entropy,
+    expected_entropy, variation_ratio, margin: (D,); mean_probs (D, C); box (D, 8) regressed values; aleatoric, epistemic
+    (D, 7); embedding (D, E); points (D,).
     """
 
     score: Array
-    standard_error: Array | None
+    score_without: Array | None
     mean_probs: Array
     predictive_entropy: Array
     expected_entropy: Array
@@ -61,8 +62,8 @@ def score_rasters(generation: LoadedGeneration, rasters: Rasters, options: Scori
         rasters = Rasters.joined([rasters, rasters])
     seed = generation.seed(options.seed)
     draws = generation.draw(rasters, options.estimator, options.mc_samples, seed)
-    usable = usable_objects(draws.samples)
     with np.errstate(invalid="ignore", over="ignore"):
+        usable = usable_objects(draws.samples) & in_range(draws.samples, rasters.anchors)
         return _scored(generation, rasters, options, draws.samples, draws.embedding, usable, seed, count)
 
 
@@ -72,6 +73,14 @@ def usable_objects(samples: Samples) -> NDArray[np.bool_]:
     finite = np.all([np.isfinite(value).all(axis=(0, 2)) for value in values], axis=0)
     near = np.all(np.abs(samples.box) < MAX_OFFSET_M, axis=(0, 2))
     return np.asarray(near & finite)
+
+
+def in_range(samples: Samples, anchors: Anchors) -> NDArray[np.bool_]:
+    """Return which objects (D,) have their mean box within the 1000 m that a box may be away from the sensor."""
+    offset = mean_box(samples.box)[:, :3]
+    reach = np.hypot(offset[:, 0], offset[:, 1])
+    level = np.abs(anchors.centre[:, :2]).max(axis=1) + reach
+    return np.asarray(np.maximum(level, np.abs(anchors.centre[:, 2] + offset[:, 2])) <= MAX_RANGE_M)
 
 
 def _scored(
@@ -85,11 +94,11 @@ def _scored(
     count: int,
 ) -> ObjectScores:
     scales = np.array(generation.manifest.box_scales)
-    scores, errors = score_objects(options.effective_acquisition, samples, scales)
+    scores, without = score_objects(options.effective_acquisition, samples, scales)
     summary = summarise(samples)
     return ObjectScores(
         score=scores[:count],
-        standard_error=None if errors is None else errors[:count],
+        score_without=None if without is None else without[:, :count],
         mean_probs=summary.mean_probs[:count],
         predictive_entropy=entropy(summary.mean_probs)[:count],
         expected_entropy=summary.expected_entropy[:count],

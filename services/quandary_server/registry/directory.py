@@ -1,5 +1,7 @@
 """The registry in a local directory: models/<generation>/{manifest.json, member-K.onnx}, CURRENT, roster/."""
 
+import logging
+import re
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping
@@ -13,12 +15,15 @@ from pydantic import ValidationError
 from quandary.errors import CorruptArtefact, NotFound, PointerMoved, WrongState
 from quandary.frames import check_identifier
 from quandary_server.files import sync_directory, write_atomically
-from quandary_server.registry.manifest import Manifest, generation_id, sha256
-from quandary_server.registry.pointer import Pointer, advanced, returned
+from quandary_server.registry.manifest import GENERATION, Manifest, generation_id, sha256
+from quandary_server.registry.pointer import Pointer, advanced, restarted, returned
 from quandary_server.registry.roster import Roster
 
 MANIFEST = "manifest.json"
 STAGING = ".staging-"
+UNREADABLE = "CURRENT.unreadable"
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -40,9 +45,8 @@ class Registry:
         self.roster = Roster(root / "roster")
 
     def generations(self) -> list[str]:
-        """Return the ids of all registered generations, newest first."""
-        found = (p.name for p in self._models.iterdir() if not p.name.startswith(STAGING) and (p / MANIFEST).is_file())
-        return sorted(found, reverse=True)
+        """Return the ids of all registered generations, newest first; those whose manifest is torn are left out and logged."""
+        return [name for name in sorted(self._folders(), reverse=True) if self._readable(name)]
 
     def manifest(self, generation: str) -> Manifest:
         """Return a generation's manifest; raises NotFound, or CorruptArtefact where it is torn or not its own."""
@@ -57,7 +61,7 @@ class Registry:
         with self._lock:
             for abandoned in self._models.glob(f"{STAGING}*"):
                 shutil.rmtree(abandoned)
-            number = 1 + max((int(name[1:7]) for name in self.generations()), default=0)
+            number = 1 + max((int(name[1:7]) for name in self._folders()), default=0)
             manifest = describe(number, generation_id(number, files), files)
             staging = Path(tempfile.mkdtemp(dir=self._models, prefix=STAGING))
             try:
@@ -90,13 +94,22 @@ class Registry:
             return Pointer.model_validate_json(self._current.read_bytes())
         except FileNotFoundError:
             return None
+        except IsADirectoryError:
+            raise CorruptArtefact("CURRENT is a folder: it is no valid pointer") from None
         except ValidationError:
             raise CorruptArtefact("CURRENT is torn: it is no valid pointer") from None
 
     def promote(self, generation: str, expected: Pointer | None, now: datetime, mover: str) -> Pointer:
-        """Move the pointer on to a generation, if it still is `expected`; else raise PointerMoved. Verifies the artefacts."""
-        artefacts = self.load(generation)
-        return self._swap(expected, lambda p: advanced(p, generation, self._digest(artefacts.manifest), now, mover))
+        """Move the pointer on to a generation, if it still is `expected`; else raise PointerMoved. Verifies the artefacts.
+
+        expected: None where there is no pointer, or none that can be read. One that cannot be read is replaced: its history is
+        lost, and the revision goes on from the time (see `restarted`).
+        """
+        digest = self._digest(self.load(generation).manifest)
+        with self._lock:
+            if expected is None and self._torn():
+                return self._replace(restarted(generation, digest, now, mover))
+            return self._swap(expected, lambda p: advanced(p, generation, digest, now, mover))
 
     def roll_back(self, expected: Pointer, now: datetime, mover: str, to: str | None = None) -> Pointer:
         """Move the pointer back to the generation before, or to `to`, which must be in its history.
@@ -118,9 +131,33 @@ class Registry:
                 is_now = found.generation if found else "unset"
                 was = expected.generation if expected else "unset"
                 raise PointerMoved(f"the current generation is {is_now}, expected was {was}")
-            moved = move(found)
-            write_atomically(self._current, moved.model_dump_json(indent=1).encode())
-            return moved
+            return self._replace(move(found))
+
+    def _replace(self, moved: Pointer) -> Pointer:
+        if self._current.is_dir():
+            self._current.rename(self._current.with_name(f"{UNREADABLE}-{moved.revision}"))
+        write_atomically(self._current, moved.model_dump_json(indent=1).encode())
+        return moved
+
+    def _torn(self) -> bool:
+        try:
+            self.pointer()
+        except CorruptArtefact as error:
+            log.warning("pointer_replaced problem=%s", error)
+            return True
+        return False
+
+    def _folders(self) -> list[str]:
+        """Names of generations in models/, whatever state they are in; what else lies there is none of ours."""
+        return [path.name for path in self._models.iterdir() if re.fullmatch(GENERATION, path.name)]
+
+    def _readable(self, generation: str) -> bool:
+        try:
+            self._read_manifest(generation)
+        except (NotFound, CorruptArtefact) as error:
+            log.warning("generation_unreadable generation=%s problem=%s", generation, error)
+            return False
+        return True
 
     def _read_manifest(self, generation: str) -> tuple[Manifest, str]:
         check_identifier("generation", generation)

@@ -6,6 +6,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
+GENERATION = r"^g[0-9]{6}-[0-9a-f]{8}$"
+
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
@@ -40,7 +42,7 @@ class Manifest(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     format: Literal[1] = 1
-    generation: str = Field(pattern=r"^g[0-9]{6}-[0-9a-f]{8}$")
+    generation: str = Field(pattern=GENERATION)
     number: int = Field(ge=1)
     created: AwareDatetime
     parent: str = ""

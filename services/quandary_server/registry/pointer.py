@@ -30,9 +30,19 @@ class Pointer(BaseModel):
 
 
 def advanced(pointer: Pointer | None, generation: str, digest: str, now: datetime, mover: str) -> Pointer:
-    """Return the pointer moved on to a generation."""
-    history = (*(pointer.history if pointer else ()), generation)[-MAX_HISTORY:]
+    """Return the pointer moved on to a generation; one that is current already comes into the history no second time."""
+    history = pointer.history if pointer else ()
+    if history[-1:] != (generation,):
+        history = (*history, generation)[-MAX_HISTORY:]
     return Pointer(revision=_next(pointer), history=history, manifest_digest=digest, moved=now, mover=mover)
+
+
+def restarted(generation: str, digest: str, now: datetime, mover: str) -> Pointer:
+    """Return a pointer to a generation where the one before cannot be read: its history is lost, its revision unknown.
+
+    The revision is the time in seconds since 1970, so that it grows still: no pointer is moved once a second for good.
+    """
+    return Pointer(revision=int(now.timestamp()), history=(generation,), manifest_digest=digest, moved=now, mover=mover)
 
 
 def returned(pointer: Pointer, generation: str, digest: str, now: datetime, mover: str) -> Pointer:

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import timedelta
@@ -11,7 +11,7 @@ from functools import partial
 from quandary.error_messages import error_message
 from quandary.errors import (
     DeadlineExceeded,
-    NonFiniteOutput,
+    MeaninglessRequest,
     NotServedYet,
     Overloaded,
     QuandaryError,
@@ -29,6 +29,9 @@ from quandary_server.wire.door import known
 from quandary_server.wire.scores import empty_score, frame_score
 
 RETRY_AFTER = timedelta(milliseconds=200)
+
+MAX_DRAWS = 100_000
+"""Crops times samples that are drawn at once: some 100 MB."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +83,8 @@ class Engine:
         already, a patient call waits as well and another raises Overloaded. Raises DeadlineExceeded where the deadline passes
         before the work is begun.
         """
-        crops = sum(max(len(message.proposals), 1) for message in messages)
+        most = self._limits.max_proposals
+        crops = sum(max(len(message.proposals), 1) for message in messages if len(message.proposals) <= most)
         while self._waiting and self._waiting + crops > self._max_waiting:
             if not patient:
                 raise Overloaded(f"{self._waiting} crops are waiting, at most {self._max_waiting} may", retry_after=RETRY_AFTER)
@@ -109,12 +113,15 @@ class Engine:
             raise DeadlineExceeded("the timeout passed before the frames were scored")
         started = time.perf_counter()
         parsed = [self._prepare(message, path, generation) for message, path in zip(messages, paths, strict=True)]
-        rasters = [ready.rasters for ready in parsed if isinstance(ready, Ready) and len(ready.rasters)]
-        scores = score_rasters(generation, Rasters.joined(rasters), options) if rasters else None
+        results: list[scoring_pb2.FrameResult] = []
+        crops = 0
+        for part in _parts(parsed, MAX_DRAWS // sample_count(options, generation.members)):
+            rasters = [ready.rasters for ready in parsed[part] if isinstance(ready, Ready) and len(ready.rasters)]
+            scores = score_rasters(generation, Rasters.joined(rasters), options) if rasters else None
+            results += _answer(messages[part], parsed[part], scores, generation, options)
+            crops += sum(map(len, rasters))
 
-        results = _answer(messages, parsed, scores, generation, options)
         refused = sum(result.HasField("error") for result in results)
-        crops = sum(map(len, rasters))
         return results, Work(crops, len(results) - refused, refused, time.perf_counter() - started)
 
     def _prepare(self, message: scoring_pb2.FrameInput, path: str, generation: LoadedGeneration) -> Ready | QuandaryError:
@@ -128,6 +135,18 @@ class Engine:
             return known(error, "prepare_frame")
 
 
+def _parts(parsed: Sequence[Ready | QuandaryError], crops: int) -> Iterator[slice]:
+    """Yield slices of whole frames of at most so many crops together, or of one frame: what is in memory at a time."""
+    start = held = 0
+    for stop, ready in enumerate(parsed):
+        more = len(ready.rasters) if isinstance(ready, Ready) else 0
+        if held and held + more > crops:
+            yield slice(start, stop)
+            start, held = stop, 0
+        held += more
+    yield slice(start, len(parsed))
+
+
 def check_served(options: ScoringOptions) -> None:
     """Raise NotServedYet for what the contract has and this service does not do yet."""
     if options.estimator is Estimator.ESCALATE:
@@ -137,6 +156,16 @@ def check_served(options: ScoringOptions) -> None:
         raise NotServedYet(f"the acquisition {options.effective_acquisition.name} is not served yet; served are {served}")
     if options.jittered_proposals:
         raise NotServedYet("jittered proposals are not served yet")
+
+
+def check_samples(options: ScoringOptions, members: int) -> None:
+    """Raise MeaninglessRequest for an acquisition that needs several samples of a generation that gives one."""
+    if options.effective_acquisition.needs_samples and sample_count(options, members) < 2:
+        raise MeaninglessRequest.of(
+            "options.acquisition",
+            options.effective_acquisition.name,
+            f"one that needs no samples: {options.estimator.name} of this generation's {members} member gives one",
+        )
 
 
 def _answer(
@@ -155,7 +184,7 @@ def _answer(
             start = part.stop
             try:
                 result.score.CopyFrom(_score(ready.frame, part, scores, generation, options))
-            except NonFiniteOutput as error:
+            except QuandaryError as error:
                 result.error.CopyFrom(error_message(error))
         else:
             result.error.CopyFrom(error_message(ready))

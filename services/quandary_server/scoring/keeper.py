@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
-from quandary.errors import GenerationNotResident, NoGeneration, QuandaryError
+from quandary.errors import GenerationNotResident, NoGeneration
 from quandary_server.inference.generation import LoadedGeneration
 from quandary_server.inference.provider import Provider
 from quandary_server.inference.warm_up import warm_up
@@ -21,7 +21,7 @@ NICENESS = 10
 
 
 class Keeper:
-    """Current and previous generation of one replica, kept by a thread of its own from `start` to `stop`.
+    """Current and previous generation of one replica, kept by threads of its own from `start` to `stop`.
 
     A generation that cannot be loaded leaves the old one answering and is told in the heartbeat. `loaded` is called with the
     number of each generation that begins to answer, and with None for each that could not be loaded.
@@ -42,19 +42,27 @@ class Keeper:
         self._resident: tuple[LoadedGeneration, ...] = ()
         self._seen: Pointer | None = None
         self._problem = ""
-        self._beaten: datetime | None = None
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="generation-keeper", daemon=True)
+        self._changed = threading.Event()
+        # loading may take longer than the roster is patient: the heart beats in a thread of its own
+        self._threads = [
+            threading.Thread(target=self._watch, name="generation-keeper", daemon=True),
+            threading.Thread(target=self._keep_beating, name="heartbeat", daemon=True),
+        ]
 
     def start(self) -> None:
         """Load the current generation, if there is one, and begin to watch."""
         self._look()
-        self._thread.start()
+        self._beat()
+        for thread in self._threads:
+            thread.start()
 
     def stop(self) -> None:
         """Stop watching and take the replica off the roster."""
         self._stop.set()
-        self._thread.join()
+        self._changed.set()
+        for thread in self._threads:
+            thread.join()
         self._registry.roster.leave(self._replica)
 
     @property
@@ -75,30 +83,37 @@ class Keeper:
         here = ", ".join(generation.id for generation in resident) or "none"
         raise GenerationNotResident(f"generation {pinned} is not resident in this replica; resident: {here}")
 
-    def _run(self) -> None:
+    def _watch(self) -> None:
         with contextlib.suppress(OSError, AttributeError):
             # on Linux a thread has a niceness of its own: loading must not slow the answers
             os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)
         while not self._stop.wait(self._poll.total_seconds()):
+            before = self._state()
             self._look()
+            if self._state() != before:
+                self._changed.set()
+
+    def _keep_beating(self) -> None:
+        while not self._stop.is_set():
+            self._changed.wait(HEARTBEAT.total_seconds())
+            self._changed.clear()
+            if not self._stop.is_set():
+                self._beat()
 
     def _look(self) -> None:
-        """Follow the pointer and tell the roster."""
-        before = self._state()
+        """Follow the pointer."""
         try:
             pointer = self._registry.pointer()
             if pointer != self._seen:
                 self._follow(pointer)
                 self._seen = pointer
             self._problem = ""
-        except (QuandaryError, OSError, ValueError, RuntimeError) as error:
+        except Exception as error:
+            # ONNX Runtime's errors have no base but this; whatever it is, the old generation answers on
             if str(error) != self._problem:
                 log.error("generation_not_loaded problem=%s", error)
                 self._loaded(None)
             self._problem = str(error)
-        now = self._clock()
-        if self._state() != before or self._beaten is None or now - self._beaten >= HEARTBEAT:
-            self._beat(now)
 
     def _follow(self, pointer: Pointer | None) -> None:
         if pointer is None:
@@ -114,12 +129,11 @@ class Keeper:
         self._loaded(wanted.manifest.number)
         log.info("generation_current generation=%s revision=%d", wanted.id, pointer.revision)
 
-    def _beat(self, now: datetime) -> None:
+    def _beat(self) -> None:
         generation, problem = self._state()
         try:
-            heartbeat = Heartbeat(replica=self._replica, generation=generation, beaten=now, problem=problem)
+            heartbeat = Heartbeat(replica=self._replica, generation=generation, beaten=self._clock(), problem=problem)
             self._registry.roster.beat(heartbeat)
-            self._beaten = now
         except OSError as error:
             log.error("heartbeat_not_written problem=%s", error)
 

@@ -10,10 +10,10 @@ from quandary.option_messages import scoring_options
 from quandary.options import ScoringOptions
 from quandary.v1 import scoring_pb2, scoring_pb2_grpc
 from quandary_server.auth import Caller, Role
-from quandary_server.scoring.engine import Engine, check_served
+from quandary_server.scoring.engine import Engine, check_samples, check_served
 from quandary_server.scoring.keeper import Keeper
 from quandary_server.wire.door import Door, streaming, unary
-from quandary_server.wire.frames import Limits, check_limit, check_request
+from quandary_server.wire.frames import Limits, check_request
 
 SERVICE = "quandary.v1.ScoringService"
 
@@ -31,6 +31,7 @@ class ScoringServicer(scoring_pb2_grpc.ScoringServiceServicer):
         check_request(request, self.limits)
         options = _options(request.options)
         generation = self.keeper.generation(options.generation)
+        check_samples(options, generation.members)
         paths = [f"frames[{i}]" for i in range(len(request.frames))]
         results = await self.engine.score(generation, request.frames, paths, options, _deadline(request))
         return scoring_pb2.ScoreFramesResponse(generation=generation.id, results=results)
@@ -41,7 +42,7 @@ class ScoringServicer(scoring_pb2_grpc.ScoringServiceServicer):
     ) -> AsyncIterator[scoring_pb2.StreamScoresResponse]:
         """Score frames as they come, answered in their order; at most a window of them is in work."""
         options = _first(await anext(aiter(request), None))
-        self.keeper.generation(options.generation)
+        check_samples(options, self.keeper.generation(options.generation).members)
         queue: asyncio.Queue[asyncio.Task[scoring_pb2.StreamScoresResponse] | Exception | None]
         queue = asyncio.Queue(maxsize=self.window)
         reader = asyncio.create_task(self._read(request, options, queue))
@@ -68,8 +69,8 @@ class ScoringServicer(scoring_pb2_grpc.ScoringServiceServicer):
             async for message in requests:
                 if not message.HasField("frame"):
                     raise InvalidArgument.of("message", message.WhichOneof("message") or "missing", "a frame after the options")
-                check_limit("frame.proposals", len(message.frame.proposals), self.limits.max_crops, "crops")
-                # the place in the queue first: the task holds work as soon as it is made
+                if message.sequence < 0:
+                    raise InvalidArgument.of("sequence", message.sequence, ">= 0")
                 await queue.put(asyncio.create_task(self._score_one(message, options)))
             await queue.put(None)
         except Exception as error:
@@ -79,6 +80,7 @@ class ScoringServicer(scoring_pb2_grpc.ScoringServiceServicer):
         self, message: scoring_pb2.StreamScoresRequest, options: ScoringOptions
     ) -> scoring_pb2.StreamScoresResponse:
         generation = self.keeper.generation(options.generation)
+        check_samples(options, generation.members)
         results = await self.engine.score(generation, [message.frame], ["frame"], options, None, patient=True)
         return scoring_pb2.StreamScoresResponse(sequence=message.sequence, result=results[0])
 
@@ -109,7 +111,7 @@ def _options(message: scoring_pb2.ScoringOptions) -> ScoringOptions:
 
 def _first(message: scoring_pb2.StreamScoresRequest | None) -> ScoringOptions:
     if message is None or not message.HasField("options"):
-        raise InvalidArgument.of("message", message.WhichOneof("message") if message else "missing", "options first")
+        raise InvalidArgument.of("message", (message and message.WhichOneof("message")) or "missing", "options first")
     return _options(message.options)
 
 

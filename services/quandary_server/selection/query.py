@@ -16,18 +16,14 @@ class Candidate:
     score: float
 
 
-def top_k(candidates: Sequence[Candidate], k: int) -> list[str]:
-    """Return the ids of the k best, best first; equal scores by frame id."""
-    return [c.frame_id for c in sorted(candidates, key=_best_first)[:k]]
-
-
 def spaced_top_k(
     candidates: Sequence[Candidate], k: int, gap: timedelta, taken: Sequence[tuple[str, datetime]] = ()
 ) -> list[str]:
     """Return up to k ids, best first, no two of one drive closer in time than `gap`: neighbours show the same objects.
 
-    taken: (drive, stamp) of frames labelled or leased already; their neighbours are passed over as well. Where the spacing
-    leaves fewer than k, the best of those passed over fill up, so that no frame is lost.
+    Equal scores go by frame id; a gap of 0 is the plain top k. taken: (drive, stamp) of frames labelled or leased already;
+    their neighbours are passed over as well. Where the spacing leaves fewer than k, the best of those passed over fill up, so
+    that no frame is lost.
     """
     near: dict[str, list[datetime]] = defaultdict(list)
     for drive, stamp in taken:

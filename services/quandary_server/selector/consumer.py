@@ -12,7 +12,7 @@ from quandary.errors import Aborted, InvalidArgument, QuandaryError, Unavailable
 from quandary.records import FrameRecord
 from quandary.v1 import fleet_log_pb2
 from quandary_server.selector.assignment import Assignment
-from quandary_server.selector.frame_scores import FrameScorer, Scored, scored
+from quandary_server.selector.frame_scores import FrameRefused, FrameScorer, Scored, scored
 from quandary_server.selector.pace import Pace
 from quandary_server.storage.fleet_log import FleetLog, LogEntry
 from quandary_server.storage.store import Store
@@ -90,8 +90,7 @@ class Consumer:
                 return await self._task(entry)
             except DecodeError:
                 return RejectedEntry(entry.position, "the payload is no FrameRecord", entry.payload, entry.frame_id)
-            except QuandaryError as error:
-                log.warning("record_rejected position=%d frame=%s problem=%s", entry.position, entry.frame_id, error)
+            except (QuandaryError, FrameRefused) as error:
                 return RejectedEntry(entry.position, str(error), entry.payload, entry.frame_id)
 
     async def _task(self, entry: LogEntry) -> TaskEntry:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_exponential_jitter
 
 from quandary.error_messages import result_score
-from quandary.errors import DeadlineExceeded, NoGeneration, Overloaded, Unavailable
+from quandary.errors import InvalidArgument, NoGeneration, QuandaryError, TooLarge
 from quandary.frames import Frame
 from quandary.options import ScoringOptions
 from quandary.records import FrameRecord
@@ -18,7 +18,6 @@ from quandary_server.storage.blobs import read_cloud
 
 log = logging.getLogger(__name__)
 
-TRANSIENT = (Unavailable, Overloaded, DeadlineExceeded)
 FIRST_WAIT_S, LONGEST_WAIT_S = 0.2, 5.0
 
 
@@ -31,40 +30,50 @@ class Scored:
     frame_score: bytes = field(repr=False)
 
 
-class FrameScorer:
-    """Reads clouds, crops them and has them scored. What passes by itself (scoring away or overloaded) is waited for.
+class FrameRefused(Exception):
+    """A frame that cannot be scored, today or tomorrow; its text says why."""
 
-    `waiting` is called before each such wait.
+
+class FrameScorer:
+    """Reads clouds, crops them and has them scored.
+
+    Only what is wrong with the frame itself refuses it. All else (scoring away, overloaded, broken, our token changed) is
+    waited for, however long it lasts: no frame is lost to it. `waiting` is called before each such wait.
     """
 
     def __init__(self, client: AsyncScoringClient, options: ScoringOptions, waiting: Callable[[], None]) -> None:
         self._client, self._options, self._waiting = client, options, waiting
 
     async def score(self, record: FrameRecord) -> Scored | None:
-        """Return the score of a frame, None while there is no generation.
-
-        Raises what is wrong with the frame itself: NotFound or InvalidArgument for its cloud, NonFiniteOutput.
-        """
+        """Return the score of a frame, None while there is no generation; raises FrameRefused."""
+        try:
+            frame = await asyncio.to_thread(_crop, record)
+        except QuandaryError as error:
+            raise FrameRefused(str(error)) from error
         async for attempt in self._retrying():
             with attempt:
-                frame = await asyncio.to_thread(_crop, record)
                 try:
                     response = await self._client.score_frames([frame], self._options)
                 except NoGeneration:
                     return None
-                return scored(result_score(response.results[0]), response.generation)
+                except (InvalidArgument, TooLarge) as error:
+                    if _blames_frame(error):
+                        raise FrameRefused(str(error)) from error
+                    raise
+                return _scored_or_refused(response)
         raise AssertionError("a retrying without a stop ends with an answer or an error")
 
     async def generation(self) -> str:
         """Return the id of the generation that answers; empty before the first, and while scoring is away."""
         try:
             return (await self._client.serving_status()).generation
-        except TRANSIENT:
+        except QuandaryError as error:
+            log.warning("generation_unknown problem=%s", error)
             return ""
 
     def _retrying(self) -> AsyncRetrying:
         return AsyncRetrying(
-            retry=retry_if_exception_type(TRANSIENT),
+            retry=retry_if_exception_type(QuandaryError),
             wait=wait_exponential_jitter(multiplier=FIRST_WAIT_S, max=LONGEST_WAIT_S),
             before_sleep=self._tell,
             reraise=True,
@@ -79,6 +88,17 @@ class FrameScorer:
 def scored(score: scoring_pb2.FrameScore, generation: str) -> Scored:
     """Return a FrameScore as it is kept."""
     return Scored(score.score, generation, score.SerializeToString())
+
+
+def _scored_or_refused(response: scoring_pb2.ScoreFramesResponse) -> Scored:
+    try:
+        return scored(result_score(response.results[0]), response.generation)
+    except QuandaryError as error:
+        raise FrameRefused(str(error)) from error
+
+
+def _blames_frame(error: QuandaryError) -> bool:
+    return any(violation.field.startswith("frames") for violation in error.violations)
 
 
 def _crop(record: FrameRecord) -> Frame:

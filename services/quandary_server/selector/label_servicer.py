@@ -12,6 +12,7 @@ from quandary_server.auth import Caller, Role
 from quandary_server.storage.paging import MAX_PAGE_SIZE
 from quandary_server.storage.store import Store
 from quandary_server.wire.door import Door, streaming, unary
+from quandary_server.wire.requests import labels_of
 from quandary_server.wire.tasks import labelled_frame_message
 
 MAX_FRAMES = 500
@@ -32,7 +33,7 @@ class LabelServicer(labels_pb2_grpc.LabelServiceServicer):
         frames = []
         for i, message in enumerate(request.frames):
             with within(f"frames[{i}]"):
-                frames.append(convert.frame_labels(message))
+                frames.append(labels_of(message))
         done = await asyncio.to_thread(self._store.labels.submit, frames, labeller=caller.subject, now=self._clock())
         return labels_pb2.SubmitLabelsResponse(stored_frames=done.stored, unchanged_frames=done.unchanged)
 

@@ -15,13 +15,13 @@ from quandary_server.storage.store import Store
 from quandary_server.storage.task_values import ACTIVE_QUEUE
 from quandary_server.wire.door import Door, unary
 from quandary_server.wire.names import identifier_of, task_of
+from quandary_server.wire.requests import labels_of, view_of
 from quandary_server.wire.tasks import audit_message, lease_message, stats_message, task_message, task_state
 
 DEFAULT_LEASE = timedelta(minutes=15)
 MIN_LEASE, MAX_LEASE = timedelta(seconds=1), timedelta(hours=24)
 MAX_TASKS = 100
 MAX_COMMENT_CHARACTERS = 500
-MAX_LABELS = 1000
 DEFAULT_PAGE = 50
 
 
@@ -51,6 +51,7 @@ class QueueServicer(queue_pb2_grpc.QueueServiceServicer):
         count = request.max_tasks or 1
         if not 1 <= count <= MAX_TASKS:
             raise InvalidArgument.of("max_tasks", count, f"1 to {MAX_TASKS}")
+        view = view_of(request.view, view_pb2.VIEW_FULL)
         leased = await asyncio.to_thread(
             self._store.leases.lease,
             queue,
@@ -59,7 +60,6 @@ class QueueServicer(queue_pb2_grpc.QueueServiceServicer):
             duration=_lease_duration(request),
             now=self._clock(),
         )
-        view = request.view or view_pb2.VIEW_FULL
         return queue_pb2.LeaseTasksResponse(tasks=[task_message(task, view, with_token=True) for task in leased])
 
     @unary(Role.LABELLER, queue_pb2.RenewLeaseResponse)
@@ -83,10 +83,8 @@ class QueueServicer(queue_pb2_grpc.QueueServiceServicer):
         """Store the labels and close the task."""
         if not request.HasField("labels"):
             raise InvalidArgument.of("labels", "missing", "set")
-        if len(request.labels.labels) > MAX_LABELS:
-            raise InvalidArgument.of("labels.labels", f"{len(request.labels.labels)} labels", f"at most {MAX_LABELS}")
         with within("labels"):
-            labels = convert.frame_labels(request.labels)
+            labels = labels_of(request.labels)
         task = await asyncio.to_thread(
             self._store.leases.acknowledge,
             *task_of("name", request.name),
@@ -139,8 +137,9 @@ class QueueServicer(queue_pb2_grpc.QueueServiceServicer):
     async def GetTask(self, request: queue_pb2.GetTaskRequest, caller: Caller) -> queue_pb2.GetTaskResponse:
         """Return one task."""
         queue, frame_id = task_of("name", request.name)
+        view = view_of(request.view, view_pb2.VIEW_FULL)
         task = await asyncio.to_thread(self._store.tasks.get, queue, frame_id, now=self._clock())
-        return queue_pb2.GetTaskResponse(task=task_message(task, request.view or view_pb2.VIEW_FULL))
+        return queue_pb2.GetTaskResponse(task=task_message(task, view))
 
     @unary(Role.LABELLER, queue_pb2.ListTasksResponse)
     async def ListTasks(self, request: queue_pb2.ListTasksRequest, caller: Caller) -> queue_pb2.ListTasksResponse:
@@ -150,6 +149,7 @@ class QueueServicer(queue_pb2_grpc.QueueServiceServicer):
             state = task_state(request.state or queue_pb2.TASK_STATE_WAITING)
         except ValueError:
             raise InvalidArgument.of("state", request.state, "a TaskState") from None
+        view = view_of(request.view, view_pb2.VIEW_BASIC)
         page = await asyncio.to_thread(
             self._store.tasks.list,
             queue,
@@ -158,7 +158,6 @@ class QueueServicer(queue_pb2_grpc.QueueServiceServicer):
             page_token=request.page_token,
             now=self._clock(),
         )
-        view = request.view or view_pb2.VIEW_BASIC
         tasks = [task_message(task, view) for task in page.items]
         return queue_pb2.ListTasksResponse(tasks=tasks, next_page_token=page.next_token)
 

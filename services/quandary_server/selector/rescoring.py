@@ -9,7 +9,7 @@ from quandary import convert
 from quandary.errors import QuandaryError, Unavailable
 from quandary.v1 import fleet_log_pb2
 from quandary_server.selection.query import Candidate, spaced_top_k
-from quandary_server.selector.frame_scores import FrameScorer
+from quandary_server.selector.frame_scores import FrameRefused, FrameScorer
 from quandary_server.selector.pace import Pace
 from quandary_server.settings import QuerySettings
 from quandary_server.storage.store import Store
@@ -88,7 +88,7 @@ class Rescorer:
             try:
                 record = convert.record(fleet_log_pb2.FrameRecord.FromString(task.record))
                 scored = await self._scorer.score(record)
-            except QuandaryError as error:
+            except (QuandaryError, FrameRefused) as error:
                 # its cloud is gone or broken: it keeps its old score, and is tried again with the next generation
                 log.warning("task_not_rescored frame=%s problem=%s", task.frame_id, error)
                 self._unscorable.add(task.frame_id)

@@ -12,7 +12,7 @@ from prometheus_client import CollectorRegistry, start_http_server
 from quandary.scoring import AsyncScoringClient
 from quandary.v1 import labels_pb2_grpc, queue_pb2_grpc
 from quandary_server import metrics
-from quandary_server.auth import Keyring, ensure_tokens
+from quandary_server.auth import Keyring, admin_token, ensure_tokens
 from quandary_server.clock import now
 from quandary_server.grpc_server import GRACE, start_server, until_told_to_stop
 from quandary_server.leasing.status import TaskState
@@ -89,13 +89,16 @@ class State:
 
 async def serve_selector(settings: Settings) -> None:
     """Serve until SIGINT or SIGTERM."""
-    token = ensure_tokens(settings.tokens).token
+    ensure_tokens(settings.tokens)
     selector = settings.selector
     meters = Meters()
     async with contextlib.AsyncExitStack() as stack:
         store = stack.enter_context(Store.open(settings.database, max_failed_leases=selector.max_failed_leases))
         fleet_log = stack.enter_context(SqliteFleetLog.open(settings.fleet_log))
-        client = await stack.enter_async_context(AsyncScoringClient(settings.scoring_target, token=token))
+        client = await stack.enter_async_context(
+            # the token is read anew for every call: tokens are changed without a restart
+            AsyncScoringClient(settings.scoring_target, token=lambda: admin_token(settings.tokens).token)
+        )
         scorer = FrameScorer(client, selector.scoring_options(), meters.retries.inc)
         assignment = Assignment(selector.control_share, frozenset(selector.control_drives), selector.shuffle_seed)
         pace = Pace(selector.batch, selector.in_flight, selector.poll)

@@ -48,6 +48,8 @@ class Database:
         self._engine = engine
         self._writing = engine.execution_options(begins="BEGIN IMMEDIATE")
         self._write_turns = Turns()
+        self.path = Path(engine.url.database or "")
+        self._file: tuple[int, int] | None = None
 
     @classmethod
     def open(
@@ -68,6 +70,7 @@ class Database:
                 if not made:
                     with database.write() as connection:
                         _create(connection, metadata, kind, version, seed)
+            database._file = _file_at(database.path)
         except BaseException:
             database.close()
             raise
@@ -88,6 +91,10 @@ class Database:
         with self._write_turns, _named_errors("written"), self._writing.begin() as connection:
             yield connection
 
+    def replaced(self) -> bool:
+        """Return whether another file lies at the path than was opened, or none: what is open here is nobody's any more."""
+        return _file_at(self.path) != self._file
+
     def close(self) -> None:
         """Close all connections."""
         self._engine.dispose()
@@ -96,6 +103,14 @@ class Database:
         # Not within a transaction; the file remembers it, but a backup made by VACUUM INTO does not.
         with _named_errors("opened"), self._engine.execution_options(begins="").begin() as connection:
             connection.exec_driver_sql("PRAGMA journal_mode=WAL")
+
+
+def _file_at(path: Path) -> tuple[int, int] | None:
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        return None
+    return status.st_dev, status.st_ino
 
 
 def _sqlite_url(place: str | Path) -> URL:

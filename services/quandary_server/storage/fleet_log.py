@@ -7,9 +7,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
-from sqlalchemy import Column, Connection, LargeBinary, MetaData, String, Table, func, insert, select
+from sqlalchemy import Column, Connection, LargeBinary, MetaData, String, Table, column, func, insert, select, table
 
-from quandary.errors import InvalidArgument, TooLarge, Violation
+from quandary.errors import InvalidArgument, TooLarge, Unavailable, Violation
 from quandary.frames import check_identifier
 from quandary_server.storage.columns import Serial, Time
 from quandary_server.storage.database import Database
@@ -32,6 +32,9 @@ entries = Table(
 )
 
 identity = Table("identity", metadata, Column("name", String, primary_key=True))
+
+# SQLite's own: the last position ever given, whether or not its entry is there still
+given = table("sqlite_sequence", column("name"), column("seq"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +87,8 @@ class SqliteFleetLog:
     A reader that goes on behind the last position it saw misses nothing: SQLite admits one writer at a time, so positions are
     given in the order of the commits and nothing can appear behind it later. PostgreSQL gives that no guarantee: there a
     smaller position may be committed after a larger one was read.
+
+    Where the file at the path is replaced by another, reading and appending go on with that one, under its `name`.
     """
 
     def __init__(self, database: Database, name: str) -> None:
@@ -93,14 +98,13 @@ class SqliteFleetLog:
     @classmethod
     def open(cls, place: str | Path) -> "SqliteFleetLog":
         """Open the log at a path or `sqlite:///` URL, or make it. Raises as `Store.open` does."""
-        database = Database.open(place, metadata, kind="Quandary fleet log", version=LOG_VERSION, seed=_seed)
-        with database.read() as connection:
-            return cls(database, connection.execute(select(identity.c.name)).scalar_one())
+        return cls(*_opened(place))
 
     def append(self, records: Sequence[LogRecord], *, now: datetime) -> int:
         """Append records, all or none, and return the position of the last. Raises InvalidArgument for no records."""
         if not records:
             raise InvalidArgument.of("records", "none", "at least one")
+        self._follow()
         rows = [{"frame_id": r.frame_id, "payload": r.payload, "appended": now} for r in records]
         with self._database.write() as connection:
             connection.execute(insert(entries), rows)
@@ -109,20 +113,35 @@ class SqliteFleetLog:
     def read(self, after: int, limit: int) -> tuple[LogEntry, ...]:
         """Return up to `limit` entries with positions larger than `after`, in order.
 
-        Raises InvalidArgument for a negative position or a limit below 1.
+        Raises InvalidArgument for a negative position or a limit below 1, Unavailable for a position that this log has not
+        given yet: another log, or an older state of this one, took its place.
         """
         if after < 0:
             raise InvalidArgument.of("after", after, ">= 0")
         if limit < 1:
             raise InvalidArgument.of("limit", limit, ">= 1")
+        self._follow()
         query = select(entries).where(entries.c.position > after).order_by(entries.c.position).limit(limit)
         with self._database.read() as connection:
-            return tuple(LogEntry(*row) for row in connection.execute(query))
+            found = tuple(LogEntry(*row) for row in connection.execute(query))
+            if not found and after > (last := _last_given(connection)):
+                raise Unavailable(f"the fleet log was replaced by another: it ends at {last}, read was up to {after}")
+            return found
 
     def end(self) -> int:
         """Return the position of the last entry, 0 in an empty log."""
         with self._database.read() as connection:
             return _end(connection)
+
+    def _follow(self) -> None:
+        """Open the file anew if another lies at its path; raises Unavailable where none does."""
+        if not self._database.replaced():
+            return
+        if not self._database.path.exists():
+            raise Unavailable(f"the fleet log is gone: there is no file {self._database.path}")
+        before = self._database
+        self._database, self.name = _opened(before.path)
+        before.close()
 
     def close(self) -> None:
         """Close all connections."""
@@ -133,6 +152,17 @@ class SqliteFleetLog:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _opened(place: str | Path) -> tuple[Database, str]:
+    database = Database.open(place, metadata, kind="Quandary fleet log", version=LOG_VERSION, seed=_seed)
+    with database.read() as connection:
+        return database, connection.execute(select(identity.c.name)).scalar_one()
+
+
+def _last_given(connection: Connection) -> int:
+    position: int | None = connection.execute(select(given.c.seq).where(given.c.name == entries.name)).scalar_one_or_none()
+    return position or 0
 
 
 def _end(connection: Connection) -> int:

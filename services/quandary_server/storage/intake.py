@@ -1,5 +1,6 @@
 """From a fleet log into the queues: each batch in one transaction with its offset, so that every entry counts once."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -22,6 +23,8 @@ from quandary_server.storage.task_values import RejectedEntry, TaskEntry
 __all__ = ["Applied", "Intake"]
 
 MAX_ENTRIES = 10_000
+
+events = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +66,9 @@ class Intake:
             _write_frames(connection, plan, known)
             added = _write_tasks(connection, plan, known, now)
             _write_rejected(connection, plan.rejected, log, now)
+        for entry in plan.rejected:
+            # only now: a batch may be undone and come again
+            events.warning("record_rejected position=%d frame=%s problem=%s", entry.position, entry.frame_id, entry.reason)
         return Applied(added, len(plan.tasks) - added, plan.unchanged, len(plan.rejected))
 
     def rejected(self, log: str, *, page_size: int = 50, page_token: str = "") -> Page[RejectedEntry]:

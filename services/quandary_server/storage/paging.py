@@ -12,6 +12,7 @@ from quandary.errors import InvalidArgument
 __all__ = ["MAX_PAGE_SIZE", "Page", "check_page_size", "continued_behind", "page_of", "serial"]
 
 MAX_PAGE_SIZE = 500
+MAX_TOKEN_CHARACTERS = 2048
 
 Item = TypeVar("Item")
 Key = TypeVar("Key")
@@ -52,11 +53,11 @@ def continued_behind(listing: str, token: str, parse: Callable[[str], Key]) -> K
     if not token:
         return None
     try:
-        found = json.loads(base64.b64decode(token, altchars=b"-_", validate=True))
-        match found:
-            case [str(of), str(key)] if of == listing:
-                return parse(key)
-    except (binascii.Error, ValueError):
+        if len(token) <= MAX_TOKEN_CHARACTERS:
+            match json.loads(base64.b64decode(token, altchars=b"-_", validate=True)):
+                case [str(of), str(key)] if of == listing:
+                    return parse(key)
+    except (binascii.Error, ValueError, RecursionError):
         pass
     raise InvalidArgument.of("page_token", repr(token), "empty, or the next_page_token of this very listing")
 

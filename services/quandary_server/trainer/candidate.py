@@ -20,7 +20,11 @@ from quandary_server.registry.manifest import GateRecord, Manifest, NetRecord, g
 from quandary_server.trainer.members import Member
 from quandary_server.uncertainty.samples import epistemic_variance
 
-LEAST_SCALE = 1e-3
+LEAST_SCALES = (1.0, 1.0, 1.0, 0.25, 0.25, 0.25, 0.03)
+"""Floors: doubts under 1 m of the centre, half a unit of log size, 10 degrees of yaw do not weigh against the class's."""
+
+NORMAL_MAD = 1.4826
+"""Standard deviation of a normal distribution over its median absolute deviation."""
 MIN_CROPS_FOR_RANKS = 20
 
 
@@ -83,12 +87,18 @@ def draft_candidate(
 
 
 def box_scales(examples: Examples) -> tuple[float, ...]:
-    """Return the variance of each box parameter (7,) over the labelled objects: what an epistemic variance is held against."""
+    """Return the robust variance of each box parameter (7,) over labelled objects: what an epistemic variance is held against.
+
+    It is (1.4826 MAD)^2: the few anchors that lie on what is behind their object rule a plain variance. The yaw's, plain, is
+    bounded.
+    """
     boxes = examples.boxes[examples.classes != BACKGROUND_INDEX].astype(np.float64)
     if len(boxes) < 2:
         return (1.0,) * 7
     spread = epistemic_variance(boxes[:, None])[0]
-    return tuple(np.maximum(spread, LEAST_SCALE).tolist())
+    plain = boxes[:, :6]
+    spread[:6] = (NORMAL_MAD * np.median(np.abs(plain - np.median(plain, axis=0)), axis=0)) ** 2
+    return tuple(np.maximum(spread, LEAST_SCALES).tolist())
 
 
 def judge(generation: LoadedGeneration, examples: Examples, options: ScoringOptions) -> Assessment | None:

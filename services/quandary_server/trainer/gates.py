@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quandary_server.detector.export import PARITY_TOLERANCE
-from quandary_server.evaluation.bootstrap import grouping, paired_interval
+from quandary_server.evaluation.bootstrap import MIN_GROUPS, grouping, paired_interval
 from quandary_server.registry.manifest import GateRecord
 
 Array = NDArray[np.float64]
@@ -50,15 +50,20 @@ def nll_against_current_gate(
 ) -> GateRecord:
     """Return the verdict on the paired difference of NLL (N,), candidate less current, on the same control crops.
 
-    Refused where the 95 % bootstrap interval (by drive, else by frame) lies wholly above 0. drives, frames: of the crops.
-    current: None where there is no current generation.
+    Refused where the 95 % bootstrap interval (by drive, else by frame) lies wholly above 0; undetermined for fewer than 5
+    frames. drives, frames: of the crops. current: None where there is no current generation.
     """
     if nll is None or len(nll) < MIN_CROPS:
         return _undetermined("nll_against_current", nll)
     if current is None:
         return _undetermined("nll_against_current", nll, "there is no current generation")
+    groups = grouping(drives, frames)
+    count = len(set(groups))
+    if count < MIN_GROUPS:
+        few = f"the control crops are of {count} frames, at least {MIN_GROUPS} are needed to tell"
+        return _undetermined("nll_against_current", nll, few)
     rng = np.random.default_rng(BOOTSTRAP_SEED)
-    low, high = paired_interval(nll - current, grouping(drives, frames), rng)
+    low, high = paired_interval(nll - current, groups, rng)
     worse = low > 0
     interval = f"the difference of NLL is within [{low:+.3f}, {high:+.3f}] nats (95 %)"
     return GateRecord(

@@ -7,10 +7,11 @@ from datetime import datetime, timedelta
 from google.protobuf.duration_pb2 import Duration
 
 from quandary.convert import duration
-from quandary.errors import GateRefused, InvalidArgument, NotFound, NotServedYet, PointerMoved, within
+from quandary.errors import CorruptArtefact, GateRefused, InvalidArgument, NotFound, NotServedYet, PointerMoved, within
 from quandary.v1 import training_pb2, training_pb2_grpc, view_pb2
 from quandary_server.auth import Caller, Role
 from quandary_server.registry.directory import Registry
+from quandary_server.registry.pointer import Pointer
 from quandary_server.storage.paging import check_page_size
 from quandary_server.storage.run_values import Run, RunState, RunTrigger
 from quandary_server.storage.store import Store
@@ -127,7 +128,7 @@ class TrainingServicer(training_pb2_grpc.TrainingServiceServicer):
         return training_pb2.PromoteGenerationResponse(generation=await self._generation(name), replicas=replicas)
 
     def _promote(self, name: str, request: training_pb2.PromoteGenerationRequest, timeout: timedelta, mover: str) -> list[str]:
-        manifest, pointer = self._registry.manifest(name), self._registry.pointer()
+        manifest, pointer = self._registry.manifest(name), self._current()
         if manifest.refused and not request.force:
             refused = ", ".join(gate.gate for gate in manifest.gates if gate.verdict == "refused")
             raise GateRefused(f"{name} was refused by {refused}; promote it with force if you must")
@@ -157,12 +158,19 @@ class TrainingServicer(training_pb2_grpc.TrainingServiceServicer):
         """Not served yet."""
         raise NotServedYet("PinGeneration is not served yet")
 
+    def _current(self) -> Pointer | None:
+        """Return the pointer, None where there is none that can be read: promoting a generation replaces such a one."""
+        try:
+            return self._registry.pointer()
+        except CorruptArtefact:
+            return None
+
     async def _run(self, name: str) -> Run:
         return await asyncio.to_thread(self._store.runs.get, identifier_of("name", name, "runs"))
 
     async def _generation(self, name: str, view: view_pb2.View.ValueType = view_pb2.VIEW_BASIC) -> training_pb2.Generation:
         manifest = await asyncio.to_thread(self._registry.manifest, name)
-        pointer = await asyncio.to_thread(self._registry.pointer)
+        pointer = await asyncio.to_thread(self._current)
         return generation_message(manifest, pointer.generation if pointer else None, view)
 
 

@@ -73,14 +73,9 @@ ACQUISITIONS: Mapping[Acquisition, Callable[[Summary, Array], Array]] = {
 
 
 def score_objects(acquisition: Acquisition, samples: Samples, box_scales: Array) -> tuple[Array, Array | None]:
-    """Return the scores (D,) of the samples and their jackknife standard errors (D,), None for fewer than 3 samples.
+    """Return the scores (D,) of the samples, and those without each sample (T, D), None for fewer than 3 samples.
 
-    The jackknife runs over the sample axis: masks for MC-dropout, members for ensembles, both flattened for members x masks.
+    The latter are for the jackknife: over masks for MC-dropout, members for ensembles, both flattened for members x masks.
     """
     scores = acquire(acquisition, summarise(samples), box_scales)
-    count = samples.count
-    if count < 3:
-        return scores, None
-    without = acquire(acquisition, leave_one_out(samples), box_scales)
-    spread = ((without - without.mean(axis=0)) ** 2).sum(axis=0)
-    return scores, np.sqrt((count - 1) / count * spread)
+    return scores, acquire(acquisition, leave_one_out(samples), box_scales) if samples.count >= 3 else None

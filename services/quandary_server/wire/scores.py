@@ -1,6 +1,7 @@
 """From scored objects to FrameScore."""
 
 import numpy as np
+from numpy.typing import NDArray
 
 from quandary.convert import box3d_message, tensor_message
 from quandary.errors import NonFiniteOutput
@@ -9,7 +10,10 @@ from quandary.geometry import Box3D
 from quandary.options import ScoringOptions
 from quandary.v1 import scoring_pb2
 from quandary_server.inference.scores import ObjectScores
-from quandary_server.uncertainty.reduction import reduce_errors, reduce_objects
+from quandary_server.uncertainty.jackknife import standard_error
+from quandary_server.uncertainty.reduction import reduce_objects
+
+Array = NDArray[np.float64]
 
 FEW_POINTS = 5
 
@@ -30,16 +34,25 @@ def frame_score(
     """
     broken = np.flatnonzero(~scores.usable[part])
     if len(broken):
-        raise NonFiniteOutput(f"the detector's output for proposal {broken[0]} of frame {frame.frame_id} is not finite")
+        raise NonFiniteOutput(f"the detector's output for proposal {broken[0]} of frame {frame.frame_id} is not finite or out of range")
     message = _frame_score(options, classes, scores.samples, scores.seed)
-    message.score = reduce_objects(options.reduction, scores.score[part], options.top_k)
-    if scores.standard_error is not None:
-        errors = scores.standard_error[part]
-        message.score_standard_error = reduce_errors(options.reduction, scores.score[part], errors, options.top_k)
+    message.score = float(reduce_objects(options.reduction, scores.score[part], options.top_k))
     if options.include_objects:
         for index, box in enumerate(scores.boxes(part)):
             message.objects.append(_object_score(frame, index, scores, part.start + index, box, options, classes))
+    if scores.score_without is not None:
+        _add_standard_errors(message, scores.score_without[:, part], options)
     return message
+
+
+def _add_standard_errors(message: scoring_pb2.FrameScore, without: Array, options: ScoringOptions) -> None:
+    """Add those of the frame and its objects from the objects' scores without each sample (T, D).
+
+    The frame's is the jackknife of the reduced score: one mask acts on all objects, so their errors go together.
+    """
+    message.score_standard_error = float(standard_error(reduce_objects(options.reduction, without, options.top_k)))
+    for found, error in zip(message.objects, standard_error(without), strict=False):
+        found.score_standard_error = error
 
 
 def _frame_score(options: ScoringOptions, classes: tuple[str, ...], samples: int, seed: int) -> scoring_pb2.FrameScore:
@@ -85,8 +98,6 @@ def _object_score(
         points=int(scores.points[i]),
         flags=_flags(frame, index, int(scores.points[i])),
     )
-    if scores.standard_error is not None:
-        message.score_standard_error = scores.standard_error[i]
     if options.include_embedding:
         message.embedding.CopyFrom(tensor_message(scores.embedding[i]))
     return message

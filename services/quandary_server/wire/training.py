@@ -8,6 +8,7 @@ from quandary.names import generation_name, run_name
 from quandary.v1 import training_pb2, view_pb2
 from quandary_server.registry.manifest import GateRecord, Manifest
 from quandary_server.storage.run_values import Run
+from quandary_server.wire.requests import view_of
 
 
 def run_message(run: Run) -> training_pb2.Run:
@@ -35,6 +36,7 @@ def run_message(run: Run) -> training_pb2.Run:
 
 def generation_message(manifest: Manifest, current: str | None, view: view_pb2.View.ValueType) -> training_pb2.Generation:
     """Return the message of a generation; current: id of the one that answers; digests in the FULL view."""
+    full = view_of(view, view_pb2.VIEW_BASIC) == view_pb2.VIEW_FULL
     message = training_pb2.Generation(
         name=generation_name(manifest.generation),
         state=_state(manifest, current),
@@ -48,7 +50,7 @@ def generation_message(manifest: Manifest, current: str | None, view: view_pb2.V
         metrics=manifest.metrics,
         gates=[_gate(gate.model_dump()) for gate in manifest.gates],
     )
-    if view == view_pb2.VIEW_FULL:
+    if full:
         message.digests.update(manifest.files)
     return message
 

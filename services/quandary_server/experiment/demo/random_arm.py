@@ -21,7 +21,8 @@ class RandomArm:
         self._frames, self._net, self._fit = frames, net, fit
         pool = {record.frame_id: record for record in frames.records["pool"]}
         self._labelled = [pool.pop(frame_id) for frame_id in first]
-        left = list(pool.values())
+        # a frame without proposals has nothing to label
+        left = [record for record in pool.values() if record.proposals]
         self._left = [left[i] for i in np.random.default_rng([seed, 1]).permutation(len(left))]
 
     @property
@@ -30,9 +31,12 @@ class RandomArm:
         return sum(len(record.proposals) for record in self._labelled)
 
     def label_up_to(self, crops: int) -> Examples:
-        """Label frames until as many crops are labelled; return the new examples."""
+        """Label frames until another would lead away from so many crops; return the new examples.
+
+        It ends as often below as above, so that neither arm has more labels than the other as a rule.
+        """
         new: list[FrameRecord] = []
-        while self._left and self.crops < crops:
+        while self._left and abs(self.crops + len(self._left[-1].proposals) - crops) < abs(self.crops - crops):
             record = self._left.pop()
             new.append(record)
             self._labelled.append(record)

@@ -16,10 +16,10 @@ MAX_SECONDS = 300.0
 CURVES = (
     ("macro_recall", "macro recall", "up"),
     ("nll", "NLL (nats)", "down"),
-    ("centre_error_m", "mean centre error (m)", "down"),
+    ("median_centre_error_m", "median centre error (m)", "down"),
 )
 COLOURS = {"active": "#c2410c", "random": "#64748b"}
-MIN_ERRORS = 20
+MIN_ERRORS, MIN_CROPS = 20, 100
 
 
 def outcome_figures(outcome: Outcome) -> list[Figure]:
@@ -32,9 +32,8 @@ def outcome_figures(outcome: Outcome) -> list[Figure]:
     ]
     for arm in (outcome.active, outcome.random):
         figures.append(reported(f"{arm.name}_labels", float(arm.points[-1].labels), "crops", [p.labels for p in arm.points]))
-        for name in ("macro_recall", "nll", "centre_error_m", "iou"):
+        for name, unit in (("macro_recall", "share"), ("nll", "nats"), ("median_centre_error_m", "m"), ("iou", "share")):
             values = [getattr(point, name) for point in arm.points]
-            unit = {"macro_recall": "share", "nll": "nats", "centre_error_m": "m", "iou": "share"}[name]
             figures.append(reported(f"{arm.name}_{name}", values[-1], unit, values))
         intervals = [list(point.macro_recall_interval) for point in arm.points]
         width = intervals[-1][1] - intervals[-1][0]
@@ -49,8 +48,8 @@ def outcome_figures(outcome: Outcome) -> list[Figure]:
 
 
 def class_sparsification(assessment: Assessment | None) -> Sparsification | None:
-    """Return the sparsification of the class error by predictive entropy; None where fewer than 20 errors make it noise."""
-    if assessment is None or assessment.wrong.sum() < MIN_ERRORS:
+    """Return the sparsification of the class error by predictive entropy; None for under 20 errors or 100 crops, as noise."""
+    if assessment is None or assessment.wrong.sum() < MIN_ERRORS or len(assessment.wrong) < MIN_CROPS:
         return None
     return sparsify(assessment.wrong, assessment.scores.predictive_entropy)
 
@@ -97,7 +96,7 @@ def _draw_classes(axis: object, arms: Sequence[Arm]) -> None:
 
 def _draw_sparsification(axis: object, curve: Sparsification | None) -> None:
     if curve is None:
-        axis.text(0.5, 0.5, f"fewer than {MIN_ERRORS} errors:\nundetermined", ha="center", va="center")  # type: ignore[attr-defined]
+        axis.text(0.5, 0.5, f"fewer than {MIN_ERRORS} errors\nor {MIN_CROPS} crops:\nundetermined", ha="center", va="center")  # type: ignore[attr-defined]
         axis.set(title="sparsification of the class error")  # type: ignore[attr-defined]
         return
     for values, label, style in (

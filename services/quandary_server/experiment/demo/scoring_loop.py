@@ -4,7 +4,7 @@ import threading
 from collections import Counter
 from collections.abc import Sequence
 
-from quandary import Frame, NoGeneration, QuandaryError, ScoringClient, result_score
+from quandary import Frame, NoGeneration, ScoringClient, result_score
 from quandary.records import FrameRecord
 from quandary_server.storage.blobs import read_cloud
 
@@ -14,11 +14,12 @@ PAUSE_S = 0.05
 class ScoringLoop:
     """Scores the same frames over and over from `start` to `stop`.
 
-    answers: by generation. problems: what went wrong, and how often.
+    answers: by generation. problems: what went wrong, and how often; that there was not one answer is a problem too.
     """
 
     def __init__(self, target: str, token: str, records: Sequence[FrameRecord]) -> None:
-        self._target, self._token, self._records = target, token, records
+        self._client = ScoringClient(target, token=token)
+        self._frames = [_frame(record) for record in records]
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._run, name="scoring-loop", daemon=True)
         self.answers: Counter[str] = Counter()
@@ -32,21 +33,23 @@ class ScoringLoop:
         """End, after the answer that is awaited."""
         self._over.set()
         self._thread.join()
+        self._client.close()
+        if not self.answers:
+            self.problems["not one answer"] = 1
 
     def _run(self) -> None:
-        frames = [_frame(record) for record in self._records]
-        with ScoringClient(self._target, token=self._token) as client:
-            while not self._over.wait(PAUSE_S):
-                for frame in frames:
-                    self._score(client, frame)
+        while not self._over.wait(PAUSE_S):
+            for frame in self._frames:
+                self._score(frame)
 
-    def _score(self, client: ScoringClient, frame: Frame) -> None:
+    def _score(self, frame: Frame) -> None:
         try:
-            response = client.score_frames([frame])
+            response = self._client.score_frames([frame])
             result_score(response.results[0])
         except NoGeneration:
             return
-        except QuandaryError as error:
+        except Exception as error:
+            # whatever it is, nothing may happen to who scores
             self.problems[f"{type(error).__name__}: {error}"] += 1
             return
         named = {response.generation, *(result.generation for result in response.results)}

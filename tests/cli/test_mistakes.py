@@ -1,0 +1,149 @@
+"""Ordinary mistakes at the command line end in a line and a code, never in a trace."""
+
+import json
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+from socket import socket
+from typing import Any
+
+import pytest
+
+from quandary_server.auth import Role, Token, TokenFile
+from quandary_server.cli import app
+from quandary_server.storage.fleet_log import LogRecord, SqliteFleetLog
+
+BAD_INPUT, FAILED = 2, 1
+
+
+@pytest.fixture(autouse=True)
+def _bare(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for variable in [name for name in os.environ if name.startswith("QUANDARY_")]:
+        monkeypatch.delenv(variable)
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def quandary(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Any:
+    """Run a command line in this process; return its code and what it said on either stream, made one line."""
+
+    def run(*arguments: str) -> tuple[int, str]:
+        monkeypatch.setattr("sys.argv", ["quandary", *arguments])
+        code = 0
+        try:
+            app.run()
+        except SystemExit as ended:
+            code = int(ended.code or 0)
+        said = capsys.readouterr()
+        return code, " ".join((said.out + said.err).split())
+
+    return run
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> str:
+    """A folder of labels without any."""
+    (tmp_path / "labels").mkdir()
+    return str(tmp_path / "labels")
+
+
+@pytest.mark.parametrize("content", ["", "{", "{}", "null", '[{"name": "a"}]', '[{"name": 1, "frame_id": "a"}]', "[" * 10_000])
+def test_a_file_that_holds_no_leases_is_named(quandary: Any, folder: str, content: str) -> None:
+    Path("leased.json").write_text(content)
+    code, said = quandary("queue", "ack", "--labels", folder, "--leased", "leased.json")
+    assert (code, said) == (
+        BAD_INPUT,
+        "InvalidArgument: --leased is leased.json, must be what `quandary queue lease --json` printed",
+    )
+
+
+@pytest.mark.parametrize(("place", "reason"), [("nope.json", "No such file or directory"), (".", "Is a directory")])
+def test_a_file_that_cannot_be_read_is_named_with_the_reason(quandary: Any, folder: str, place: str, reason: str) -> None:
+    assert quandary("queue", "ack", "--labels", folder, "--leased", place) == (FAILED, f"{place}: {reason}")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("up", "--data", "/proc/q"),
+        ("log", "publish", "fleet", "--data", "/proc/q"),
+        ("simulate", "/proc/q", "--frames", "1"),
+        ("demo", "--out", "/proc/q"),
+    ],
+)
+def test_a_place_that_cannot_be_written_is_named(quandary: Any, arguments: tuple[str, ...]) -> None:
+    fleet = Path("fleet")
+    (fleet / "velodyne").mkdir(parents=True)
+    (fleet / "frames.csv").write_text("id,drive,raw_frame,points,label_source,split\n")
+    code, said = quandary(*arguments)
+    assert code == FAILED
+    assert said.startswith("/proc/")
+    assert said.endswith(": No such file or directory")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (("up", "--data", "file"), "--data"),
+        (("simulate", "file"), "'file' is a file"),
+        (("demo", "--out", "file"), "--out"),
+        (("demo", "--out", "new", "--json", "missing/y.json"), "missing/y.json cannot be written"),
+        (("bench", "client", "--json", "missing/y.json"), "missing/y.json cannot be written"),
+        (("bench", "client", "--json", "."), ". cannot be written"),
+        (("queue", "lease", "--minutes", "nan"), "--minutes"),
+        (("queue", "lease", "--minutes", "1e300"), "1440"),
+        (("generations", "rollback", "--timeout", "nan"), "--timeout"),
+        (("train", "--seed", "99999999999999999999999"), "18446744073709551615"),
+        (("train", "--steps", "99999999999999"), "1000000"),
+    ],
+)
+def test_an_option_out_of_bounds_is_named(quandary: Any, arguments: tuple[str, ...], named: str) -> None:
+    Path("file").touch()
+    code, said = quandary(*arguments)
+    assert code == BAD_INPUT
+    assert named in said
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "said"),
+    [
+        ("QUANDARY_CONFIG", "nope.toml", "QUANDARY_CONFIG is nope.toml, must be a TOML file"),
+        ("QUANDARY_CONFIG", "torn.toml", "QUANDARY_CONFIG is torn.toml, must be a TOML file: Invalid value"),
+        ("QUANDARY_SCORING", "{bad", "QUANDARY_SCORING is {bad, must be JSON"),
+        ("QUANDARY_SCORING__PORT", "0", "scoring.port is 0, must be greater than or equal to 1"),
+    ],
+)
+def test_settings_that_cannot_be_read_are_named(
+    quandary: Any, monkeypatch: pytest.MonkeyPatch, variable: str, value: str, said: str
+) -> None:
+    Path("torn.toml").write_text("a = [")
+    monkeypatch.setenv(variable, value)
+    code, found = quandary("log", "lag")
+    assert code == BAD_INPUT
+    assert found.startswith(f"InvalidArgument: {said}")
+
+
+def test_a_token_file_without_an_admin_is_named(quandary: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    fleet = Token(token="f" * 16, subject="fleet", roles=(Role.FLEET,))
+    Path("quandary-data").mkdir()
+    Path("quandary-data/tokens.json").write_text(TokenFile(tokens=(fleet,)).model_dump_json())
+    with socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        listening.listen()
+        monkeypatch.setenv("QUANDARY_SELECTOR__PORT", str(listening.getsockname()[1]))
+        code, said = quandary("queue", "stats")
+    assert code == FAILED
+    assert said.startswith("CorruptArtefact: tokens.json has no token with the role admin")
+
+
+def test_a_poisoned_record_is_shown_as_unreadable(quandary: Any) -> None:
+    Path("quandary-data").mkdir()
+    with SqliteFleetLog.open("quandary-data/fleet.log.db") as log:
+        log.append([LogRecord("poison", b"\xff\xff")], now=datetime.now(UTC))
+    code, said = quandary("log", "tail")
+    assert code == 0
+    assert "poison" in said
+    assert "unreadable: the payload is no FrameRecord" in said
+    code, said = quandary("log", "tail", "--json")
+    assert code == 0
+    assert json.loads(said)[0]["frame_id"] == "poison"
