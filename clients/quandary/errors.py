@@ -119,7 +119,6 @@ class InvalidArgument(QuandaryError, ValueError):
         return cls(_listed(found), violations=found)
 
 
-
 class MeaninglessRequest(InvalidArgument):
     """Each field is right, together they mean nothing (mutual information of one softmax pass)."""
 

@@ -94,11 +94,18 @@ class Frame:
                 check_points(f"crops[{i}]", crop)
 
     def cropped(self) -> "Frame":
-        """Return the frame with one crop per proposal in place of the cloud: less to send, the same scores to the bit."""
+        """Return the frame with one crop per proposal in place of the cloud: the same scores to the bit."""
         if self.points is None:
             return self
         crops = crop_frusta(self.points, self.calibration, [p.box for p in self.proposals])
         return Frame(self.frame_id, self.calibration, self.proposals, crops=crops, drive_id=self.drive_id)
+
+    def lightest(self) -> "Frame":
+        """Return the frame cropped, or as it is where its crops overlap so much that they are larger than the cloud."""
+        cropped = self.cropped()
+        if self.points is None or sum(map(len, cropped.crops or ())) <= len(self.points):
+            return cropped
+        return self
 
 
 def check_inside_image(box: ImageBox, calibration: Calibration) -> None:

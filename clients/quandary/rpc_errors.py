@@ -14,6 +14,9 @@ from quandary.v1 import error_pb2
 __all__ = ["error_of_call", "translated_errors"]
 
 
+RESET = "RST_STREAM"
+
+
 def error_of_call(error: grpc.RpcError) -> QuandaryError:
     """Return the error of a failed call: as its trailing metadata describe it, else by its status code."""
     # The stubs describe neither of the two shapes that trailing metadata really have: pairs in a tuple, pairs in a Metadata.
@@ -24,8 +27,11 @@ def error_of_call(error: grpc.RpcError) -> QuandaryError:
                 return quandary_error(error_pb2.Error.FromString(value))
             except DecodeError:
                 break
-    code = error.code()
-    return quandary_error(error_pb2.Error(status_code=STATUS_NUMBERS[code.name], message=error.details() or code.name))
+    code, details = error.code(), error.details() or ""
+    if code is grpc.StatusCode.CANCELLED and RESET in details:
+        # not the caller's doing: what served the call is gone
+        code = grpc.StatusCode.UNAVAILABLE
+    return quandary_error(error_pb2.Error(status_code=STATUS_NUMBERS[code.name], message=details or code.name))
 
 
 @contextmanager

@@ -45,7 +45,7 @@ class Conversation:
 
     def next_request(self, frame: Frame) -> scoring_pb2.StreamScoresRequest:
         """Return the message of the next frame."""
-        message = frame_message(frame.cropped() if self._crop else frame)
+        message = frame_message(frame.lightest() if self._crop else frame)
         request = scoring_pb2.StreamScoresRequest(frame=message, sequence=self._sent)
         self._unanswered.add(self._sent)
         self._sent += 1

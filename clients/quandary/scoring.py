@@ -41,14 +41,15 @@ class ScoringCalls:
     ) -> Call[scoring_pb2.ScoreFramesResponse]:
         """Score a batch of frames: one result per frame, in their order, all of one generation.
 
-        crop: cut the frusta here and send them in place of whole clouds: less to send, the same scores to the bit. A frame
+        crop: cut the frusta here and send them in place of whole clouds: less to send, the same scores to the bit (a
+            frame whose crops together are larger than its cloud goes as it is). A frame
         that is refused costs its neighbours nothing: `result_score` raises its error. Raises NoGeneration, Overloaded,
         InvalidArgument for wrong options, and the errors of any call.
         """
         allowed = self._timeout if timeout is None else timeout
         request = scoring_pb2.ScoreFramesRequest(
             options=options_message(options),
-            frames=[frame_message(frame.cropped() if crop else frame) for frame in frames],
+            frames=[frame_message(frame.lightest() if crop else frame) for frame in frames],
             timeout=duration_message(allowed),  # the ingress does not hand the call's own deadline on
         )
         return Call.of(self._scoring.ScoreFrames, request, lambda response: response, allowed)

@@ -72,7 +72,8 @@ class Stack:
                 if not port_is_free(settings.host, port):
                     setting = f"QUANDARY_{section}__{field}".upper()
                     raise Unavailable(
-                        f"{settings.host}:{port} is taken, by another Quandary perhaps, or by what is left of one that was killed (it ends within a minute); "
+                        f"{settings.host}:{port} is taken, by another Quandary perhaps, "
+                        "or by what is left of one that was killed (it ends within a minute); "
                         f"set {setting} to another port"
                     )
 

@@ -74,6 +74,22 @@ def test_every_call_carries_the_token(serve: Serve, connect: Connect) -> None:
     assert carried == [f"Bearer {TOKEN}"]
 
 
+def test_a_token_that_changes_is_asked_for_at_every_call(serve: Serve, connect: Connect) -> None:
+    carried: list[Any] = []
+    tokens = iter(["first", "second", "not a token"])
+
+    def status(request: Any, context: grpc.ServicerContext) -> scoring_pb2.GetServingStatusResponse:
+        carried.append(dict(context.invocation_metadata())["authorization"])
+        return scoring_pb2.GetServingStatusResponse()
+
+    with ScoringClient(serve({"ScoringService/GetServingStatus": status}), token=lambda: next(tokens)) as client:
+        client.serving_status()
+        client.serving_status()
+        with pytest.raises(InvalidArgument, match="token is"):
+            client.serving_status()
+    assert carried == ["Bearer first", "Bearer second"]
+
+
 def test_every_call_has_a_deadline(serve: Serve, connect: Connect) -> None:
     left: list[float] = []
 

@@ -4,7 +4,7 @@ from datetime import timedelta
 import pytest
 
 from quandary import InvalidArgument, MeaninglessRequest, Overloaded, QuandaryError, Violation
-from quandary.errors import shortened, within
+from quandary.errors import TooLittleData, shortened, within
 
 
 def test_a_violation_names_field_value_and_bound() -> None:
@@ -43,6 +43,12 @@ def test_a_nameless_field_takes_the_path_itself() -> None:
 def test_an_error_without_fields_keeps_its_message() -> None:
     with pytest.raises(InvalidArgument, match="no such thing"), within("frames[3]"):
         raise InvalidArgument("no such thing")
+
+
+def test_an_error_keeps_its_class_and_its_own_words_below_a_path() -> None:
+    sent = TooLittleData("too few to train on: crops is 3, must be 5", violations=[Violation("crops", "3", "5")])
+    with pytest.raises(TooLittleData, match=r"^too few to train on: run\.crops is 3, must be 5$"), within("run"):
+        raise sent
 
 
 def test_other_errors_pass_through_a_path() -> None:

@@ -40,6 +40,13 @@ def test_cropping_leaves_one_crop_per_proposal_and_no_cloud(frame: Frame) -> Non
     assert cropped.cropped() is cropped
 
 
+def test_crops_larger_than_the_cloud_stay_a_cloud(frame: Frame) -> None:
+    assert frame.lightest().crops is not None
+    crowded = replace(frame, proposals=[Proposal(ImageBox(0.0, 0.0, 1200.0, 400.0))] * 20)
+    assert sum(map(len, crowded.cropped().crops or ())) > len(crowded.points if crowded.points is not None else ())
+    assert crowded.lightest() is crowded
+
+
 def test_a_frame_without_proposals_has_no_crops(calibration: Calibration) -> None:
     frame = Frame("f", calibration, [], points=np.zeros((5, 4), np.float32))
     assert frame.cropped().crops == []

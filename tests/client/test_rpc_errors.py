@@ -7,8 +7,9 @@ from typing import Any, NoReturn
 import grpc
 import pytest
 
-from quandary import InvalidArgument, LabellingClient, NotFound, Overloaded, QuandaryError, Violation, errors
+from quandary import InvalidArgument, LabellingClient, NotFound, Overloaded, QuandaryError, Unavailable, Violation, errors
 from quandary.error_messages import ERROR_TRAILER, error_message
+from quandary.errors import Cancelled
 from quandary.v1 import queue_pb2
 
 Serve = Callable[[dict[str, Callable[..., Any]]], str]
@@ -59,6 +60,21 @@ def test_without_our_metadata_the_status_picks_the_class(serve: Serve, connect: 
     with pytest.raises(NotFound, match="nothing here") as caught:
         connect(LabellingClient, serve({"QueueService/GetTask": get})).get_task("queues/active/tasks/f")
     assert caught.value.violations == ()
+
+
+def test_a_call_that_the_network_reset_is_unavailable_and_one_that_was_cancelled_is_not(serve: Serve, connect: Connect) -> None:
+    """HAProxy resets the streams of a replica that was killed; gRPC calls that CANCELLED."""
+    details = "Stream removed (RST_STREAM with error code 8)"
+
+    def get(request: Any, context: grpc.ServicerContext) -> NoReturn:
+        context.abort(grpc.StatusCode.CANCELLED, details)
+
+    client = connect(LabellingClient, serve({"QueueService/GetTask": get}))
+    with pytest.raises(Unavailable, match="RST_STREAM"):
+        client.get_task("queues/active/tasks/f")
+    details = "given up"
+    with pytest.raises(Cancelled, match="given up"):
+        client.get_task("queues/active/tasks/f")
 
 
 def test_torn_metadata_are_no_worse_than_none(serve: Serve, connect: Connect) -> None:

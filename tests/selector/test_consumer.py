@@ -14,6 +14,7 @@ from support.scoring import ScoringService
 
 from quandary import AsyncScoringClient, FrameRecord, ScoringOptions
 from quandary.convert import record_message
+from quandary.errors import CorruptArtefact, Unauthenticated
 from quandary.v1 import fleet_log_pb2, scoring_pb2
 from quandary_server.cluster import free_ports
 from quandary_server.registry.directory import Artefacts
@@ -37,7 +38,7 @@ def records(make_frame: Any, tmp_path: Path) -> MakeRecords:
 class Selector:
     """A consumer over real parts."""
 
-    def __init__(self, target: str, token: str, fleet_log: SqliteFleetLog, store: Store) -> None:
+    def __init__(self, target: str, token: str | Callable[[], str], fleet_log: SqliteFleetLog, store: Store) -> None:
         self._target, self._token, self._log, self._store = target, token, fleet_log, store
         self.applied: Counter[str] = Counter()
         self.waits = 0
@@ -202,6 +203,27 @@ def test_while_scoring_is_away_nothing_is_lost_and_nothing_moves(
     selector.run(work)
     scoring.stop()
     assert len(waiting(store)) == 3
+
+
+def test_a_fault_that_is_not_the_frames_refuses_no_frame(
+    scoring: ScoringService, fleet_log: SqliteFleetLog, store: Store, records: MakeRecords
+) -> None:
+    scoring.promote(scoring.register())
+    fleet_log.append([log_record(record) for record in records(3)], now=NOW)
+    faults = [Unauthenticated("the token was changed"), CorruptArtefact("the token file is torn")]
+
+    def token() -> str:
+        if told.waits < 3:
+            return "a token that nobody gave".replace(" ", "-")
+        if told.waits < 5:
+            raise faults[told.waits % 2]
+        return scoring.token
+
+    told = Selector(scoring.target, token, fleet_log, store)
+    told.drain()
+    assert told.waits >= 5
+    assert told.applied == Counter(applied=3)
+    assert all(task.generation for task in waiting(store))
 
 
 def test_of_two_selectors_on_one_log_each_record_is_applied_by_one(

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from quandary.errors import CorruptArtefact, PermissionDenied, Unauthenticated
-from quandary_server.auth import Caller, Keyring, Role, Token, TokenFile, ensure_tokens, read_tokens, require
+from quandary_server.auth import Caller, Keyring, Role, Token, TokenFile, admin_token, ensure_tokens, read_tokens, require
+from quandary_server.clock import now
 from quandary_server.files import write_atomically
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -55,7 +56,7 @@ def test_a_file_without_an_admin_is_named(tmp_path: Path) -> None:
     path = tmp_path / "tokens.json"
     fleet = Token(token="f" * 16, subject="fleet", roles=(Role.FLEET,))
     path.write_text(TokenFile(tokens=(fleet,)).model_dump_json())
-    with pytest.raises(CorruptArtefact, match=r"tokens\.json has no token with the role admin"):
+    with pytest.raises(CorruptArtefact, match=r"tokens\.json has no valid token with the role admin"):
         ensure_tokens(path)
 
 
@@ -66,3 +67,27 @@ def test_a_malformed_file_is_named_and_its_content_is_not(tmp_path: Path, conten
     with pytest.raises(CorruptArtefact, match=r"tokens\.json is no valid token file") as caught:
         read_tokens(path)
     assert "short" not in str(caught.value)
+
+
+def test_while_the_file_is_torn_or_gone_its_last_tokens_count(tmp_path: Path) -> None:
+    path = tmp_path / "tokens.json"
+    token = ensure_tokens(path).token
+    keyring = Keyring(path, now)
+    presented = [("authorization", f"Bearer {token}")]
+    assert keyring.caller(presented).subject == "admin"
+    path.write_text("{")
+    assert keyring.caller(presented).subject == "admin"
+    path.unlink()
+    assert keyring.caller(presented).subject == "admin"
+    other = ensure_tokens(path).token
+    with pytest.raises(Unauthenticated):
+        keyring.caller(presented)
+    assert keyring.caller([("authorization", f"Bearer {other}")]).subject == "admin"
+
+
+def test_an_expired_admin_token_is_passed_over(tmp_path: Path) -> None:
+    path = tmp_path / "tokens.json"
+    old = Token(token="o" * 16, subject="old", roles=(Role.ADMIN,), expires=now() - timedelta(seconds=1))
+    new = Token(token="n" * 16, subject="new", roles=(Role.ADMIN,), expires=now() + timedelta(hours=1))
+    path.write_text(TokenFile(tokens=(old, new)).model_dump_json())
+    assert admin_token(path) == new

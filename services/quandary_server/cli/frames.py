@@ -73,7 +73,7 @@ def score(
     options = ScoringOptions(estimator)
     found: dict[str, dict[str, object]] = {}
     counts: Counter[str] = Counter()
-    started, generation = time.monotonic(), None
+    started, generation, broken = time.monotonic(), None, False
     try:
         with (
             scoring_client(settings_of(data)) as client,
@@ -91,11 +91,14 @@ def score(
                 advance(done)
     except KeyboardInterrupt:
         err.print("interrupted")
+    except QuandaryError as error:
+        print_error(error)
+        broken = True
     elapsed = time.monotonic() - started
     rows = sorted(found.values(), key=lambda row: -float(str(row.get("score", -1))))
     if as_json:
         print_json({"frames": rows, "answers": dict(counts), "seconds": round(elapsed, 3)})
-        return
+        raise typer.Exit(int(broken))
     table = [
         (row["frame_id"], f"{row['score']:.4f}" if "score" in row else "-", row["objects"], row.get("error", ""))
         for row in rows[:top]
@@ -103,6 +106,7 @@ def score(
     print_table(["frame", "#score", "#objects", "~problem"], table, empty="no frames")
     answered = sum(count for name, count in counts.items() if name != "errors")
     err.print(f"{answered} answers in {elapsed:.1f} s, {counts['errors']} of them errors")
+    raise typer.Exit(int(broken))
 
 
 def _frames(dataset: "KittiFolder", frame_ids: list[str], source: ProposalSource, repeat: bool) -> Iterator[Frame]:

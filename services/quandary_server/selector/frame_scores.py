@@ -103,4 +103,4 @@ def _blames_frame(error: QuandaryError) -> bool:
 
 def _crop(record: FrameRecord) -> Frame:
     points = read_cloud(record.cloud_uri)
-    return Frame(record.frame_id, record.calibration, record.proposals, points=points, drive_id=record.drive_id).cropped()
+    return Frame(record.frame_id, record.calibration, record.proposals, points=points, drive_id=record.drive_id).lightest()

@@ -34,7 +34,9 @@ def frame_score(
     """
     broken = np.flatnonzero(~scores.usable[part])
     if len(broken):
-        raise NonFiniteOutput(f"the detector's output for proposal {broken[0]} of frame {frame.frame_id} is not finite or out of range")
+        raise NonFiniteOutput(
+            f"the detector's output for proposal {broken[0]} of frame {frame.frame_id} is not finite or out of range"
+        )
     message = _frame_score(options, classes, scores.samples, scores.seed)
     message.score = float(reduce_objects(options.reduction, scores.score[part], options.top_k))
     if options.include_objects:
