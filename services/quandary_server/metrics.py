@@ -3,12 +3,15 @@
 Labels are bounded: methods, status codes, outcomes, queues, states and estimators; never a frame, drive or subject.
 """
 
-from collections.abc import Callable, Iterable
+import logging
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -69,15 +72,26 @@ def histogram(metric: Metric, registry: CollectorRegistry) -> Histogram:
 
 
 class StateCollector(Collector):
-    """Gauges whose values are read when Prometheus asks, from where the state is."""
+    """Gauges whose values are read when Prometheus asks, from where the state is.
 
-    def __init__(self, read: Callable[[], Iterable[Sample]]) -> None:
-        self._read = read
+    A source that cannot be read is logged and left out; the others are told all the same.
+    """
+
+    def __init__(self, *sources: Callable[[], Iterable[Sample]]) -> None:
+        self._sources = sources
 
     def collect(self) -> Iterable[GaugeMetricFamily]:
         """Yield the families of all samples."""
         families: dict[str, GaugeMetricFamily] = {}
-        for metric, labels, value in self._read():
+        for metric, labels, value in self._samples():
             family = families.setdefault(metric.name, GaugeMetricFamily(metric.name, metric.text, labels=metric.labels))
             family.add_metric(labels, value)
         return families.values()
+
+    def _samples(self) -> Iterator[Sample]:
+        for read in self._sources:
+            try:
+                yield from read()
+            except Exception as error:
+                # whatever it is, the scrape must not fail for it
+                log.warning("state_not_read source=%s problem=%s", getattr(read, "__name__", read), error)

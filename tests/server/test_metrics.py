@@ -1,8 +1,10 @@
 import re
+from collections.abc import Iterator
 
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
+from quandary.errors import Unavailable
 from quandary_server import metrics
 from quandary_server.metrics import Metric
 
@@ -36,3 +38,16 @@ def test_state_is_read_at_every_scrape() -> None:
     scraped = generate_latest(registry).decode()
     assert 'quandary_selector_tasks{queue="active",state="waiting"} 8.0' in scraped
     assert scraped.count("# TYPE quandary_selector_tasks gauge") == 1
+
+
+def test_a_source_that_cannot_be_read_costs_the_others_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    def half() -> Iterator[metrics.Sample]:
+        yield metrics.SELECTOR_TASKS, ("active", "waiting"), 3.0
+        raise Unavailable("the database is locked")
+
+    registry = CollectorRegistry()
+    registry.register(metrics.StateCollector(half, lambda: [(metrics.SELECTOR_LAG, (), 7.0)]))
+    scraped = generate_latest(registry).decode()
+    assert 'quandary_selector_tasks{queue="active",state="waiting"} 3.0' in scraped
+    assert "quandary_selector_log_lag 7.0" in scraped
+    assert "state_not_read source=half problem=the database is locked" in caplog.text

@@ -60,7 +60,8 @@ def fill(store: Store, entry: Callable[..., TaskEntry]) -> Callable[..., Applied
 
     def apply(*scores: float | None, queue: str = "active") -> Applied:
         after = store.intake.offset("log")
-        entries = [entry(after + 1 + i, score, queue=queue) for i, score in enumerate(scores)]
+        drive = "drive-1" if queue == "active" else f"drive-of-{queue}"  # a drive is in one queue
+        entries = [entry(after + 1 + i, score, queue=queue, drive_id=drive) for i, score in enumerate(scores)]
         return store.intake.apply(entries, log="log", after=after, position=after + len(entries), now=NOW)
 
     return apply

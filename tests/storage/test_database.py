@@ -113,6 +113,23 @@ def test_a_store_in_a_folder_that_is_not_there_is_unavailable(tmp_path: Path) ->
         Store.open(tmp_path / "nowhere" / "store.db")
 
 
+def test_a_store_answers_while_its_file_is_there_and_whole(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = tmp_path / "store.db"
+    with Store.open(path):
+        pass  # closed, it is all in one file
+    with Store.open(path) as store:
+        assert store.answers()
+        path.rename(tmp_path / "elsewhere.db")
+        assert not store.answers()
+        assert not path.exists()
+        (tmp_path / "elsewhere.db").rename(path)
+        assert store.answers()
+        path.write_bytes(b"x" * path.stat().st_size)
+        assert not store.answers()
+    assert "its file is gone" in caplog.text
+    assert "file is not a database" in caplog.text
+
+
 def test_errors_show_neither_statements_nor_values(tmp_path: Path) -> None:
     path = tmp_path / "log.db"
     with SqliteFleetLog.open(path) as log:

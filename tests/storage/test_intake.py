@@ -125,6 +125,26 @@ def test_a_frame_claimed_for_another_drive_is_rejected_with_the_reason(store: St
     assert "drive-1" in rejected.reason
 
 
+def test_a_known_drive_keeps_its_queue_whatever_the_setting_says_now(store: Store, entry: MakeEntry) -> None:
+    apply(store, entry(1, 0.5), entry(2, drive_id="kept", queue="control"))
+    changed = (
+        entry(3, frame_id="f000", queue="control", record=b"again"),
+        entry(4, frame_id="new", queue="control"),
+        entry(5, 0.9, frame_id="f001", drive_id="kept"),
+        entry(6, 0.9, frame_id="new-too", drive_id="kept"),
+    )
+    assert apply(store, *changed, after=2) == Applied(added=2, refreshed=1, unchanged=1, rejected=0)
+    active, control = (store.tasks.list(queue, now=NOW).items for queue in ("active", "control"))
+    assert [(task.frame_id, task.place.score) for task in active] == [("f000", 0.5), ("new", None)]
+    assert {task.frame_id for task in control} == {"f001", "new-too"}
+    assert {(task.place.score, task.generation, task.frame_score) for task in control} == {(None, "", None)}
+
+
+def test_a_new_drive_goes_where_its_first_entry_asks_for(store: Store, entry: MakeEntry) -> None:
+    assert apply(store, entry(1, 0.5, drive_id="mine", queue="night"), entry(2, 0.4, drive_id="mine")).added == 2
+    assert {task.frame_id for task in store.tasks.list("night", now=NOW).items} == {"f000", "f001"}
+
+
 def test_rejected_entries_are_kept_in_order_and_by_page(store: Store, entry: MakeEntry) -> None:
     rejects = [RejectedEntry(i, f"reason {i}", bytes([i]), frame_id="") for i in (1, 2, 4)]
     apply(store, rejects[0], rejects[1], entry(3, 0.5), rejects[2])

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from quandary.errors import InvalidArgument, NotFound, WrongState
+from quandary.labels import FrameLabels
 from quandary_server.storage import Store
 from quandary_server.storage.run_values import Run, RunStage, RunState, RunTrigger
 
@@ -90,6 +91,22 @@ def test_a_run_without_a_heartbeat_is_marked_failed_and_its_trainer_stopped(stor
     with pytest.raises(WrongState):
         store.runs.update(run.id, now=LATER)
     assert start(store, LATER).id == "run-000002"
+
+
+def test_a_run_has_seen_the_labels_there_were_at_its_start_unless_its_trainer_died(store: Store, fill: Any) -> None:
+    assert store.runs.newest_label_seen() == 0
+    fill(0.2, 0.1)
+    store.labels.submit([FrameLabels("f000"), FrameLabels("f001")], labeller="ada", now=NOW)
+    assert start(store).label_sequence == 2
+    assert store.runs.newest_label_seen() == 2
+    store.runs.fail_interrupted(now=LATER, older_than=timedelta(seconds=1))
+    assert store.runs.newest_label_seen() == 0
+    store.runs.finish(start(store).id, RunState.FAILED, now=NOW)
+    for _ in range(60):
+        dead = start(store)
+        store.runs.fail_interrupted(now=LATER, older_than=timedelta(seconds=1))
+    assert store.runs.get(dead.id).state is RunState.FAILED
+    assert store.runs.newest_label_seen() == 2
 
 
 def test_runs_come_by_page_newest_first_and_by_state(store: Store) -> None:

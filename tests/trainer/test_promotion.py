@@ -1,16 +1,18 @@
+import threading
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
-from quandary.errors import DeadlineExceeded, WrongState
+from quandary.errors import DeadlineExceeded, PointerMoved, WrongState
 from quandary_server.registry.directory import Registry
 from quandary_server.registry.manifest import Manifest, NetRecord
 from quandary_server.registry.roster import LOST_AFTER, Heartbeat
-from quandary_server.trainer.promotion import promote, roll_back, wait_for_replicas
+from quandary_server.trainer.promotion import promote, roll_back
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
-NO_TIME, SOME_TIME = timedelta(), timedelta(seconds=20)
+NO_TIME, A_MOMENT, SOME_TIME = timedelta(), timedelta(seconds=1), timedelta(seconds=20)
 
 
 def describe(number: int, generation: str, files: dict[str, str]) -> Manifest:
@@ -36,6 +38,26 @@ def beat(registry: Registry, replica: str, generation: str, age: timedelta = NO_
     registry.roster.beat(Heartbeat(replica=replica, generation=generation, beaten=NOW - age, problem=problem))
 
 
+def two_generations(registry: Registry) -> tuple[str, str]:
+    """Register two and promote the first."""
+    first, second = (registry.register({"member-0.onnx": bytes([i])}, describe).generation for i in range(2))
+    registry.promote(first, None, NOW, "me")
+    return first, second
+
+
+class Later:
+    """Does something a moment after the wait began."""
+
+    def __init__(self, does: Callable[[], object]) -> None:
+        self._timer = threading.Timer(0.2, does)
+
+    def __enter__(self) -> None:
+        self._timer.start()
+
+    def __exit__(self, *_: object) -> None:
+        self._timer.join()
+
+
 def test_promotion_returns_when_every_living_replica_answers_with_it(registry: Registry) -> None:
     generation = registry.register({"member-0.onnx": b"a"}, describe).generation
     looks = [0]
@@ -59,13 +81,67 @@ def test_without_replicas_it_returns_at_once_and_says_so(registry: Registry) -> 
 
 
 def test_replicas_that_do_not_follow_are_named_with_their_problem(registry: Registry) -> None:
-    beat(registry, "good", "new")
-    beat(registry, "slow", "old")
-    beat(registry, "broken", "old", problem="member-1.onnx fails its digest")
+    old, new = two_generations(registry)
+    beat(registry, "good", new)
+    beat(registry, "slow", old)
+    beat(registry, "broken", old, problem="member-1.onnx fails its digest")
     with pytest.raises(DeadlineExceeded) as caught:
-        wait_for_replicas(registry, "new", NO_TIME, lambda: NOW)
-    assert "2 of 3 replicas" in str(caught.value)
-    assert "broken (member-1.onnx fails its digest); slow (old)" in str(caught.value)
+        promote(registry, new, registry.pointer(), mover="me", timeout=NO_TIME, clock=lambda: NOW)
+    assert f"the pointer has moved: {new} is current (before: {old}), but 2 of 3 replicas" in str(caught.value)
+    assert f"broken (member-1.onnx fails its digest); slow ({old})" in str(caught.value)
+
+
+def test_a_replica_that_falls_silent_while_it_loads_is_waited_for(registry: Registry) -> None:
+    old, new = two_generations(registry)
+    beat(registry, "loading", old)
+    times = iter([NOW, NOW])
+
+    def clock() -> datetime:
+        """A look later the roster would have given the replica up."""
+        return next(times, NOW + LOST_AFTER * 9)
+
+    with Later(lambda: beat(registry, "loading", new)):
+        assert promote(registry, new, registry.pointer(), mover="me", timeout=SOME_TIME, clock=clock) == ["loading"]
+    beat(registry, "loading", old)
+    times = iter([NOW, NOW])
+    with pytest.raises(DeadlineExceeded, match=f"1 of 1 replicas.*loading \\({old}\\)"):
+        promote(registry, new, registry.pointer(), mover="me", timeout=NO_TIME, clock=clock)
+
+
+def test_a_replica_that_leaves_is_not_waited_for(registry: Registry) -> None:
+    old, new = two_generations(registry)
+    beat(registry, "leaving", old)
+    beat(registry, "good", new)
+    with Later(lambda: registry.roster.leave("leaving")):
+        assert promote(registry, new, registry.pointer(), mover="me", timeout=SOME_TIME, clock=lambda: NOW) == ["good"]
+
+
+@pytest.mark.parametrize(("silence", "given_up"), [(LOST_AFTER * 2, False), (LOST_AFTER * 4, True)])
+def test_a_replica_that_was_killed_is_given_up_where_a_fresh_one_came(
+    registry: Registry, silence: timedelta, given_up: bool
+) -> None:
+    old, new = two_generations(registry)
+    beat(registry, "killed", old)
+    time = [NOW]
+
+    def replace() -> None:
+        time[0] = NOW + silence
+        beat(registry, "fresh", new, age=-silence)
+
+    with Later(replace):
+        if given_up:
+            assert promote(registry, new, registry.pointer(), mover="me", timeout=SOME_TIME, clock=lambda: time[0]) == ["fresh"]
+        else:
+            with pytest.raises(DeadlineExceeded, match=f"1 of 2 replicas.*killed \\({old}\\)"):
+                promote(registry, new, registry.pointer(), mover="me", timeout=A_MOMENT, clock=lambda: time[0])
+
+
+def test_another_promotion_ends_the_wait_at_once(registry: Registry) -> None:
+    old, new = two_generations(registry)
+    beat(registry, "slow", "none of them")
+    back = lambda: registry.roll_back(registry.pointer(), NOW, "ada")  # type: ignore[arg-type]  # noqa: E731
+    with Later(back), pytest.raises(PointerMoved, match=f"{new} was made current, but ada has made {old} current since"):
+        promote(registry, new, registry.pointer(), mover="me", timeout=timedelta(minutes=5), clock=lambda: NOW)
 
 
 def test_rolling_back_waits_too_and_needs_something_to_go_back_to(registry: Registry) -> None:

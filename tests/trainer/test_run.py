@@ -126,6 +126,10 @@ def test_a_replica_that_does_not_follow_fails_the_run_by_name(trainer: Trainer, 
     run = trainer.run()
     assert run.state is RunState.FAILED
     assert "stuck (disk is full)" in run.error
+    assert run.error.startswith(f"the pointer has moved: {run.generation} is current (before: none)")
+    pointer = trainer.registry.pointer()
+    assert pointer is not None
+    assert pointer.generation == run.generation
 
 
 def test_one_run_at_a_time(trainer: Trainer, store: Store) -> None:
@@ -173,6 +177,21 @@ def test_a_run_that_failed_for_its_data_is_not_tried_again_and_again(settings: S
     assert trainer.wait().state is RunState.FAILED
     trainer.scheduler.look()
     assert len(store.runs.list().items) == 1
+
+
+def test_a_run_that_failed_before_its_snapshot_waits_for_further_labels(settings: Settings, store: Store, label: Any) -> None:
+    trainer = Trainer(settings.model_copy(update={"trainer": settings.trainer.model_copy(update={"new_crops": 6})}), store)
+    settings.snapshots.parent.mkdir(parents=True, exist_ok=True)
+    settings.snapshots.write_text("a file, where the folder should be")
+    label(2)
+    for _ in range(3):
+        trainer.scheduler.look()
+        assert trainer.wait().state is RunState.FAILED
+    assert len(store.runs.list().items) == 1
+    label(2)
+    trainer.scheduler.look()
+    trainer.wait()
+    assert len(store.runs.list().items) == 2
 
 
 def test_labels_whose_clouds_cannot_be_read_any_more_are_left_out(trainer: Trainer, label: Any, tmp_path: Path) -> None:

@@ -1,4 +1,5 @@
 import asyncio
+import threading
 
 import grpc
 import pytest
@@ -30,6 +31,30 @@ def test_alive_is_not_yet_ready_and_watching_tells_the_change() -> None:
             with pytest.raises(grpc.aio.AioRpcError) as caught:
                 await stub.Check(health_pb2.HealthCheckRequest(service="nobody"))
             assert caught.value.code() == grpc.StatusCode.NOT_FOUND
+        await server.stop(0)
+
+    asyncio.run(go())
+
+
+def test_a_readiness_that_hangs_is_not_ready_holds_nobody_up_and_is_asked_once() -> None:
+    asked, let_go = [0], threading.Event()
+
+    def ready() -> bool:
+        asked[0] += 1
+        return let_go.wait(60)
+
+    async def go() -> None:
+        server, port = await start_server("127.0.0.1", 0, {"quandary.v1.QueueService": ready}, [])
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+            stub = health_pb2_grpc.HealthStub(channel)
+            request = health_pb2.HealthCheckRequest(service="quandary.v1.QueueService")
+            waiting = [asyncio.ensure_future(stub.Check(request)) for _ in range(3)]
+            assert (await stub.Check(health_pb2.HealthCheckRequest())).status == SERVING
+            assert not any(call.done() for call in waiting)
+            assert {answer.status for answer in await asyncio.gather(*waiting)} == {NOT_SERVING}
+            assert asked == [1]
+            let_go.set()
+            assert (await stub.Check(request)).status == SERVING
         await server.stop(0)
 
     asyncio.run(go())

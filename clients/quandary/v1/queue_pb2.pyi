@@ -888,7 +888,7 @@ class QueueStats(_message.Message):
     unscored: _builtins.int
     """Waiting tasks without a score."""
     behind: _builtins.int
-    """Waiting tasks whose score is of another generation than `generation`, or that have none."""
+    """Waiting tasks whose score is of another generation than `generation`, or that have none; unset while `generation` is empty."""
     generation: _builtins.str
     """Id of the newest generation seen in an answer; empty before the first."""
     log_lag: _builtins.int
@@ -913,18 +913,20 @@ class QueueStats(_message.Message):
         skipped: _builtins.int = ...,
         dead_letter: _builtins.int = ...,
         unscored: _builtins.int = ...,
-        behind: _builtins.int = ...,
+        behind: _builtins.int | None = ...,
         generation: _builtins.str = ...,
         oldest_waiting_time: _timestamp_pb2.Timestamp | None = ...,
         log_lag: _builtins.int = ...,
         rejected_records: _builtins.int = ...,
         ranked_generation: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["oldest_waiting_time", b"oldest_waiting_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_behind", b"_behind", "behind", b"behind", "oldest_waiting_time", b"oldest_waiting_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["acknowledged", b"acknowledged", "behind", b"behind", "dead_letter", b"dead_letter", "generation", b"generation", "leased", b"leased", "log_lag", b"log_lag", "name", b"name", "oldest_waiting_time", b"oldest_waiting_time", "ranked_generation", b"ranked_generation", "rejected_records", b"rejected_records", "skipped", b"skipped", "unscored", b"unscored", "waiting", b"waiting"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_behind", b"_behind", "acknowledged", b"acknowledged", "behind", b"behind", "dead_letter", b"dead_letter", "generation", b"generation", "leased", b"leased", "log_lag", b"log_lag", "name", b"name", "oldest_waiting_time", b"oldest_waiting_time", "ranked_generation", b"ranked_generation", "rejected_records", b"rejected_records", "skipped", b"skipped", "unscored", b"unscored", "waiting", b"waiting"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__behind: _TypeAlias = _typing.Literal["behind"]  # noqa: Y015
+    _WhichOneofArgType__behind: _TypeAlias = _typing.Literal["_behind", b"_behind"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__behind) -> _WhichOneofReturnType__behind | None: ...
 
 Global___QueueStats: _TypeAlias = QueueStats  # noqa: Y015
 

@@ -37,7 +37,9 @@ class _RunStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_RunState.Val
     RUN_STATE_REFUSED: _RunState.ValueType  # 3
     """Its candidate was refused by a gate and is registered, not promoted."""
     RUN_STATE_FAILED: _RunState.ValueType  # 4
-    """It broke; `error` says why."""
+    """It broke; `error` says why. Where replicas were late to follow its promotion, `generation` is current all the same, and
+    `error` says which generation was current before.
+    """
     RUN_STATE_CANCELLED: _RunState.ValueType  # 5
     """It was ended by a call."""
 
@@ -53,7 +55,9 @@ RUN_STATE_SUCCEEDED: RunState.ValueType  # 2
 RUN_STATE_REFUSED: RunState.ValueType  # 3
 """Its candidate was refused by a gate and is registered, not promoted."""
 RUN_STATE_FAILED: RunState.ValueType  # 4
-"""It broke; `error` says why."""
+"""It broke; `error` says why. Where replicas were late to follow its promotion, `generation` is current all the same, and
+`error` says which generation was current before.
+"""
 RUN_STATE_CANCELLED: RunState.ValueType  # 5
 """It was ended by a call."""
 Global___RunState: _TypeAlias = RunState  # noqa: Y015
@@ -318,7 +322,7 @@ class GateResult(_message.Message):
     verdict: Global___GateVerdict.ValueType
     """Verdict."""
     candidate: _builtins.float
-    """The candidate's figure."""
+    """The candidate's figure; unset where nothing could be measured."""
     reference: _builtins.float
     """The current generation's figure, or the bound; unset where there is none."""
     difference_low: _builtins.float
@@ -332,22 +336,26 @@ class GateResult(_message.Message):
         *,
         gate: _builtins.str = ...,
         verdict: Global___GateVerdict.ValueType = ...,
-        candidate: _builtins.float = ...,
+        candidate: _builtins.float | None = ...,
         reference: _builtins.float | None = ...,
         difference_low: _builtins.float | None = ...,
         difference_high: _builtins.float | None = ...,
         reason: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_difference_high", b"_difference_high", "_difference_low", b"_difference_low", "_reference", b"_reference", "difference_high", b"difference_high", "difference_low", b"difference_low", "reference", b"reference"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_candidate", b"_candidate", "_difference_high", b"_difference_high", "_difference_low", b"_difference_low", "_reference", b"_reference", "candidate", b"candidate", "difference_high", b"difference_high", "difference_low", b"difference_low", "reference", b"reference"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_difference_high", b"_difference_high", "_difference_low", b"_difference_low", "_reference", b"_reference", "candidate", b"candidate", "difference_high", b"difference_high", "difference_low", b"difference_low", "gate", b"gate", "reason", b"reason", "reference", b"reference", "verdict", b"verdict"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_candidate", b"_candidate", "_difference_high", b"_difference_high", "_difference_low", b"_difference_low", "_reference", b"_reference", "candidate", b"candidate", "difference_high", b"difference_high", "difference_low", b"difference_low", "gate", b"gate", "reason", b"reason", "reference", b"reference", "verdict", b"verdict"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__candidate: _TypeAlias = _typing.Literal["candidate"]  # noqa: Y015
+    _WhichOneofArgType__candidate: _TypeAlias = _typing.Literal["_candidate", b"_candidate"]  # noqa: Y015
     _WhichOneofReturnType__difference_high: _TypeAlias = _typing.Literal["difference_high"]  # noqa: Y015
     _WhichOneofArgType__difference_high: _TypeAlias = _typing.Literal["_difference_high", b"_difference_high"]  # noqa: Y015
     _WhichOneofReturnType__difference_low: _TypeAlias = _typing.Literal["difference_low"]  # noqa: Y015
     _WhichOneofArgType__difference_low: _TypeAlias = _typing.Literal["_difference_low", b"_difference_low"]  # noqa: Y015
     _WhichOneofReturnType__reference: _TypeAlias = _typing.Literal["reference"]  # noqa: Y015
     _WhichOneofArgType__reference: _TypeAlias = _typing.Literal["_reference", b"_reference"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__candidate) -> _WhichOneofReturnType__candidate | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__difference_high) -> _WhichOneofReturnType__difference_high | None: ...
     @_typing.overload

@@ -32,8 +32,10 @@ class TrainingServiceStub:
       UNAUTHENTICATED, PERMISSION_DENIED  no valid token, or one without the role;
       NOT_FOUND            no such run or generation;
       FAILED_PRECONDITION  another run is going on, there is too little data, there is nothing to roll back to;
-      ABORTED              another promotion moved the pointer first;
-      DEADLINE_EXCEEDED    not every replica answered with the generation in time; the message names those that did not;
+      ABORTED              another promotion moved the pointer first, or moved it on while the replicas were waited for;
+      DEADLINE_EXCEEDED    of a promotion or rollback: the pointer has moved and the generation asked for is current, but not
+                           every replica answered with it in time; the message names the generation, the one that was current
+                           before, and the replicas;
       DATA_LOSS            an artefact of the generation fails its digest;
       UNIMPLEMENTED        the call is not served yet.
     """
@@ -70,8 +72,10 @@ class TrainingServiceAsyncStub(TrainingServiceStub):
       UNAUTHENTICATED, PERMISSION_DENIED  no valid token, or one without the role;
       NOT_FOUND            no such run or generation;
       FAILED_PRECONDITION  another run is going on, there is too little data, there is nothing to roll back to;
-      ABORTED              another promotion moved the pointer first;
-      DEADLINE_EXCEEDED    not every replica answered with the generation in time; the message names those that did not;
+      ABORTED              another promotion moved the pointer first, or moved it on while the replicas were waited for;
+      DEADLINE_EXCEEDED    of a promotion or rollback: the pointer has moved and the generation asked for is current, but not
+                           every replica answered with it in time; the message names the generation, the one that was current
+                           before, and the replicas;
       DATA_LOSS            an artefact of the generation fails its digest;
       UNIMPLEMENTED        the call is not served yet.
     """
@@ -104,8 +108,10 @@ class TrainingServiceServicer(metaclass=_abc_1.ABCMeta):
       UNAUTHENTICATED, PERMISSION_DENIED  no valid token, or one without the role;
       NOT_FOUND            no such run or generation;
       FAILED_PRECONDITION  another run is going on, there is too little data, there is nothing to roll back to;
-      ABORTED              another promotion moved the pointer first;
-      DEADLINE_EXCEEDED    not every replica answered with the generation in time; the message names those that did not;
+      ABORTED              another promotion moved the pointer first, or moved it on while the replicas were waited for;
+      DEADLINE_EXCEEDED    of a promotion or rollback: the pointer has moved and the generation asked for is current, but not
+                           every replica answered with it in time; the message names the generation, the one that was current
+                           before, and the replicas;
       DATA_LOSS            an artefact of the generation fails its digest;
       UNIMPLEMENTED        the call is not served yet.
     """

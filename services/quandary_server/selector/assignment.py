@@ -8,7 +8,10 @@ from quandary_server.storage.task_values import ACTIVE_QUEUE, CONTROL_QUEUE
 
 @dataclass(frozen=True)
 class Assignment:
-    """Control drives are named, or drawn by a stable hash: `share` of all drives, the same ones for ever."""
+    """Control drives are named, or drawn by a stable hash: `share` of all drives, the same ones for ever.
+
+    Only a drive that is new to the store is assigned: a known one stays in the queue it has (storage's `plan_intake`).
+    """
 
     share: float
     named: frozenset[str]

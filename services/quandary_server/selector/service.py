@@ -74,7 +74,7 @@ class State:
         """Return how many records wait in the log."""
         return self.consumer.lag()
 
-    def samples(self) -> Iterable[metrics.Sample]:
+    def queue_samples(self) -> Iterable[metrics.Sample]:
         """Yield the state of the queues, for a scrape."""
         time = now()
         for queue in self.store.tasks.queues():
@@ -84,6 +84,9 @@ class State:
             oldest = (time - stats.oldest_waiting).total_seconds() if stats.oldest_waiting else 0.0
             yield metrics.SELECTOR_OLDEST_SECONDS, (queue,), oldest
             yield metrics.SELECTOR_BEHIND, (queue,), float(stats.behind)
+
+    def lag_samples(self) -> Iterable[metrics.Sample]:
+        """Yield the state of the log, for a scrape."""
         yield metrics.SELECTOR_LAG, (), float(self.lag())
 
 
@@ -105,7 +108,7 @@ async def serve_selector(settings: Settings) -> None:
         consumer = Consumer(fleet_log, store, scorer, assignment, now, meters.applied, pace)
         rescorer = Rescorer(store, scorer, selector.query, now, meters.rescored.inc, pace)
         state = State(consumer, rescorer, store)
-        meters.registry.register(metrics.StateCollector(state.samples))
+        meters.registry.register(metrics.StateCollector(state.queue_samples, state.lag_samples))
 
         door = Door(Keyring(settings.tokens, now), meters.call)
         queues, labels = QueueServicer(door, store, state, now), LabelServicer(door, store, now)
@@ -114,7 +117,7 @@ async def serve_selector(settings: Settings) -> None:
             queue_pb2_grpc.add_QueueServiceServicer_to_server(queues, server)
             labels_pb2_grpc.add_LabelServiceServicer_to_server(labels, server)
 
-        ready = dict.fromkeys(SERVICES, lambda: True)
+        ready = dict.fromkeys(SERVICES, store.answers)
         server, port = await start_server(selector.host, selector.port, ready, [register])
         http, _ = start_http_server(selector.metrics_port, selector.host, meters.registry)
         log.info("selector_ready port=%d", port)

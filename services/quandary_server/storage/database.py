@@ -24,7 +24,7 @@ from sqlalchemy import (
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import ArgumentError, DatabaseError, OperationalError, StatementError
-from sqlalchemy.pool import ConnectionPoolEntry
+from sqlalchemy.pool import ConnectionPoolEntry, NullPool
 
 from quandary.errors import CorruptArtefact, InvalidArgument, QuandaryError, Unavailable, WrongState
 from quandary_server.storage.turns import Turns
@@ -32,6 +32,7 @@ from quandary_server.storage.turns import Turns
 __all__ = ["Database"]
 
 BUSY_TIMEOUT_MS = 30_000
+PROBE_TIMEOUT_S = 1.0
 OPENING_TIMEOUT_S = 30
 
 
@@ -47,6 +48,7 @@ class Database:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._writing = engine.execution_options(begins="BEGIN IMMEDIATE")
+        self._probing = create_engine(engine.url, poolclass=NullPool, connect_args={"timeout": PROBE_TIMEOUT_S})
         self._write_turns = Turns()
         self.path = Path(engine.url.database or "")
         self._file: tuple[int, int] | None = None
@@ -94,6 +96,16 @@ class Database:
     def replaced(self) -> bool:
         """Return whether another file lies at the path than was opened, or none: what is open here is nobody's any more."""
         return _file_at(self.path) != self._file
+
+    def probe(self) -> None:
+        """Read a line of the file over a new connection, which remembers no page of it, waiting 1 s at most.
+
+        Raises Unavailable, CorruptArtefact.
+        """
+        if self.replaced():
+            raise Unavailable("the database cannot be read now: its file is gone, or another lies in its place")
+        with _named_errors("read"), self._probing.connect() as connection:
+            connection.execute(select(_versions()))
 
     def close(self) -> None:
         """Close all connections."""

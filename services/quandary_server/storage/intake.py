@@ -1,12 +1,12 @@
 """From a fleet log into the queues: each batch in one transaction with its offset, so that every entry counts once."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, insert, select, update
+from sqlalchemy import Connection, bindparam, func, insert, select, update
 
 from quandary.errors import InvalidArgument
 from quandary_server.leasing.order import Place
@@ -18,7 +18,7 @@ from quandary_server.storage.offsets import advance_offset, read_offset
 from quandary_server.storage.paging import Page, check_page_size, continued_behind, page_of, serial
 from quandary_server.storage.schema import frames, rejected, tasks
 from quandary_server.storage.task_rows import THIS_TASK, add_queues, place_of, this_task, write_frame_scores
-from quandary_server.storage.task_values import RejectedEntry, TaskEntry
+from quandary_server.storage.task_values import CONTROL_QUEUE, RejectedEntry, TaskEntry
 
 __all__ = ["Applied", "Intake"]
 
@@ -54,6 +54,7 @@ class Intake:
     ) -> Applied:
         """Apply the entries of the log with positions in (after, position] and move its offset there, all or none.
 
+        A drive with tasks here stays in the queue it has: its entries are put there, whatever queue they name (`plan_intake`).
         Raises Aborted if the offset is not at `after`, since another selector was faster, and InvalidArgument unless
         0 <= after < position, for positions that are outside or do not ascend, and for more than 10,000 entries.
         """
@@ -62,7 +63,8 @@ class Intake:
             advance_offset(connection, log, after, position, now)
             expire_due(connection, now, self._max_failed_leases)
             known = _known_frames(connection, [e.frame_id for e in entries if isinstance(e, TaskEntry)])
-            plan = plan_intake(entries, known)
+            queues = _queues_of_drives(connection, {e.drive_id for e in entries if isinstance(e, TaskEntry)})
+            plan = plan_intake(entries, known, queues)
             _write_frames(connection, plan, known)
             added = _write_tasks(connection, plan, known, now)
             _write_rejected(connection, plan.rejected, log, now)
@@ -102,6 +104,14 @@ def _known_frames(connection: Connection, frame_ids: Sequence[str]) -> dict[str,
         others = known[row.frame_id].tasks if row.frame_id in known else {}
         known[row.frame_id] = KnownFrame(row.drive_id, {**others, row.queue: KnownTask(row.state, place_of(row))})
     return known
+
+
+def _queues_of_drives(connection: Connection, drive_ids: Set[str]) -> dict[str, str]:
+    """Return the queue of each known drive: that of one of its frames, and of the control drives where that is in both."""
+    of_drive = select(func.min(frames.c.frame_id)).where(frames.c.drive_id.in_(drive_ids)).group_by(frames.c.drive_id)
+    query = select(frames.c.drive_id, tasks.c.queue).join(tasks, tasks.c.frame_id == frames.c.frame_id)
+    control_last = query.where(frames.c.frame_id.in_(of_drive)).order_by(tasks.c.queue == CONTROL_QUEUE)
+    return {row.drive_id: row.queue for row in connection.execute(control_last)}
 
 
 def _write_frames(connection: Connection, plan: IntakePlan, known: Mapping[str, KnownFrame]) -> None:

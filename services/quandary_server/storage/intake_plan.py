@@ -1,11 +1,11 @@
 """What a batch of log entries does to what is known already. Pure."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from quandary_server.leasing.order import Place, PriorityBand
 from quandary_server.leasing.status import TaskState
-from quandary_server.storage.task_values import RejectedEntry, TaskEntry
+from quandary_server.storage.task_values import CONTROL_QUEUE, RejectedEntry, TaskEntry
 
 __all__ = ["IntakePlan", "KnownFrame", "KnownTask", "plan_intake"]
 
@@ -26,6 +26,11 @@ class KnownFrame:
     tasks: Mapping[str, KnownTask]
 
     @property
+    def queue(self) -> str | None:
+        """The queue that it has; that of the control drives where it is in both."""
+        return CONTROL_QUEUE if CONTROL_QUEUE in self.tasks else next(iter(self.tasks), None)
+
+    @property
     def untouched(self) -> bool:
         """Whether no labeller has done anything about it."""
         return all(task.state is TaskState.WAITING for task in self.tasks.values())
@@ -44,8 +49,13 @@ class IntakePlan:
     unchanged: int
 
 
-def plan_intake(entries: Sequence[TaskEntry | RejectedEntry], known: Mapping[str, KnownFrame]) -> IntakePlan:
+def plan_intake(
+    entries: Sequence[TaskEntry | RejectedEntry], known: Mapping[str, KnownFrame], queue_of_drive: Mapping[str, str]
+) -> IntakePlan:
     """Return what the entries, in their order, do to the known frames.
+
+    A known frame, or else its drive, keeps its queue, whatever the entries say: only a new drive goes where its first entry
+    asks for. What so comes to the control drives loses its score; what is kept from them has none yet and waits for one.
 
     A frame logged again takes the new record and score while its tasks wait; what a labeller has touched stays as it is, and
     an entry without a score takes none away. An entry that claims a known frame for another drive is rejected: two vehicles
@@ -55,7 +65,7 @@ def plan_intake(entries: Sequence[TaskEntry | RejectedEntry], known: Mapping[str
     tasks: dict[tuple[str, str], tuple[TaskEntry, Place]] = {}
     rejected: list[RejectedEntry] = []
     unchanged = 0
-    seen = dict(known)
+    seen, queues = dict(known), dict(queue_of_drive)
     for entry in entries:
         if isinstance(entry, RejectedEntry):
             rejected.append(entry)
@@ -66,6 +76,7 @@ def plan_intake(entries: Sequence[TaskEntry | RejectedEntry], known: Mapping[str
             rejected.append(RejectedEntry(entry.position, reason, entry.record, entry.frame_id))
             continue
 
+        entry = _in_queue(entry, frame.queue or queues.setdefault(entry.drive_id, entry.queue))
         task = frame.tasks.get(entry.queue)
         if task is not None and (not frame.untouched or _loses_score(task, entry)):
             unchanged += 1
@@ -77,6 +88,14 @@ def plan_intake(entries: Sequence[TaskEntry | RejectedEntry], known: Mapping[str
         waiting = KnownTask(TaskState.WAITING, place)
         seen[entry.frame_id] = KnownFrame(entry.drive_id, {**frame.tasks, entry.queue: waiting})
     return IntakePlan(frames, tasks, rejected, unchanged)
+
+
+def _in_queue(entry: TaskEntry, queue: str) -> TaskEntry:
+    if entry.queue == queue:
+        return entry
+    if queue == CONTROL_QUEUE:
+        return replace(entry, queue=queue, score=None, generation="", frame_score=None)
+    return replace(entry, queue=queue)
 
 
 def _loses_score(task: KnownTask, entry: TaskEntry) -> bool:

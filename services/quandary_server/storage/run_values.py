@@ -46,8 +46,9 @@ class Run:
     """One training run.
 
     requester: who called for it, empty where it started by itself. heartbeat: when its trainer last wrote. settings, gates,
-    metrics: JSON that the trainer gives meaning. label_sequence: the newest label in its snapshot, 0 before there is one.
-    training_frames, training_crops: in its snapshot, control drives excluded. control_crops: those of the control drives.
+    metrics: JSON that the trainer gives meaning. label_sequence: the newest label there was when it started, then the newest in
+    its snapshot; 0 where there was none. training_frames, training_crops: in its snapshot, control drives excluded.
+    control_crops: those of the control drives.
     """
 
     id: str

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, TypedDict, Unpack
 
-from sqlalchemy import Connection, Row, insert, select, update
+from sqlalchemy import Connection, Row, func, insert, select, update
 
 from quandary.errors import InvalidArgument, NotFound, WrongState
 from quandary_server.storage import counters
@@ -16,6 +16,9 @@ from quandary_server.storage.run_values import Run, RunStage, RunState, RunTrigg
 from quandary_server.storage.schema import RUNNING, runs
 
 __all__ = ["RunChanges", "Runs"]
+
+# its trainer died in it: a run that fails by itself ends in the stage DONE
+INTERRUPTED = (runs.c.state == RunState.FAILED) & (runs.c.stage != RunStage.DONE)
 
 
 class RunChanges(TypedDict, total=False):
@@ -41,13 +44,25 @@ class Runs:
     def create(
         self, *, trigger: RunTrigger, requester: str = "", settings: Mapping[str, Any] | None = None, now: datetime
     ) -> Run:
-        """Start the next run. Raises WrongState, naming it, while another is running."""
+        """Start the next run; it has seen the labels there are now. Raises WrongState, naming it, while another is running."""
         with self._database.write() as connection:
             running = connection.execute(select(runs.c.number).where(RUNNING)).scalar_one_or_none()
             if running is not None:
                 raise WrongState(f"{_id(running)} is running")
             number = counters.draw(connection, counters.RUNS)
-            run = Run(_id(number), RunState.RUNNING, RunStage.SNAPSHOT, 0.0, trigger, requester, now, None, now, settings or {})
+            run = Run(
+                id=_id(number),
+                state=RunState.RUNNING,
+                stage=RunStage.SNAPSHOT,
+                stage_progress=0.0,
+                trigger=trigger,
+                requester=requester,
+                start_time=now,
+                end_time=None,
+                heartbeat=now,
+                settings=settings or {},
+                label_sequence=counters.last_drawn(connection, counters.LABELS),
+            )
             values = {column.name: getattr(run, column.name) for column in runs.c if column.name != "number"}
             _check_json(values)
             connection.execute(insert(runs).values(number=number, **values))
@@ -86,6 +101,12 @@ class Runs:
         """Return one run; raises NotFound if there is none."""
         with self._database.read() as connection:
             return _load(connection, run_id)
+
+    def newest_label_seen(self) -> int:
+        """Return the largest label_sequence of the runs, 0 before the first. An interrupted run saw nothing."""
+        with self._database.read() as connection:
+            query = select(func.coalesce(func.max(runs.c.label_sequence), 0)).where(~INTERRUPTED)
+            return int(connection.execute(query).scalar_one())
 
     def list(self, *, state: RunState | None = None, page_size: int = 50, page_token: str = "") -> Page[Run]:
         """Return a page of the runs, newest first, of one state or all.

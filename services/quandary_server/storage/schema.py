@@ -43,6 +43,9 @@ frames = Table(
     Column("record", LargeBinary, nullable=False),
 )
 
+# Finds the queue that a drive has. Stores made before it have it not, and search longer.
+Index("frames_of_drive", frames.c.drive_id, frames.c.frame_id)
+
 tasks = Table(
     "tasks",
     metadata,

@@ -1,9 +1,11 @@
 """The store: everything of a Quandary that is asked for by name, in one database."""
 
+import logging
 from pathlib import Path
 
 from sqlalchemy import Connection, insert
 
+from quandary.errors import QuandaryError
 from quandary_server.leasing.machine import MAX_FAILED_LEASES
 from quandary_server.storage import counters
 from quandary_server.storage.audit import Audit
@@ -19,6 +21,8 @@ from quandary_server.storage.task_list import TaskList
 from quandary_server.storage.task_values import ACTIVE_QUEUE, CONTROL_QUEUE
 
 __all__ = ["Store"]
+
+log = logging.getLogger(__name__)
 
 
 class Store:
@@ -48,6 +52,15 @@ class Store:
         """
         database = Database.open(place, metadata, kind="Quandary store", version=SCHEMA_VERSION, seed=_seed)
         return cls(database, max_failed_leases)
+
+    def answers(self) -> bool:
+        """Return whether the database can be read now; what keeps it from that is logged."""
+        try:
+            self._database.probe()
+        except (QuandaryError, OSError) as error:
+            log.warning("store_does_not_answer problem=%s", error)
+            return False
+        return True
 
     def close(self) -> None:
         """Close all connections."""

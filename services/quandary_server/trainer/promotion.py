@@ -4,11 +4,13 @@ import time
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
-from quandary.errors import DeadlineExceeded, WrongState
+from quandary.errors import DeadlineExceeded, PointerMoved, WrongState
 from quandary_server.registry.directory import Registry
 from quandary_server.registry.pointer import Pointer
+from quandary_server.registry.roster import LOST_AFTER
 
 LOOK_EVERY_S = 0.05
+KILLED_AFTER = 3 * LOST_AFTER
 
 
 def promote(
@@ -22,11 +24,11 @@ def promote(
 ) -> list[str]:
     """Make a generation current and return the replicas that answer with it, once all of the roster do.
 
-    Raises PointerMoved where another promotion came first, CorruptArtefact, and DeadlineExceeded naming the replicas that did
-    not follow in time; the pointer stays on the generation then.
+    Raises PointerMoved where another promotion came first, CorruptArtefact, and as `wait_for_replicas` does.
     """
     registry.promote(generation, expected, clock(), mover)
-    return wait_for_replicas(registry, generation, timeout, clock)
+    before = expected.generation if expected else ""
+    return wait_for_replicas(registry, generation, timeout, clock, before=before)
 
 
 def roll_back(
@@ -40,20 +42,45 @@ def roll_back(
     if pointer is None:
         raise WrongState("no generation has been promoted yet: there is nothing to roll back")
     moved = registry.roll_back(pointer, clock(), mover, to)
-    return moved, wait_for_replicas(registry, moved.generation, timeout, clock)
+    return moved, wait_for_replicas(registry, moved.generation, timeout, clock, before=pointer.generation)
 
 
-def wait_for_replicas(registry: Registry, generation: str, timeout: timedelta, clock: Callable[[], datetime]) -> list[str]:
-    """Return the living replicas once all of them answer with the generation; raise DeadlineExceeded naming the others."""
+def wait_for_replicas(
+    registry: Registry, generation: str, timeout: timedelta, clock: Callable[[], datetime], *, before: str = ""
+) -> list[str]:
+    """Return the replicas once all of them answer with the generation, which the pointer has just been moved to.
+
+    They are those that were alive at the call, and those that have come since. One that falls silent is waited for, since it
+    may answer still, with the generation before; not one that left, nor one silent for 30 s where a fresh one came: that was
+    killed and replaced. before: the generation that was current, for the message.
+
+    Raises DeadlineExceeded, naming the replicas that did not follow in time; the pointer stays on the generation then.
+    Raises PointerMoved as soon as another promotion makes another generation current.
+    """
     deadline = time.monotonic() + timeout.total_seconds()
+    moved = clock()
+    first = {beat.replica for beat in registry.roster.alive(moved)}
     while True:
-        alive = registry.roster.alive(clock())
-        behind = [beat for beat in alive if beat.generation != generation]
+        _check_current(registry, generation)
+        # as of the move: whoever was alive then is listed until it leaves, however long it has been silent
+        replicas, now = registry.roster.alive(moved), clock()
+        if any(beat.replica not in first for beat in replicas):
+            replicas = [beat for beat in replicas if now - beat.beaten <= KILLED_AFTER]
+
+        behind = [beat for beat in replicas if beat.generation != generation]
         if not behind:
-            return [beat.replica for beat in alive]
+            return [beat.replica for beat in replicas]
         if time.monotonic() >= deadline:
             names = "; ".join(f"{b.replica} ({b.problem or b.generation or 'no generation'})" for b in behind)
             raise DeadlineExceeded(
-                f"{generation} is current, but {len(behind)} of {len(alive)} replicas do not answer with it: {names}"
+                f"the pointer has moved: {generation} is current (before: {before or 'none'}), "
+                f"but {len(behind)} of {len(replicas)} replicas do not answer with it: {names}"
             )
         time.sleep(LOOK_EVERY_S)
+
+
+def _check_current(registry: Registry, generation: str) -> None:
+    pointer = registry.pointer()
+    if pointer is None or pointer.generation != generation:
+        now = f"{pointer.mover} has made {pointer.generation} current since" if pointer else "there is no pointer any more"
+        raise PointerMoved(f"{generation} was made current, but {now}")

@@ -9,14 +9,13 @@ from quandary.errors import WrongState
 from quandary_server.registry.directory import Registry
 from quandary_server.settings import Settings
 from quandary_server.storage.label_values import LabelCounts
-from quandary_server.storage.run_values import Run, RunStage, RunState, RunTrigger
+from quandary_server.storage.run_values import Run, RunTrigger
 from quandary_server.storage.store import Store
 from quandary_server.trainer.run import RunPlan, TrainingRun
 
 log = logging.getLogger(__name__)
 
 LOST_AFTER = timedelta(seconds=10)
-RECENT_RUNS = 50
 
 
 class Scheduler:
@@ -60,7 +59,10 @@ class Scheduler:
         )
 
     def look(self) -> None:
-        """Mark runs whose trainer died as failed; start one if enough new labels are there."""
+        """Mark runs whose trainer died as failed; start one if enough new labels are there.
+
+        The labels of a run whose trainer died are new again; after one that failed by itself further labels must come.
+        """
         for run in self._store.runs.fail_interrupted(now=self._clock(), older_than=LOST_AFTER):
             log.warning("run_interrupted run=%s stage=%s", run.id, run.stage)
             self._ended(run)
@@ -73,10 +75,8 @@ class Scheduler:
                 return
 
     def new_labels(self) -> LabelCounts:
-        """Return the counts of the labels that no run has seen. An interrupted run saw nothing."""
-        runs = self._store.runs.list(page_size=RECENT_RUNS).items
-        seen = max((run.label_sequence for run in runs if not interrupted(run)), default=0)
-        return self._store.labels.counts(newer_than=seen)
+        """Return the counts of the labels that no run has seen: one that failed has seen them, an interrupted one has not."""
+        return self._store.labels.counts(newer_than=self._store.runs.newest_label_seen())
 
     def join(self, timeout: timedelta) -> None:
         """Wait for the run going on, if there is one."""
@@ -87,8 +87,3 @@ class Scheduler:
         ended = TrainingRun(self._store, self._registry, self._settings, run, plan, self._clock).execute()
         log.info("run_ended run=%s state=%s generation=%s error=%s", ended.id, ended.state, ended.generation, ended.error)
         self._ended(ended)
-
-
-def interrupted(run: Run) -> bool:
-    """Return whether a run's trainer died in it: it failed in a stage, where others fail after having ended."""
-    return run.state is RunState.FAILED and run.stage is not RunStage.DONE

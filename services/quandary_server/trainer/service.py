@@ -41,7 +41,11 @@ class Meters:
 
     def watch(self, scheduler: Scheduler) -> None:
         """Read the scheduler's state at every scrape from now on."""
-        self.registry.register(metrics.StateCollector(lambda: self._state(scheduler)))
+
+        def new_crops() -> Iterable[metrics.Sample]:
+            yield metrics.TRAINER_NEW_CROPS, (), float(scheduler.new_labels().crops)
+
+        self.registry.register(metrics.StateCollector(self._running, self._generation, new_crops, self._figures))
 
     def call(self, method: str, code: str, seconds: float) -> None:
         """Count a call."""
@@ -56,13 +60,16 @@ class Meters:
         figures = {name: value for name, value in run.metrics.items() if not name.startswith("seconds_")}
         self._candidate = figures or self._candidate
 
-    def _state(self, scheduler: Scheduler) -> Iterable[metrics.Sample]:
+    def _running(self) -> Iterable[metrics.Sample]:
         running = self._store.runs.list(state=RunState.RUNNING, page_size=1).items
+        yield metrics.TRAINER_RUNNING, (), float(len(running))
+
+    def _generation(self) -> Iterable[metrics.Sample]:
         pointer = self._models.pointer()
         number = self._models.manifest(pointer.generation).number if pointer else 0
-        yield metrics.TRAINER_RUNNING, (), float(len(running))
         yield metrics.TRAINER_GENERATION, (), float(number)
-        yield metrics.TRAINER_NEW_CROPS, (), float(scheduler.new_labels().crops)
+
+    def _figures(self) -> Iterable[metrics.Sample]:
         for name, value in self._candidate.items():
             yield metrics.TRAINER_CANDIDATE, (name,), value
 
@@ -81,7 +88,7 @@ async def serve_trainer(settings: Settings) -> None:
         def register(server: grpc.aio.Server) -> None:
             training_pb2_grpc.add_TrainingServiceServicer_to_server(servicer, server)
 
-        server, port = await start_server(trainer.host, trainer.port, {SERVICE: lambda: True}, [register])
+        server, port = await start_server(trainer.host, trainer.port, {SERVICE: store.answers}, [register])
         http, _ = start_http_server(trainer.metrics_port, trainer.host, meters.registry)
         log.info("trainer_ready port=%d", port)
         looking = asyncio.create_task(_look(scheduler, trainer.poll.total_seconds()))

@@ -9,25 +9,31 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from quandary_server.wire.door import Context
 
 WATCH_INTERVAL_S = 1.0
+PATIENCE_S = 2.0
 
 Status = health_pb2.HealthCheckResponse.ServingStatus
 Readiness = Callable[[], bool]
 
 
 class HealthServicer(health_pb2_grpc.HealthServicer):  # type: ignore[misc]
-    """Health of one process: `services` tells for each named service whether it is ready."""
+    """Health of one process: `services` tells for each named service whether it is ready.
+
+    It is asked in a thread of its own, since that may take a look at a database. Where it takes longer than 2 s the service is
+    not ready, and the question that hangs is all that is asked until it returns.
+    """
 
     def __init__(self, services: dict[str, Readiness]) -> None:
-        self._services = {"": lambda: True, **services}
+        self._services = services
+        self._asked: dict[str, asyncio.Task[bool]] = {}
 
     async def Check(  # noqa: N802
         self, request: health_pb2.HealthCheckRequest, grpc_context: Context
     ) -> health_pb2.HealthCheckResponse:
         """Return SERVING or NOT_SERVING; NOT_FOUND for a service that is not here."""
-        status = self._status(request.service)
+        status = await self._status(request.service)
         if status == Status.SERVICE_UNKNOWN:
             grpc_context.set_code(grpc.StatusCode.NOT_FOUND)
-            grpc_context.set_details(f"no service {request.service[:100]!r} here; known are {', '.join(self._services)}")
+            grpc_context.set_details(f"no service {request.service[:100]!r} here; known are {', '.join(['', *self._services])}")
             return health_pb2.HealthCheckResponse()
         return health_pb2.HealthCheckResponse(status=status)
 
@@ -37,14 +43,23 @@ class HealthServicer(health_pb2_grpc.HealthServicer):  # type: ignore[misc]
         """Yield the status now and whenever it has changed, until the client ends the call."""
         told: int | None = None
         while True:
-            status = self._status(request.service)
+            status = await self._status(request.service)
             if status != told:
                 told = status
                 yield health_pb2.HealthCheckResponse(status=status)
             await asyncio.sleep(WATCH_INTERVAL_S)
 
-    def _status(self, service: str) -> int:
-        ready = self._services.get(service)
-        if ready is None:
+    async def _status(self, service: str) -> int:
+        if service and service not in self._services:
             return int(Status.SERVICE_UNKNOWN)
-        return int(Status.SERVING if ready() else Status.NOT_SERVING)
+        alive_or_ready = not service or await self._ready(service)
+        return int(Status.SERVING if alive_or_ready else Status.NOT_SERVING)
+
+    async def _ready(self, service: str) -> bool:
+        asked = self._asked.get(service)
+        if asked is None or asked.done():
+            asked = self._asked[service] = asyncio.create_task(asyncio.to_thread(self._services[service]))
+        try:
+            return await asyncio.wait_for(asyncio.shield(asked), PATIENCE_S)
+        except TimeoutError:
+            return False

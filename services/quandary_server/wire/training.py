@@ -1,8 +1,5 @@
 """Runs and generations as messages."""
 
-from collections.abc import Mapping
-from typing import Any
-
 from quandary.convert import timestamp_message
 from quandary.names import generation_name, run_name
 from quandary.v1 import training_pb2, view_pb2
@@ -25,7 +22,7 @@ def run_message(run: Run) -> training_pb2.Run:
         training_crops=run.training_crops,
         control_crops=run.control_crops,
         generation=generation_name(run.generation) if run.generation else "",
-        gates=[_gate(gate) for gate in run.gates],
+        gates=[gate_message(GateRecord.model_validate(gate)) for gate in run.gates],
         error=run.error,
         metrics=run.metrics,
     )
@@ -48,7 +45,7 @@ def generation_message(manifest: Manifest, current: str | None, view: view_pb2.V
         snapshot_digest=manifest.snapshot_digest,
         training_crops=manifest.training_crops,
         metrics=manifest.metrics,
-        gates=[_gate(gate.model_dump()) for gate in manifest.gates],
+        gates=[gate_message(gate) for gate in manifest.gates],
     )
     if full:
         message.digests.update(manifest.files)
@@ -61,15 +58,20 @@ def _state(manifest: Manifest, current: str | None) -> training_pb2.GenerationSt
     return training_pb2.GENERATION_STATE_REFUSED if manifest.refused else training_pb2.GENERATION_STATE_REGISTERED
 
 
-def _gate(values: Mapping[str, Any]) -> training_pb2.GateResult:
-    gate = GateRecord.model_validate(values)
+def gate_message(gate: GateRecord) -> training_pb2.GateResult:
+    """Return the message of a verdict."""
     low, high = gate.difference or (None, None)
     return training_pb2.GateResult(
         gate=gate.gate,
         verdict=training_pb2.GateVerdict.Value(f"GATE_VERDICT_{gate.verdict.upper()}"),
-        candidate=gate.candidate,
+        candidate=gate.candidate if _measured(gate) else None,
         reference=gate.reference,
         difference_low=low,
         difference_high=high,
         reason=gate.reason,
     )
+
+
+def _measured(gate: GateRecord) -> bool:
+    # no crops, no figure: the record says 0.0 then, which no measured NLL is
+    return gate.verdict != "undetermined" or gate.candidate != 0.0

@@ -1,0 +1,50 @@
+"""The trainer as a process tells how it is: health and metrics."""
+
+import asyncio
+import urllib.request
+
+import grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from quandary_server.cluster import free_ports
+from quandary_server.settings import Settings
+from quandary_server.storage.store import Store
+from quandary_server.trainer.service import SERVICE, serve_trainer
+
+SERVING, NOT_SERVING = health_pb2.HealthCheckResponse.SERVING, health_pb2.HealthCheckResponse.NOT_SERVING
+
+
+def scraped(port: int) -> str:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
+        return str(answer.read(), "utf-8")
+
+
+def test_without_its_database_it_is_alive_and_not_ready_and_what_can_be_read_is_scraped(settings: Settings) -> None:
+    port, metrics_port = free_ports(2)
+    ports = {"port": port, "metrics_port": metrics_port}
+    settings = settings.model_copy(update={"trainer": settings.trainer.model_copy(update=ports)})
+    settings.data.mkdir(parents=True)
+    with Store.open(settings.database):
+        pass  # closed, it is all in one file
+
+    async def go() -> None:
+        serving = asyncio.create_task(serve_trainer(settings))
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+            stub = health_pb2_grpc.HealthStub(channel)
+            request = health_pb2.HealthCheckRequest(service=SERVICE)
+            assert (await stub.Check(request, timeout=20, wait_for_ready=True)).status == SERVING
+            assert "quandary_trainer_generation 0.0" in await asyncio.to_thread(scraped, metrics_port)
+
+            (settings.registry / "CURRENT").write_text("{")
+            text = await asyncio.to_thread(scraped, metrics_port)
+            assert "quandary_trainer_generation 0.0" not in text
+            assert "quandary_trainer_running 0.0" in text
+            assert "quandary_trainer_new_crops 0.0" in text
+
+            settings.database.write_bytes(b"no database, whatever it was before\n" * 200)
+            assert (await stub.Check(request)).status == NOT_SERVING
+            assert (await stub.Check(health_pb2.HealthCheckRequest())).status == SERVING
+        serving.cancel()
+        await asyncio.gather(serving, return_exceptions=True)
+
+    asyncio.run(go())
