@@ -92,8 +92,8 @@ class SelectorSettings(Section):
     acquisition: Acquisition = Acquisition.INFORMATION_AND_BOX
     reduction: Reduction = Reduction.MEAN
     mc_samples: int = Field(default=20, ge=2, le=200)
-    control_share: Share = Field(default=0.1, description="share of drives kept for control labels, by a hash of their id; new drives only")
-    control_drives: tuple[str, ...] = Field(default=(), description="drives that are control drives whatever their hash")
+    control_share: Share = Field(default=0.1, description="share of new drives kept for control labels, by a hash of their id")
+    control_drives: tuple[str, ...] = Field(default=(), description="new drives that are control drives whatever their hash")
     shuffle_seed: int = Field(default=0, ge=0, description="seed of the order of unscored frames")
     max_failed_leases: int = Field(default=5, ge=1, description="expired leases after which a task is dead-lettered")
     query: QuerySettings = QuerySettings()
