@@ -133,7 +133,7 @@ def test_a_token_file_without_an_admin_is_named(quandary: Any, monkeypatch: pyte
         monkeypatch.setenv("QUANDARY_SELECTOR__PORT", str(listening.getsockname()[1]))
         code, said = quandary("queue", "stats")
     assert code == FAILED
-    assert said.startswith("CorruptArtefact: tokens.json has no token with the role admin")
+    assert said.startswith("CorruptArtefact: tokens.json has no valid token with the role admin")
 
 
 def test_a_poisoned_record_is_shown_as_unreadable(quandary: Any) -> None:
