@@ -174,6 +174,7 @@ def check_metrics(quandary: Quandary) -> None:
     selector = scrape(settings.selector.metrics_port)
     assert 'quandary_selector_tasks{queue="active",state="acknowledged"}' in selector
     assert 'quandary_selector_calls_total{code="OK",method="LeaseTasks"}' in selector
+    assert "quandary_selector_score_seconds_count" in selector
     trainer = scrape(settings.trainer.metrics_port)
     assert "quandary_trainer_generation 1.0" in trainer
     assert 'quandary_trainer_runs_total{state="succeeded"} 2.0' in trainer

@@ -42,11 +42,12 @@ class Selector:
         self._target, self._token, self._log, self._store = target, token, fleet_log, store
         self.applied: Counter[str] = Counter()
         self.waits = 0
+        self.seconds: list[float] = []
 
     def run(self, work: Callable[[Consumer], Awaitable[None]], control: frozenset[str] = frozenset()) -> None:
         async def go() -> None:
             async with AsyncScoringClient(self._target, token=self._token) as client:
-                scorer = FrameScorer(client, ScoringOptions(), self._wait)
+                scorer = FrameScorer(client, ScoringOptions(), self._wait, self.seconds.append)
                 assignment = Assignment(0.0, control, seed=0)
                 await work(Consumer(self._log, self._store, scorer, assignment, lambda: NOW, self._count, PACE))
 
@@ -224,6 +225,7 @@ def test_a_fault_that_is_not_the_frames_refuses_no_frame(
     assert told.waits >= 5
     assert told.applied == Counter(applied=3)
     assert all(task.generation for task in waiting(store))
+    assert len(told.seconds) == 3
 
 
 def test_of_two_selectors_on_one_log_each_record_is_applied_by_one(

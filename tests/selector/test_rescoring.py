@@ -38,7 +38,7 @@ class Selector:
     def settle(self) -> None:
         async def go() -> None:
             async with AsyncScoringClient(self._scoring.target, token=self._scoring.token) as client:
-                scorer = FrameScorer(client, ScoringOptions(), lambda: None)
+                scorer = FrameScorer(client, ScoringOptions(), lambda: None, lambda _: None)
                 assignment = Assignment(0.0, frozenset(), seed=0)
                 consumer = Consumer(self._log, self._store, scorer, assignment, lambda: NOW, lambda *_: None, PACE)
                 while await consumer.step():

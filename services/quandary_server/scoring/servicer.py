@@ -43,14 +43,15 @@ class ScoringServicer(scoring_pb2_grpc.ScoringServiceServicer):
         """Score frames as they come, answered in their order; at most a window of them is in work."""
         options = _first(await anext(aiter(request), None))
         check_samples(options, self.keeper.generation(options.generation).members)
-        queue: asyncio.Queue[asyncio.Task[scoring_pb2.StreamScoresResponse] | Exception | None]
-        queue = asyncio.Queue(maxsize=self.window)
-        reader = asyncio.create_task(self._read(request, options, queue))
+        queue: asyncio.Queue[asyncio.Task[scoring_pb2.StreamScoresResponse] | Exception | None] = asyncio.Queue()
+        places = asyncio.Semaphore(self.window)
+        reader = asyncio.create_task(self._read(request, options, queue, places))
         try:
             while (task := await queue.get()) is not None:
                 if isinstance(task, Exception):
                     raise task
                 yield await task
+                places.release()
         finally:
             reader.cancel()
             while not queue.empty():
@@ -63,18 +64,20 @@ class ScoringServicer(scoring_pb2_grpc.ScoringServiceServicer):
         requests: AsyncIterator[scoring_pb2.StreamScoresRequest],
         options: ScoringOptions,
         queue: asyncio.Queue[asyncio.Task[scoring_pb2.StreamScoresResponse] | Exception | None],
+        places: asyncio.Semaphore,
     ) -> None:
-        """Start a task per frame, no further ahead than the queue is long; end with None, or with what went wrong."""
+        """Start a task per frame, no further ahead than there are places; end with None, or with what went wrong."""
         try:
             async for message in requests:
                 if not message.HasField("frame"):
                     raise InvalidArgument.of("message", message.WhichOneof("message") or "missing", "a frame after the options")
                 if message.sequence < 0:
                     raise InvalidArgument.of("sequence", message.sequence, ">= 0")
-                await queue.put(asyncio.create_task(self._score_one(message, options)))
-            await queue.put(None)
+                await places.acquire()
+                queue.put_nowait(asyncio.create_task(self._score_one(message, options)))
+            queue.put_nowait(None)
         except Exception as error:
-            await queue.put(error)
+            queue.put_nowait(error)
 
     async def _score_one(
         self, message: scoring_pb2.StreamScoresRequest, options: ScoringOptions

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -38,14 +39,18 @@ class FrameScorer:
     """Reads clouds, crops them and has them scored.
 
     Only what is wrong with the frame itself refuses it. All else (scoring away, overloaded, broken, our token changed) is
-    waited for, however long it lasts: no frame is lost to it. `waiting` is called before each such wait.
+    waited for, however long it lasts: no frame is lost to it. `waiting` is called before each such wait, `took` with the
+    seconds that a scored frame took in all.
     """
 
-    def __init__(self, client: AsyncScoringClient, options: ScoringOptions, waiting: Callable[[], None]) -> None:
-        self._client, self._options, self._waiting = client, options, waiting
+    def __init__(
+        self, client: AsyncScoringClient, options: ScoringOptions, waiting: Callable[[], None], took: Callable[[float], None]
+    ) -> None:
+        self._client, self._options, self._waiting, self._took = client, options, waiting, took
 
     async def score(self, record: FrameRecord) -> Scored | None:
         """Return the score of a frame, None while there is no generation; raises FrameRefused."""
+        started = time.perf_counter()
         try:
             frame = await asyncio.to_thread(_crop, record)
         except QuandaryError as error:
@@ -60,7 +65,9 @@ class FrameScorer:
                     if _blames_frame(error):
                         raise FrameRefused(str(error)) from error
                     raise
-                return _scored_or_refused(response)
+                found = _scored_or_refused(response)
+                self._took(time.perf_counter() - started)
+                return found
         raise AssertionError("a retrying without a stop ends with an answer or an error")
 
     async def generation(self) -> str:

@@ -42,6 +42,7 @@ class Meters:
         self._seconds = metrics.histogram(metrics.SELECTOR_CALL_SECONDS, self.registry)
         self._records = metrics.counter(metrics.SELECTOR_RECORDS, self.registry)
         self.rescored = metrics.counter(metrics.SELECTOR_RESCORED, self.registry)
+        self.score_seconds = metrics.histogram(metrics.SELECTOR_SCORE_SECONDS, self.registry)
         self.retries = metrics.counter(metrics.SELECTOR_RETRIES, self.registry)
 
     def call(self, method: str, code: str, seconds: float) -> None:
@@ -102,7 +103,7 @@ async def serve_selector(settings: Settings) -> None:
             # the token is read anew for every call: tokens are changed without a restart
             AsyncScoringClient(settings.scoring_target, token=lambda: admin_token(settings.tokens).token)
         )
-        scorer = FrameScorer(client, selector.scoring_options(), meters.retries.inc)
+        scorer = FrameScorer(client, selector.scoring_options(), meters.retries.inc, meters.score_seconds.observe)
         assignment = Assignment(selector.control_share, frozenset(selector.control_drives), selector.shuffle_seed)
         pace = Pace(selector.batch, selector.in_flight, selector.poll)
         consumer = Consumer(fleet_log, store, scorer, assignment, now, meters.applied, pace)
