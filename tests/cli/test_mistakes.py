@@ -123,15 +123,27 @@ def test_settings_that_cannot_be_read_are_named(
     assert found.startswith(f"InvalidArgument: {said}")
 
 
-def test_a_token_file_without_an_admin_is_named(quandary: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    fleet = Token(token="f" * 16, subject="fleet", roles=(Role.FLEET,))
-    Path("quandary-data").mkdir()
-    Path("quandary-data/tokens.json").write_text(TokenFile(tokens=(fleet,)).model_dump_json())
+def stats_of_somebody(quandary: Any, monkeypatch: pytest.MonkeyPatch) -> tuple[int, str]:
+    """Ask where somebody listens."""
     with socket() as listening:
         listening.bind(("127.0.0.1", 0))
         listening.listen()
         monkeypatch.setenv("QUANDARY_SELECTOR__PORT", str(listening.getsockname()[1]))
         code, said = quandary("queue", "stats")
+    return code, said
+
+
+def test_in_the_wrong_folder_the_way_to_a_token_is_told(quandary: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    code, said = stats_of_somebody(quandary, monkeypatch)
+    assert code == FAILED
+    assert said.startswith("Unauthenticated: no token: set QUANDARY_TOKEN, or name the data directory")
+
+
+def test_a_token_file_without_an_admin_is_named(quandary: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    fleet = Token(token="f" * 16, subject="fleet", roles=(Role.FLEET,))
+    Path("quandary-data").mkdir()
+    Path("quandary-data/tokens.json").write_text(TokenFile(tokens=(fleet,)).model_dump_json())
+    code, said = stats_of_somebody(quandary, monkeypatch)
     assert code == FAILED
     assert said.startswith("CorruptArtefact: tokens.json has no valid token with the role admin")
 

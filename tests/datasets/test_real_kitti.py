@@ -40,7 +40,8 @@ def test_every_calibration_passes_also_rounded_to_32_bits(kitti: KittiFolder) ->
     for entry in kitti.frames():
         exact = kitti.read(entry.frame_id).calibration
         projection, lidar_to_camera = (m.astype(np.float32) for m in (exact.projection, exact.lidar_to_camera))
-        Calibration(projection.astype(np.float64), lidar_to_camera.astype(np.float64), 1242, 375)
+        rounded = Calibration(projection.astype(np.float64), lidar_to_camera.astype(np.float64), 1242, 375)
+        assert rounded.focal_px == pytest.approx(exact.focal_px, rel=1e-6)
 
 
 def test_nearly_every_label_finds_its_own_2d_box(kitti: KittiFolder) -> None:

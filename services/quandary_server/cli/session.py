@@ -42,13 +42,12 @@ def token(settings: Settings) -> str:
     """
     if given := settings.token.get_secret_value():
         return given
-    try:
-        return admin_token(settings.tokens).token
-    except FileNotFoundError:
+    if not settings.tokens.exists():
         raise Unauthenticated(
             f"no token: set QUANDARY_TOKEN, or name the data directory of a running Quandary with --data "
             f"({settings.tokens} does not exist; `quandary up` makes it)"
-        ) from None
+        )
+    return admin_token(settings.tokens).token
 
 
 def scoring_client(settings: Settings) -> ScoringClient:
