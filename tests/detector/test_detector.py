@@ -15,7 +15,7 @@ from quandary_server.detector.fitting import fit_member, fitting
 from quandary_server.detector.loss import detection_loss
 from quandary_server.detector.net import FrustumNet
 from quandary_server.detector.settings import FitSettings, NetSettings
-from quandary_server.frustum.anchor import Anchors
+from quandary_server.frustum.anchor import AXIS, REGRESSED, Anchors
 from quandary_server.frustum.raster import CHANNELS, GEOMETRY, SIDE, Rasters, rasterise
 
 SMALL = NetSettings(channels=(4, 4, 8), image_embedding=12, geometry_embedding=4, hidden=16)
@@ -29,9 +29,9 @@ def toy(count: int, seed: int = 0) -> Examples:
     maps = rng.normal(0, 0.1, (count, len(CHANNELS), SIDE, SIDE)).astype(np.float32)
     maps[classes == CAR, 2, :, : SIDE // 2] += 1
     maps[classes == PEDESTRIAN, 2, :, SIDE // 2 :] += 1
-    boxes = np.zeros((count, 8), np.float32)
-    boxes[classes == CAR] = [1.0, 0.0, 0.0, *np.log([4.0, 1.6, 1.5]), 0.0, 1.0]
-    boxes[classes == PEDESTRIAN] = [-1.0, 0.5, 0.0, *np.log([0.8, 0.6, 1.8]), 1.0, 0.0]
+    boxes = np.zeros((count, REGRESSED), np.float32)
+    boxes[classes == CAR] = [1.0, 0.0, 0.0, *np.log([4.0, 1.6, 1.5]), 0.0, 1.0, 0.0, 1.0]
+    boxes[classes == PEDESTRIAN] = [-1.0, 0.5, 0.0, *np.log([0.8, 0.6, 1.8]), 0.0, -1.0, 1.0, 0.0]
     geometry = rng.normal(size=(count, len(GEOMETRY))).astype(np.float32)
     names = np.array([f"f{i}" for i in range(count)])
     return Examples(maps, geometry, classes, boxes, np.zeros((count, 3)), np.zeros(count), names, names)
@@ -48,7 +48,7 @@ def test_shapes_are_samples_by_detections() -> None:
     masks = torch.ones(samples, SMALL.embedding), torch.ones(samples, SMALL.hidden)
     logits, box, log_variance, embedding = net()(maps, geometry, *masks)
     assert logits.shape == (samples, detections, len(CLASSES))
-    assert box.shape == (samples, detections, 8)
+    assert box.shape == (samples, detections, REGRESSED)
     assert log_variance.shape == (samples, detections, 7)
     assert embedding.shape == (detections, SMALL.embedding)
 
@@ -105,23 +105,39 @@ def test_too_few_or_broken_examples_are_refused() -> None:
 def test_a_batch_of_background_has_no_box_loss() -> None:
     logits = torch.zeros(4, len(CLASSES))
     classes = torch.full((4,), BACKGROUND)
-    loss = detection_loss(logits, torch.full((4, 8), 99.0), torch.zeros(4, 7), classes, torch.zeros(4, 8), box_weight=1.0)
+    loss = detection_loss(
+        logits, torch.full((4, REGRESSED), 99.0), torch.zeros(4, 7), classes, torch.zeros(4, REGRESSED), box_weight=1.0
+    )
     assert loss.item() == pytest.approx(np.log(len(CLASSES)))
 
 
-def test_the_box_loss_is_least_at_the_variance_of_the_error() -> None:
-    logits = torch.zeros(1, len(CLASSES))
-    logits[0, CAR] = 100.0
-    target, box = torch.zeros(1, 8), torch.zeros(1, 8)
+def test_a_predicted_variance_settles_at_the_squared_error() -> None:
+    target, box = torch.zeros(1, REGRESSED), torch.zeros(1, REGRESSED)
     box[:, :6] = 0.5
-    box[:, 6] = 0.5
-    variances = [0.1, 0.25, 0.6]
-    losses = [
-        detection_loss(logits, box, torch.full((1, 7), float(np.log(v))), torch.tensor([CAR]), target, 1.0).item()
-        for v in variances
-    ]
-    assert losses[1] < min(losses[0], losses[2])
-    assert losses[1] == pytest.approx(0.5 + 0.5 * np.log(0.25), abs=1e-4)
+    # the chord between doubled angles is twice the error
+    box[:, AXIS.start] = 1.0
+    slopes = []
+    for variance in (0.1, 0.25, 0.6):
+        log_variance = torch.full((1, 7), float(np.log(variance)), requires_grad=True)
+        loss = detection_loss(torch.zeros(1, len(CLASSES)), box, log_variance, torch.tensor([CAR]), target, 1.0)
+        (slope,) = torch.autograd.grad(loss, log_variance)
+        slopes.append(slope.numpy()[0])
+    assert (slopes[0] < 0).all()
+    assert slopes[1] == pytest.approx(np.zeros(7), abs=1e-6)
+    assert (slopes[2] > 0).all()
+
+
+def test_what_is_predicted_with_a_large_variance_learns_by_its_root_and_not_its_inverse() -> None:
+    slopes = []
+    for variance in (1.0, 16.0):
+        box = torch.full((1, REGRESSED), 0.1, requires_grad=True)
+        log_variance = torch.full((1, 7), float(np.log(variance)))
+        loss = detection_loss(
+            torch.zeros(1, len(CLASSES)), box, log_variance, torch.tensor([CAR]), torch.zeros(1, REGRESSED), 1.0
+        )
+        (slope,) = torch.autograd.grad(loss, box)
+        slopes.append(float(slope[0, 0]))
+    assert slopes[0] / slopes[1] == pytest.approx(4.0, rel=1e-4)
 
 
 def test_export_agrees_with_torch() -> None:

@@ -28,7 +28,7 @@ def test_decode_is_the_inverse_of_encode(
 def test_offsets_are_along_and_across_the_axis() -> None:
     box = Box3D(0.0, 7.0, 1.0, 1.0, 1.0, 1.0, np.pi / 2)
     values = encode_box(box, np.array([0.0, 5.0, 0.0]), np.pi / 2)
-    assert values == pytest.approx([2.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 1.0], abs=1e-12)
+    assert values == pytest.approx([2.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0, 1.0], abs=1e-12)
 
 
 def test_the_anchor_projects_to_the_middle_of_its_box(calibration: Calibration) -> None:
@@ -42,9 +42,9 @@ def test_the_anchor_projects_to_the_middle_of_its_box(calibration: Calibration) 
 
 
 def test_absurd_extents_are_held_to_bounds() -> None:
-    values = np.zeros((1, 8))
+    values = np.zeros((1, 10))
     values[0, 3:6] = [50.0, -50.0, 0.0]
-    values[0, 7] = 1.0
+    values[0, [7, 9]] = 1.0
     box = decode_boxes(values, Anchors(np.zeros((1, 3)), np.zeros(1)))[0]
     assert (box.length_m, box.width_m, box.height_m) == pytest.approx((60.0, 0.05, 1.0))
 

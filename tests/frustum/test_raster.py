@@ -36,11 +36,11 @@ def cloud(seed: int, count: int = 400) -> np.ndarray:
 
 
 def test_the_nearest_point_wins_its_cell(calibration: Calibration) -> None:
-    points = crop((30.0, 0.0, 0.0, 0.9), (20.0, 0.0, 0.0, 0.1), (25.0, 0.0, 0.0, 0.5))
+    points = crop((26.0, 0.0, 0.0, 0.9), (24.0, 0.0, 0.0, 0.1), (25.0, 0.0, 0.0, 0.5), (25.0, 0.0, 0.0, 0.5))
     found = rasterise([points], calibration, [middle(calibration)])
     occupied = found.maps[0, OCCUPANCY] > 0
     assert found.maps[0, INTENSITY][occupied] == pytest.approx(np.float32(0.1))
-    assert found.maps[0, DEPTH][occupied] == pytest.approx((20.0 - 25.0) / DEPTH_SCALE_M)
+    assert found.maps[0, DEPTH][occupied] == pytest.approx((24.0 - 25.0) / DEPTH_SCALE_M)
     assert found.anchors.centre[0, 0] == pytest.approx(25.0)
 
 
@@ -73,6 +73,7 @@ def test_geometry_says_how_large_the_box_is_in_metres(calibration: Calibration) 
     assert np.exp(values["log_metric_width"]) == pytest.approx(60 / 700 * 20, rel=1e-3)
     assert np.exp(values["log_depth"]) == pytest.approx(20, rel=1e-3)
     assert values["log_points"] == pytest.approx(np.log(2), rel=1e-3)
+    assert values["log_object_points"] == pytest.approx(np.log(2), rel=1e-3)
     assert values["bearing"] == pytest.approx(0.0, abs=1e-6)
 
 

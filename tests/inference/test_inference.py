@@ -100,7 +100,7 @@ def test_what_is_not_served_is_refused(loaded: LoadedGeneration, rasters: Callab
 
 
 def test_objects_with_values_that_are_not_finite_are_marked() -> None:
-    probs, box, log_variance = np.full((3, 4, 2), 0.5), np.zeros((3, 4, 8)), np.zeros((3, 4, 7))
+    probs, box, log_variance = np.full((3, 4, 2), 0.5), np.zeros((3, 4, 10)), np.zeros((3, 4, 7))
     probs[1, 0, 0] = np.nan
     box[2, 1, 3] = np.inf
     box[0, 2, 0] = 1e6

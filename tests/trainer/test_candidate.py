@@ -25,16 +25,16 @@ def background(rasters: MakeRasters, count: int) -> Examples:
 
 
 def with_boxes(rasters: MakeRasters, boxes: np.ndarray) -> Examples:
-    """Cars with these regressed boxes (N, 8), and as many crops of Background."""
+    """Cars with these regressed boxes (N, 10), and as many crops of Background."""
     count = len(boxes)
     empty = background(rasters, 2 * count)
     classes = np.repeat([CLASSES.index("Car"), CLASSES.index("Background")], count)
-    return replace(empty, classes=classes, boxes=np.concatenate([boxes, np.full((count, 8), 99.0)]).astype(np.float32))
+    return replace(empty, classes=classes, boxes=np.concatenate([boxes, np.full((count, 10), 99.0)]).astype(np.float32))
 
 
 def normal_boxes(spreads: list[float], count: int = 400) -> np.ndarray:
     plain = np.random.default_rng(0).normal(0, spreads, (count, 6))
-    return np.column_stack([plain, np.zeros(count), np.ones(count)])
+    return np.column_stack([plain, np.tile([0.0, 1.0, 0.0, 1.0], (count, 1))])
 
 
 def ranks(values: np.ndarray) -> np.ndarray:

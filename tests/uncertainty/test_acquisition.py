@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from quandary.options import Acquisition
-from quandary_server.uncertainty.acquisition import ACQUISITIONS, acquire, score_objects
+from quandary_server.uncertainty.acquisition import ACQUISITIONS, BOX_WEIGHT, acquire, box_information, scores_without
 from quandary_server.uncertainty.jackknife import standard_error
 from quandary_server.uncertainty.samples import Samples, softmax, summarise
 
@@ -15,8 +15,8 @@ SCALES = np.array([1.0, 2.0, 4.0, 1.0, 1.0, 1.0, 1.0])
 
 def samples_of(probs: np.ndarray, box: np.ndarray | None = None) -> Samples:
     if box is None:
-        box = np.zeros((*probs.shape[:2], 8))
-        box[..., 7] = 1.0
+        box = np.zeros((*probs.shape[:2], 10))
+        box[..., [7, 9]] = 1.0
     return Samples(probs, box, np.zeros((*probs.shape[:2], 7)))
 
 
@@ -61,19 +61,42 @@ def test_the_parts_of_the_entropy_are_bounded_by_the_whole(probs: np.ndarray) ->
 
 def test_box_variances_are_standardised_before_they_are_averaged_and_weighed_by_the_object() -> None:
     probs = np.full((2, 1, C), 1 / C)
-    box = np.zeros((2, 1, 8))
-    box[..., 7] = 1.0
+    box = np.zeros((2, 1, 10))
+    box[..., [7, 9]] = 1.0
     box[:, 0, 1] = [-2.0, 2.0]
     summary = summarise(samples_of(probs, box))
     expected = (1 - 1 / C) * np.log(1 + 4.0 / 2.0) / 7
     assert acquire(Acquisition.BOX_EPISTEMIC, summary, SCALES) == pytest.approx([expected])
-    assert acquire(Acquisition.INFORMATION_AND_BOX, summary, SCALES) == pytest.approx([expected])
+
+
+def test_the_default_adds_what_a_label_would_tell_of_class_and_box() -> None:
+    probs = np.full((2, 1, C), 1 / C)
+    probs[0, 0, :2], probs[1, 0, :2] = [2 / C, 0.0], [0.0, 2 / C]
+    box = np.zeros((2, 1, 10))
+    box[..., [7, 9]] = 1.0
+    box[:, 0, 1] = [-2.0, 2.0]
+    log_variance = np.full((2, 1, 7), np.log(0.5))
+    summary = summarise(Samples(probs, box, log_variance))
+    # epistemic 4 over aleatoric 0.5 for one of seven parameters
+    assert box_information(summary) == pytest.approx([0.5 * np.log(9.0) / 7])
+    expected = acquire(Acquisition.MUTUAL_INFORMATION, summary, SCALES) + BOX_WEIGHT * (1 - 1 / C) * 0.5 * np.log(9.0) / 7
+    assert acquire(Acquisition.INFORMATION_AND_BOX, summary, SCALES) == pytest.approx(expected)
+    assert acquire(Acquisition.MUTUAL_INFORMATION, summary, SCALES) == pytest.approx([2 / C * np.log(2)])
+
+
+def test_blurred_boxes_tell_less_than_sharp_ones_that_scatter_alike() -> None:
+    box = np.random.default_rng(0).normal(size=(T, 2, 10))
+    box[:, 1] = box[:, 0]
+    log_variance = np.zeros((T, 2, 7))
+    log_variance[:, 1] = np.log(100.0)
+    sharp, blurred = box_information(summarise(Samples(np.full((T, 2, C), 1 / C), box, log_variance)))
+    assert sharp > 5 * blurred > 0
 
 
 def test_a_sure_background_has_no_box_to_doubt() -> None:
     probs = np.zeros((2, 1, C))
     probs[..., -1] = 1.0
-    box = np.random.default_rng(0).normal(size=(2, 1, 8))
+    box = np.random.default_rng(0).normal(size=(2, 1, 10))
     assert acquire(Acquisition.BOX_EPISTEMIC, summarise(samples_of(probs, box)), SCALES) == pytest.approx([0.0])
 
 
@@ -90,9 +113,9 @@ def test_what_is_not_served_is_named() -> None:
 
 
 def test_below_three_samples_none_can_be_left_out_and_equal_draws_have_no_error() -> None:
-    assert score_objects(Acquisition.MUTUAL_INFORMATION, split_votes(), SCALES)[1] is None
+    assert scores_without(Acquisition.MUTUAL_INFORMATION, split_votes(), SCALES) is None
     equal = samples_of(np.repeat(np.array([[[0.7, 0.2, 0.1]]]), 4, axis=0))
-    without = score_objects(Acquisition.MUTUAL_INFORMATION, equal, SCALES)[1]
+    without = scores_without(Acquisition.MUTUAL_INFORMATION, equal, SCALES)
     assert without is not None
     assert standard_error(without) == pytest.approx([0.0], abs=1e-12)
 
@@ -102,7 +125,8 @@ def test_standard_error_matches_the_spread_over_independent_draws() -> None:
     scores, errors = [], []
     for _ in range(runs):
         samples = samples_of(softmax(rng.normal([2.0, 0.0, -1.0], size=(draws, 1, C)).astype(np.float32)))
-        score, without = score_objects(Acquisition.PREDICTIVE_ENTROPY, samples, SCALES)
+        score = acquire(Acquisition.PREDICTIVE_ENTROPY, summarise(samples), SCALES)
+        without = scores_without(Acquisition.PREDICTIVE_ENTROPY, samples, SCALES)
         assert without is not None
         scores.append(score[0])
         errors.append(standard_error(without)[0])
@@ -112,7 +136,7 @@ def test_standard_error_matches_the_spread_over_independent_draws() -> None:
 @pytest.mark.parametrize("acquisition", list(ACQUISITIONS))
 def test_scores_do_not_depend_on_company(acquisition: Acquisition) -> None:
     rng = np.random.default_rng(3)
-    logits, box = rng.normal(size=(T, 6, C)).astype(np.float32), rng.normal(size=(T, 6, 8))
-    everything = score_objects(acquisition, samples_of(softmax(logits), box), SCALES)[0]
-    pair = score_objects(acquisition, samples_of(softmax(logits[:, 2:4]), box[:, 2:4]), SCALES)[0]
+    logits, box = rng.normal(size=(T, 6, C)).astype(np.float32), rng.normal(size=(T, 6, 10))
+    everything = acquire(acquisition, summarise(samples_of(softmax(logits), box)), SCALES)
+    pair = acquire(acquisition, summarise(samples_of(softmax(logits[:, 2:4]), box[:, 2:4])), SCALES)
     assert pair.tobytes() == everything[2:4].tobytes()

@@ -2,10 +2,10 @@ import numpy as np
 import pytest
 
 from quandary.options import Acquisition, Reduction
-from quandary_server.uncertainty.acquisition import score_objects
+from quandary_server.uncertainty.acquisition import acquire, scores_without
 from quandary_server.uncertainty.jackknife import standard_error
 from quandary_server.uncertainty.reduction import reduce_objects
-from quandary_server.uncertainty.samples import Samples, softmax
+from quandary_server.uncertainty.samples import Samples, softmax, summarise
 
 SCORES = np.array([1.0, 4.0, 2.0, 3.0])
 
@@ -49,9 +49,10 @@ def test_the_frames_standard_error_is_the_spread_of_its_score_over_seeds(reducti
         rng = np.random.default_rng([1, seed])
         shared, own = rng.normal(0, 0.9, (draws, 1, 3)), rng.normal(0, 0.3, (draws, objects, 3))
         probs = softmax((base + shared + own).astype(np.float32))
-        box = np.zeros((draws, objects, 8))
+        box = np.zeros((draws, objects, 10))
         samples = Samples(probs, box, box[..., :7])
-        score, without = score_objects(Acquisition.MUTUAL_INFORMATION, samples, np.ones(7))
+        score = acquire(Acquisition.MUTUAL_INFORMATION, summarise(samples), np.ones(7))
+        without = scores_without(Acquisition.MUTUAL_INFORMATION, samples, np.ones(7))
         assert without is not None
         scores.append(reduce_objects(reduction, score, top_k=2))
         errors.append(standard_error(reduce_objects(reduction, without, top_k=2)))

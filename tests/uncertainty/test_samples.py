@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from quandary_server.frustum.anchor import AXIS, HEADING, REGRESSED, yaws
 from quandary_server.uncertainty.entropy import entropy
 from quandary_server.uncertainty.samples import (
     Samples,
@@ -16,13 +17,14 @@ T, D, C = 6, 4, 3
 
 
 def draws(rng: np.random.Generator, samples: int = T) -> Samples:
-    box = rng.normal(size=(samples, D, 8))
+    box = rng.normal(size=(samples, D, REGRESSED))
     return Samples(softmax(rng.normal(size=(samples, D, C)).astype(np.float32)), box, rng.normal(size=(samples, D, 7)))
 
 
-def yawed(*yaws: float) -> np.ndarray:
-    box = np.zeros((len(yaws), 1, 8))
-    box[:, 0, 6], box[:, 0, 7] = np.sin(yaws), np.cos(yaws)
+def yawed(*turns: float) -> np.ndarray:
+    box, angles = np.zeros((len(turns), 1, REGRESSED)), np.array(turns)
+    box[:, 0, AXIS] = np.stack([np.sin(2 * angles), np.cos(2 * angles)], axis=1)
+    box[:, 0, HEADING] = np.stack([np.sin(angles), np.cos(angles)], axis=1)
     return box
 
 
@@ -43,21 +45,25 @@ def test_softmax_of_a_hot_temperature_is_flat_and_of_huge_logits_finite() -> Non
 
 def test_yaw_means_and_spreads_on_the_circle() -> None:
     box = yawed(np.pi - 0.1, -np.pi + 0.1)
-    assert np.arctan2(*mean_box(box)[0, 6:]) == pytest.approx(np.pi)
-    assert epistemic_variance(box)[0, 6] == pytest.approx(0.1**2, rel=1e-2)
-    assert epistemic_variance(yawed(0.0, np.pi))[0, 6] == pytest.approx(2.0)
+    assert abs(yaws(mean_box(box))[0]) == pytest.approx(np.pi)
+    assert epistemic_variance(box)[0, 6] == pytest.approx(0.1**2, rel=2e-2)
+    assert epistemic_variance(yawed(0.0, np.pi / 2))[0, 6] == pytest.approx(0.5)
+
+
+def test_front_and_back_are_one_axis() -> None:
+    assert epistemic_variance(yawed(0.3, 0.3 - np.pi))[0, 6] == pytest.approx(0.0, abs=1e-12)
+    assert yaws(mean_box(yawed(0.3, 0.3, 0.3 - np.pi)))[0] == pytest.approx(0.3)
 
 
 def test_scaled_directions_weigh_alike() -> None:
     box = yawed(0.2, -0.2)
     box[0, 0, 6:] *= 50
-    assert np.arctan2(*mean_box(box)[0, 6:]) == pytest.approx(0.0)
+    assert yaws(mean_box(box))[0] == pytest.approx(0.0)
 
 
 def test_epistemic_is_the_variance_over_draws_and_aleatoric_the_mean_predicted() -> None:
-    box = np.zeros((2, 1, 8))
+    box = yawed(0.0, 0.0)
     box[:, 0, 0] = [-3.0, 3.0]
-    box[:, 0, 7] = 1.0
     assert epistemic_variance(box)[0] == pytest.approx([9, 0, 0, 0, 0, 0, 0])
     assert aleatoric_variance(np.log(np.array([[[1.0] * 7], [[3.0] * 7]])))[0] == pytest.approx([2.0] * 7)
 

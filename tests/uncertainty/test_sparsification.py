@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from quandary_server.uncertainty.sparsification import STEPS, sparsify
+from quandary_server.uncertainty.sparsification import REFERENCE_AUSE, STEPS, reference_self_test, sparsify
 
 
 def reference(rng: np.random.Generator, count: int = 5000) -> tuple[np.ndarray, np.ndarray]:
@@ -12,11 +12,17 @@ def reference(rng: np.random.Generator, count: int = 5000) -> tuple[np.ndarray, 
 
 def test_reference_values() -> None:
     rng = np.random.default_rng(0)
-    drawn = [reference(rng) for _ in range(10)]
-    true_sigma = np.mean([sparsify(errors, sigma).ause for errors, sigma in drawn])
-    random = np.mean([sparsify(errors, rng.random(len(errors))).ause for errors, _ in drawn])
-    assert true_sigma == pytest.approx(0.179, abs=0.01)
-    assert random == pytest.approx(0.668, abs=0.02)
+    drawn = [reference_self_test(rng) for _ in range(10)]
+    assert {name: np.mean([one[name] for one in drawn]) for name in drawn[0]} == {
+        "true_sigma": pytest.approx(0.179, abs=0.005),
+        "random": pytest.approx(0.668, abs=0.02),
+        "perfect": pytest.approx(0.0),
+    }
+
+
+def test_one_draw_is_near_the_reference() -> None:
+    for name, value in reference_self_test(np.random.default_rng(5)).items():
+        assert value == pytest.approx(REFERENCE_AUSE[name], abs=0.05)
 
 
 def test_ranking_by_the_error_is_perfect() -> None:

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from quandary.labels import BACKGROUND, CLASSES
 from quandary.options import ScoringOptions
 from quandary_server.detector.examples import Examples, true_boxes
-from quandary_server.evaluation.boxes import centre_errors, ious, size_errors
+from quandary_server.evaluation.boxes import centre_errors, depth_errors, ious, size_errors
 from quandary_server.evaluation.classes import macro_recall
 from quandary_server.frustum.raster import Rasters
 from quandary_server.inference.generation import LoadedGeneration
@@ -33,6 +33,7 @@ class Assessment:
     nll: Array
     objects: NDArray[np.bool_]
     centre_error: Array
+    depth_error: Array
     size_error: Array
     iou: Array
     scores: ObjectScores
@@ -58,7 +59,7 @@ class Assessment:
             "objects": float(self.objects.sum()),
         }
         if self.objects.any():
-            for name in ("centre_error", "size_error", "iou"):
+            for name in ("centre_error", "depth_error", "size_error", "iou"):
                 found[f"mean_{name}"] = float(getattr(self, name)[self.objects].mean())
         return found
 
@@ -66,15 +67,16 @@ class Assessment:
 def assess(generation: LoadedGeneration, examples: Examples, options: ScoringOptions) -> Assessment:
     """Return how a generation answers N >= 1 labelled crops."""
     rasters = Rasters(examples.maps, examples.geometry, examples.anchors, np.zeros(len(examples), np.int64))
-    scores = score_rasters(generation, rasters, options)
+    scores = score_rasters(generation, rasters, options, jackknife=False)
     objects = examples.classes != BACKGROUND_INDEX
-    errors = {name: np.full(len(examples), np.nan) for name in ("centre", "size", "iou")}
+    errors = {name: np.full(len(examples), np.nan) for name in ("centre", "depth", "size", "iou")}
     labelled = np.flatnonzero(objects)
     if len(labelled):
         truth = true_boxes(examples.take(labelled))
         boxes = scores.boxes()
         predicted = [boxes[i] for i in labelled]
         errors["centre"][labelled] = centre_errors(truth, predicted)
+        errors["depth"][labelled] = depth_errors(truth, predicted, examples.bearing[labelled])
         errors["size"][labelled] = size_errors(truth, predicted)
         errors["iou"][labelled] = ious(truth, predicted)
     return Assessment(
@@ -83,6 +85,7 @@ def assess(generation: LoadedGeneration, examples: Examples, options: ScoringOpt
         negative_log_likelihoods(scores.mean_probs, examples.classes),
         objects,
         errors["centre"],
+        errors["depth"],
         errors["size"],
         errors["iou"],
         scores,

@@ -16,7 +16,7 @@ from quandary_server.frustum.raster import CHANNELS, GEOMETRY, SIDE, Rasters
 class Examples:
     """N labelled crops.
 
-    maps (N, 3, H, W); geometry (N, G); classes (N,) indices into CLASSES; boxes (N, 8) regressed values, zero for Background;
+    maps (N, 3, H, W); geometry (N, G); classes (N,) indices into CLASSES; boxes (N, 10) regressed values, zero for Background;
     centre (N, 3) and bearing (N,) of the anchors; drives and frames (N,) ids.
     """
 
@@ -44,8 +44,9 @@ class Examples:
     @staticmethod
     def joined(parts: Sequence["Examples"]) -> "Examples":
         """Return the examples of several parts, one after the other; of none, the empty examples."""
-        everything = [_EMPTY, *parts]
-        return Examples(*(np.concatenate([getattr(p, field.name) for p in everything]) for field in fields(Examples)))
+        if not parts:
+            return _EMPTY
+        return Examples(*(np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(Examples)))
 
 
 _EMPTY = Examples(
@@ -90,6 +91,6 @@ def mirrored(
     maps, geometry, boxes = maps.copy(), geometry.copy(), boxes.copy()
     maps[flip] = maps[flip][..., ::-1]
     geometry[flip, GEOMETRY.index("bearing")] *= -1
-    for across_or_sine in (1, 6):
+    for across_or_sine in (1, 6, 8):
         boxes[flip, across_or_sine] *= -1
     return maps, geometry, boxes

@@ -16,7 +16,7 @@ from quandary_server.frustum.raster import CHANNELS, GEOMETRY
 
 
 class FrustumNet(nn.Module):
-    """maps (D, 3, H, W), geometry (D, G), masks (T, E) and (T, F) -> logits (T, D, C), box (T, D, 8), log-variance (T, D, 7),
+    """maps (D, 3, H, W), geometry (D, G), masks (T, E) and (T, F) -> logits (T, D, C), box (T, D, 10), log-variance (T, D, 7),
     embedding (D, E).
 
     In training the masks are (D, E) and (D, F), one per crop, and T = 1.
@@ -53,7 +53,7 @@ class FrustumNet(nn.Module):
     def forward(
         self, maps: Tensor, geometry: Tensor, mask_in: Tensor, mask_hidden: Tensor
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Return logits (T, D, C), box (T, D, 8), log-variance (T, D, 7) and embedding (D, E) under T masks."""
+        """Return logits (T, D, C), box (T, D, 10), log-variance (T, D, 7) and embedding (D, E) under T masks."""
         embedding = self.embed(maps, geometry)
         # (1, D, E) x (T, 1, E)
         return (*self.head(embedding[None], mask_in[:, None], mask_hidden[:, None]), embedding)

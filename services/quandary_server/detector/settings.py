@@ -15,7 +15,7 @@ class NetSettings(BaseModel):
     image_embedding: int = Field(default=128, ge=1, le=1024, description="features taken from the maps")
     geometry_embedding: int = Field(default=16, ge=1, le=1024, description="features taken from the geometry vector")
     hidden: int = Field(default=128, ge=1, le=1024, description="hidden units of the head")
-    dropout: float = Field(default=0.5, ge=0, lt=1, description="share of features dropped at each of the head's two layers")
+    dropout: float = Field(default=0.2, ge=0, lt=1, description="share of features dropped at each of the head's two layers")
 
     @property
     def embedding(self) -> int:
@@ -32,6 +32,6 @@ class FitSettings(BaseModel):
     batch: int = Field(default=64, ge=2, le=4096, description="crops per step")
     learning_rate: float = Field(default=6e-3, gt=0, le=1, description="peak of the one-cycle schedule")
     weight_decay: float = Field(default=1e-2, ge=0, le=1, description="AdamW's")
-    box_weight: float = Field(default=0.3, ge=0, le=100, description="weight of the box loss")
+    box_weight: float = Field(default=2.0, ge=0, le=100, description="weight of the box loss")
     mirror: bool = Field(default=True, description="mirror half of the crops left to right")
     report_every: int = Field(default=25, ge=1, description="steps between two reports of progress")

@@ -15,6 +15,18 @@ MIN_GROUPS = 5
 """Fewer groups than this tell nothing: a gate that has no more is undetermined."""
 
 
+def expanded_interval(drawn: Array, groups: int, level: float) -> tuple[float, float]:
+    """Return the expanded percentile interval of drawn figures (B,) over so many groups (Hesterberg 2015, arXiv 1411.5279).
+
+    Plain percentiles are too narrow by sqrt((n - 1) / n) and by normal for t quantiles: much, where groups are few.
+    """
+    if groups < 2:
+        raise ValueError(f"an interval needs at least 2 groups, there is {groups}")
+    tail = stats.norm.cdf(np.sqrt(groups / (groups - 1)) * stats.t.ppf((1 - level) / 2, groups - 1))
+    low, high = np.quantile(drawn, [tail, 1 - tail])
+    return float(low), float(high)
+
+
 def paired_interval(
     differences: Array, groups: Sequence[str], rng: np.random.Generator, draws: int = 2000, level: float = 0.95
 ) -> tuple[float, float]:
@@ -27,7 +39,7 @@ def paired_interval(
     sums, sizes = np.bincount(which, weights=differences), np.bincount(which)
     drawn = rng.integers(0, len(sums), size=(draws, len(sums)))
     means = sums[drawn].sum(axis=1) / sizes[drawn].sum(axis=1)
-    return _central(means, len(sums), level)
+    return expanded_interval(means, len(sums), level)
 
 
 def macro_recall_interval(
@@ -52,21 +64,9 @@ def macro_recall_interval(
     totals, rights = total[drawn].sum(axis=1), right[drawn].sum(axis=1)
     recalls = np.divide(rights, totals, out=np.full(totals.shape, np.nan), where=totals > 0)
     means = np.nanmean(recalls[(totals > 0).any(axis=1)], axis=1)
-    return _central(means, count, level)
+    return expanded_interval(means, count, level)
 
 
 def grouping(drives: Sequence[str], frames: Sequence[str]) -> Sequence[str]:
     """Return what to resample by: drives, or frames where there are fewer than MIN_DRIVES drives."""
     return drives if len(set(drives)) >= MIN_DRIVES else frames
-
-
-def _central(drawn: Array, groups: int, level: float) -> tuple[float, float]:
-    """Return the expanded percentile interval of drawn means (Hesterberg 2015, arXiv 1411.5279).
-
-    Plain percentiles are too narrow by sqrt((n - 1) / n) and by normal for t quantiles: much, where groups are few.
-    """
-    if groups < 2:
-        raise ValueError(f"an interval needs at least 2 groups, there is {groups}")
-    tail = stats.norm.cdf(np.sqrt(groups / (groups - 1)) * stats.t.ppf((1 - level) / 2, groups - 1))
-    low, high = np.quantile(drawn, [tail, 1 - tail])
-    return float(low), float(high)

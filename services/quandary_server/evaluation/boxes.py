@@ -21,6 +21,12 @@ def size_errors(truth: Sequence[Box3D], predicted: Sequence[Box3D]) -> Array:
     return np.array([np.abs(t.extents - p.extents).mean() for t, p in zip(truth, predicted, strict=True)])
 
 
+def depth_errors(truth: Sequence[Box3D], predicted: Sequence[Box3D], bearings_rad: Array) -> Array:
+    """Return the distances (N,) in metres of the centres along the horizontal axes at these bearings (N,)."""
+    offset = np.array([p.centre[:2] - t.centre[:2] for t, p in zip(truth, predicted, strict=True)]).reshape(-1, 2)
+    return np.asarray(np.abs(offset[:, 0] * np.cos(bearings_rad) + offset[:, 1] * np.sin(bearings_rad)))
+
+
 def ious(truth: Sequence[Box3D], predicted: Sequence[Box3D]) -> Array:
     """Return the volumetric intersection over union (N,) of upright boxes, in [0, 1]."""
     if not truth:

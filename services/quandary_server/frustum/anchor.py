@@ -12,8 +12,13 @@ from quandary.geometry import Box3D, Calibration, ImageBox
 BOX_PARAMETERS = ("along", "across", "up", "log_length", "log_width", "log_height", "yaw")
 """The 7 parameters that carry a variance; offsets in metres, yaw in radians."""
 
-REGRESSED = 8
-"""The 8 regressed values: the first six parameters, then sine and cosine of the yaw relative to the frustum's axis."""
+REGRESSED = 10
+"""The 10 regressed values: the first six parameters, then sine and cosine of twice the yaw relative to the frustum's axis, and
+of the yaw itself. The LiDAR hardly tells an object's front from its back: twice the yaw is the same for both, so that what
+cannot be told does not blur the axis; the yaw itself only decides between the axis's two ends."""
+
+AXIS, HEADING = slice(6, 8), slice(8, 10)
+"""Where they stand: of twice the yaw, and of the yaw."""
 
 MIN_EXTENT_M, MAX_EXTENT_M = 0.05, 60.0
 
@@ -78,21 +83,29 @@ def anchors_at(axes: Axes, along_m: Array) -> Anchors:
 
 
 def encode_box(box: Box3D, centre: Array, bearing: float) -> Array:
-    """Return the 8 regressed values of a box relative to one anchor: centre (3,) in metres and bearing in radians."""
+    """Return the 10 regressed values of a box relative to one anchor: centre (3,) in metres and bearing in radians."""
     offset, cos, sin = box.centre - centre, np.cos(bearing), np.sin(bearing)
     along, across = cos * offset[0] + sin * offset[1], cos * offset[1] - sin * offset[0]
     yaw = box.yaw_rad - bearing
-    return np.array([along, across, offset[2], *np.log(box.extents), np.sin(yaw), np.cos(yaw)])
+    axis_and_heading = [np.sin(2 * yaw), np.cos(2 * yaw), np.sin(yaw), np.cos(yaw)]
+    return np.array([along, across, offset[2], *np.log(box.extents), *axis_and_heading])
+
+
+def yaws(values: Array) -> Array:
+    """Return the yaws (D,) in radians of regressed values (D, 10), relative to the frustum's axis: the heading's end of it."""
+    axis = np.arctan2(values[:, 6], values[:, 7]) / 2
+    heading = np.arctan2(values[:, 8], values[:, 9])
+    return np.asarray(np.where(np.cos(axis - heading) < 0, axis + np.pi, axis))
 
 
 def decode_boxes(values: Array, anchors: Anchors) -> list[Box3D]:
-    """Return the boxes of regressed values (D, 8), extents held to [0.05, 60] m; the inverse of `encode_box`."""
+    """Return the boxes of regressed values (D, 10), extents held to [0.05, 60] m; the inverse of `encode_box`."""
     cos, sin = np.cos(anchors.bearing), np.sin(anchors.bearing)
     x = anchors.centre[:, 0] + cos * values[:, 0] - sin * values[:, 1]
     y = anchors.centre[:, 1] + sin * values[:, 0] + cos * values[:, 1]
     z = anchors.centre[:, 2] + values[:, 2]
     extents = np.exp(np.clip(values[:, 3:6], np.log(MIN_EXTENT_M), np.log(MAX_EXTENT_M)))
-    turned = np.arctan2(values[:, 6], values[:, 7]) + anchors.bearing
+    turned = yaws(values) + anchors.bearing
     yaw = np.arctan2(np.sin(turned), np.cos(turned))
     rows = np.column_stack([x, y, z, extents, yaw])
     return [Box3D(*row) for row in rows.tolist()]

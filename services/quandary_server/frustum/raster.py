@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 from quandary.frustum import BOX_GROWTH
 from quandary.geometry import Calibration, ImageBox
 from quandary_server.frustum.anchor import Anchors, Axes, anchors_at, proposal_axes
+from quandary_server.frustum.depth import object_depth
 
-SIDE = 48
+SIDE = 24
 """Rows and columns of a map."""
 
 CHANNELS = ("relative_depth", "intensity", "occupancy")
@@ -24,16 +25,17 @@ GEOMETRY = (
     "log_metric_width",
     "log_metric_height",
     "log_points",
+    "log_object_points",
 )
-"""The geometry vector's entries, before centring and scaling to about one."""
+"""The geometry vector's entries, before centring and scaling to about one; object points are those at the anchor's depth."""
 
 DEPTH_SCALE_M = 4.0
 DEPTH_CLIP = 2.0
 UNSEEN_HEIGHT_M = 1.6
 """Height assumed of an object without a point, to have some depth for its anchor."""
 
-GEOMETRY_CENTRE = np.array([0.0, 0.0, -2.5, -2.5, 3.0, 0.5, 0.5, 4.0])
-GEOMETRY_SCALE = np.array([0.5, 0.1, 1.0, 1.0, 1.0, 1.0, 1.0, 2.0])
+GEOMETRY_CENTRE = np.array([0.0, 0.0, -2.5, -2.5, 3.0, 0.5, 0.5, 4.0, 3.0])
+GEOMETRY_SCALE = np.array([0.5, 0.1, 1.0, 1.0, 1.0, 1.0, 1.0, 2.0, 2.0])
 
 
 @dataclass(frozen=True)
@@ -50,14 +52,14 @@ class Rasters:
 
     @staticmethod
     def joined(parts: Sequence["Rasters"]) -> "Rasters":
-        """Return the rasters of several frames, one after the other."""
+        """Return the rasters of several frames (at least one), one after the other."""
         if len(parts) == 1:
             return parts[0]
         return Rasters(
-            np.concatenate([np.empty((0, len(CHANNELS), SIDE, SIDE), np.float32), *(p.maps for p in parts)]),
-            np.concatenate([np.empty((0, len(GEOMETRY)), np.float32), *(p.geometry for p in parts)]),
+            np.concatenate([p.maps for p in parts]),
+            np.concatenate([p.geometry for p in parts]),
             Anchors.joined([p.anchors for p in parts]),
-            np.concatenate([np.empty(0, np.int64), *(p.points for p in parts)]),
+            np.concatenate([p.points for p in parts]),
         )
 
 
@@ -78,39 +80,33 @@ def rasterise(
     along = axes.along(points[:, :3].astype(np.float64), which)
     order = np.lexsort((-along, which))
     points, along = points[order], along[order]
-    ends = np.cumsum(counts)
-    depth = _median_depth(along, ends - counts, counts, _unseen_depth(axes, calibration, boxes))
+    pixels, _ = calibration.project(points)
+    heights_m = np.array([box.height_px for box in boxes]) / calibration.focal_px[1]
+    place = _places(pixels, which, boxes)
+    depth, at_depth = object_depth(along, place, which, heights_m, _unseen_depth(axes, calibration, boxes))
 
-    rows, columns = _cells(points, which, calibration, boxes, side)
+    rows, columns = _cells(pixels, which, boxes, side)
     maps = np.zeros((len(crops), len(CHANNELS), side, side), np.float32)
     relative = np.clip((along - depth[which]) / DEPTH_SCALE_M, -DEPTH_CLIP, DEPTH_CLIP)
     maps[which, 0, rows, columns] = relative
     maps[which, 1, rows, columns] = points[:, 3]
     maps[which, 2, rows, columns] = 1.0
-    return Rasters(maps, _geometry(axes, calibration, boxes, depth, counts), anchors_at(axes, depth), counts)
+    return Rasters(maps, _geometry(axes, calibration, boxes, depth, counts, at_depth), anchors_at(axes, depth), counts)
 
 
 def _cells(
-    points: NDArray[np.float32], which: NDArray[np.intp], calibration: Calibration, boxes: Sequence[ImageBox], side: int
+    pixels: NDArray[np.float64], which: NDArray[np.intp], boxes: Sequence[ImageBox], side: int
 ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    pixels, _ = calibration.project(points)
-    grown = [box.grown(BOX_GROWTH) for box in boxes]
-    corner = np.array([(box.left_px, box.top_px) for box in grown]).reshape(-1, 2)
-    extent = np.array([(box.width_px, box.height_px) for box in grown]).reshape(-1, 2)
-    cells = ((pixels - corner[which]) / extent[which] * side).astype(np.intp)
+    cells = (_places(pixels, which, [box.grown(BOX_GROWTH) for box in boxes]) * side).astype(np.intp)
     cells = np.clip(cells, 0, side - 1)
     return cells[:, 1], cells[:, 0]
 
 
-def _median_depth(
-    along: NDArray[np.float64], starts: NDArray[np.int64], counts: NDArray[np.int64], unseen: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """Return the median of each sorted stretch of `along`, and `unseen` where there is none."""
-    if not len(along):
-        return unseen
-    lower = np.minimum(starts + np.maximum(counts - 1, 0) // 2, len(along) - 1)
-    upper = np.minimum(starts + counts // 2, len(along) - 1)
-    return np.asarray(np.where(counts > 0, (along[lower] + along[upper]) / 2, unseen))
+def _places(pixels: NDArray[np.float64], which: NDArray[np.intp], boxes: Sequence[ImageBox]) -> NDArray[np.float64]:
+    """Return where pixels (N, 2) lie in their boxes, (N, 2): 0 to 1 across and down."""
+    corner = np.array([(box.left_px, box.top_px) for box in boxes]).reshape(-1, 2)
+    extent = np.array([(box.width_px, box.height_px) for box in boxes]).reshape(-1, 2)
+    return np.asarray((pixels - corner[which]) / extent[which])
 
 
 def _unseen_depth(axes: Axes, calibration: Calibration, boxes: Sequence[ImageBox]) -> NDArray[np.float64]:
@@ -126,6 +122,7 @@ def _geometry(
     boxes: Sequence[ImageBox],
     depth: NDArray[np.float64],
     counts: NDArray[np.int64],
+    at_depth: NDArray[np.int64],
 ) -> NDArray[np.float32]:
     focal_x, focal_y = calibration.focal_px
     level = np.hypot(axes.direction[:, 0], axes.direction[:, 1])
@@ -141,6 +138,7 @@ def _geometry(
         np.log(width * distance),
         np.log(height * distance),
         np.log1p(counts),
+        np.log1p(at_depth),
     ]
     values: NDArray[np.float64] = (np.column_stack(columns) - GEOMETRY_CENTRE) / GEOMETRY_SCALE
     return values.astype(np.float32)

@@ -10,9 +10,9 @@ from quandary.options import ScoringOptions
 from quandary_server.frustum.anchor import MAX_OFFSET_M, Anchors, decode_boxes
 from quandary_server.frustum.raster import Rasters
 from quandary_server.inference.generation import LoadedGeneration
-from quandary_server.uncertainty.acquisition import score_objects
+from quandary_server.uncertainty.acquisition import acquire, scores_without
 from quandary_server.uncertainty.entropy import entropy, margin
-from quandary_server.uncertainty.samples import Samples, aleatoric_variance, mean_box, summarise
+from quandary_server.uncertainty.samples import Samples, mean_box, summarise
 
 Array = NDArray[np.float64]
 
@@ -21,9 +21,9 @@ Array = NDArray[np.float64]
 class ObjectScores:
     """D scored objects; `usable` (D,) marks those with a sound answer.
 
-    score_without (T, D): the scores without each sample, None for fewer than 3 samples. score, predictive_entropy,
-    expected_entropy, variation_ratio, margin: (D,); mean_probs (D, C); box (D, 8) regressed values; aleatoric, epistemic
-    (D, 7); embedding (D, E); points (D,).
+    score_without (T, D): the scores without each sample, None for fewer than 3 samples or if not asked for. score,
+    predictive_entropy, expected_entropy, variation_ratio, margin: (D,); mean_probs (D, C); box (D, 10) regressed values;
+    aleatoric, epistemic (D, 7); embedding (D, E); points (D,).
     """
 
     score: Array
@@ -51,8 +51,10 @@ class ObjectScores:
         return decode_boxes(self.box[part], Anchors(self.anchors.centre[part], self.anchors.bearing[part]))
 
 
-def score_rasters(generation: LoadedGeneration, rasters: Rasters, options: ScoringOptions) -> ObjectScores:
-    """Return the scores of D >= 1 rasters by a generation.
+def score_rasters(
+    generation: LoadedGeneration, rasters: Rasters, options: ScoringOptions, *, jackknife: bool = True
+) -> ObjectScores:
+    """Return the scores of D >= 1 rasters by a generation; without the jackknife `score_without` is None.
 
     The same rasters give the same bytes in whatever company: a lone crop is drawn twice and cut off again, since NumPy sums
     a lone column in another order. Raises ValueError for an estimator or acquisition function that is not served.
@@ -64,7 +66,7 @@ def score_rasters(generation: LoadedGeneration, rasters: Rasters, options: Scori
     draws = generation.draw(rasters, options.estimator, options.mc_samples, seed)
     with np.errstate(invalid="ignore", over="ignore"):
         usable = usable_objects(draws.samples) & in_range(draws.samples, rasters.anchors)
-        return _scored(generation, rasters, options, draws.samples, draws.embedding, usable, seed, count)
+        return _scored(generation, rasters, options, draws.samples, draws.embedding, usable, seed, count, jackknife)
 
 
 def usable_objects(samples: Samples) -> NDArray[np.bool_]:
@@ -92,10 +94,12 @@ def _scored(
     usable: NDArray[np.bool_],
     seed: int,
     count: int,
+    jackknife: bool,
 ) -> ObjectScores:
     scales = np.array(generation.manifest.box_scales)
-    scores, without = score_objects(options.effective_acquisition, samples, scales)
     summary = summarise(samples)
+    scores = acquire(options.effective_acquisition, summary, scales)
+    without = scores_without(options.effective_acquisition, samples, scales) if jackknife else None
     return ObjectScores(
         score=scores[:count],
         score_without=None if without is None else without[:, :count],
@@ -105,7 +109,7 @@ def _scored(
         variation_ratio=1.0 - summary.votes.max(axis=-1)[:count],
         margin=margin(summary.mean_probs)[:count],
         box=mean_box(samples.box)[:count],
-        aleatoric=aleatoric_variance(samples.box_log_variance)[:count],
+        aleatoric=summary.aleatoric[:count],
         epistemic=summary.epistemic[:count],
         embedding=embedding[:count],
         points=rasters.points[:count],

@@ -7,12 +7,15 @@ from numpy.typing import NDArray
 
 from quandary.options import Acquisition
 from quandary_server.uncertainty.entropy import entropy, margin
-from quandary_server.uncertainty.samples import Samples, Summary, leave_one_out, summarise
+from quandary_server.uncertainty.samples import Samples, Summary, leave_one_out
 
 Array = NDArray[np.float64]
 
 BACKGROUND = -1
 """Background is the last class."""
+
+BOX_WEIGHT = 3.0
+"""How the box's information counts beside the class's: between the mean of its parameters (1) and their sum (7)."""
 
 
 def acquire(acquisition: Acquisition, summary: Summary, box_scales: Array) -> Array:
@@ -57,9 +60,19 @@ def _box_epistemic(summary: Summary, box_scales: Array) -> Array:
     return np.asarray(object_probability * np.log1p(summary.epistemic / box_scales).mean(axis=-1))
 
 
+def box_information(summary: Summary) -> Array:
+    """Return the mutual information (...,) in nats of box and weights, were an object there: a mean over 7 parameters.
+
+    Of a normal distribution of aleatoric variance a whose means scatter by e it is 0.5 log(1 + e / a): BALD for regression.
+    Large where draws disagree about what a label would settle; small where far and hidden objects are blurred for good.
+    """
+    return np.asarray(0.5 * np.log1p(summary.epistemic / summary.aleatoric).mean(axis=-1))
+
+
 def _information_and_box(summary: Summary, box_scales: Array) -> Array:
-    """The default. Ours, not the paper's: it lets the box's doubt drive the query as well."""
-    return _mutual_information(summary, box_scales) + _box_epistemic(summary, box_scales)
+    """The default. Ours, not the paper's: what a label would tell of class and box, the latter by an object's probability."""
+    object_probability = 1.0 - summary.mean_probs[..., BACKGROUND]
+    return np.asarray(_mutual_information(summary, box_scales) + BOX_WEIGHT * object_probability * box_information(summary))
 
 
 ACQUISITIONS: Mapping[Acquisition, Callable[[Summary, Array], Array]] = {
@@ -72,10 +85,9 @@ ACQUISITIONS: Mapping[Acquisition, Callable[[Summary, Array], Array]] = {
 }
 
 
-def score_objects(acquisition: Acquisition, samples: Samples, box_scales: Array) -> tuple[Array, Array | None]:
-    """Return the scores (D,) of the samples, and those without each sample (T, D), None for fewer than 3 samples.
+def scores_without(acquisition: Acquisition, samples: Samples, box_scales: Array) -> Array | None:
+    """Return the scores without each sample (T, D), for the jackknife; None for fewer than 3 samples.
 
-    The latter are for the jackknife: over masks for MC-dropout, members for ensembles, both flattened for members x masks.
+    It is over masks for MC-dropout, members for ensembles, both flattened for members x masks.
     """
-    scores = acquire(acquisition, summarise(samples), box_scales)
-    return scores, acquire(acquisition, leave_one_out(samples), box_scales) if samples.count >= 3 else None
+    return acquire(acquisition, leave_one_out(samples), box_scales) if samples.count >= 3 else None

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from quandary_server.frustum.anchor import AXIS, HEADING
 from quandary_server.uncertainty.entropy import entropy
 
 Array = NDArray[np.float64]
@@ -12,7 +13,10 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Samples:
-    """T draws for D detections: probs (T, D, C); box (T, D, 8) regressed values; box_log_variance (T, D, 7)."""
+    """T draws for D detections.
+
+    probs (T, D, C); box (T, D, 10) regressed values, as `frustum.anchor` has them; box_log_variance (T, D, 7).
+    """
 
     probs: Array
     box: Array
@@ -29,13 +33,15 @@ class Summary:
     """All that the acquisition functions need of T draws; the leading axes `...` are none, or one per left-out draw.
 
     mean_probs (..., D, C); expected_entropy (..., D) in nats; votes (..., D, C), the share of draws that argue for each class;
-    epistemic (..., D, 7), variance of the box means over the draws; samples: draws behind each.
+    epistemic (..., D, 7), variance of the box means over the draws; aleatoric (..., D, 7), mean predicted variance; samples:
+    draws behind each.
     """
 
     mean_probs: Array
     expected_entropy: Array
     votes: Array
     epistemic: Array
+    aleatoric: Array
     samples: int
 
 
@@ -59,6 +65,7 @@ def summarise(samples: Samples) -> Summary:
         expected_entropy=entropy(samples.probs).mean(axis=0),
         votes=votes.mean(axis=0),
         epistemic=epistemic_variance(samples.box),
+        aleatoric=aleatoric_variance(samples.box_log_variance),
         samples=samples.count,
     )
 
@@ -71,21 +78,23 @@ def leave_one_out(samples: Samples) -> Summary:
         expected_entropy=_mean_without(entropies),
         votes=_mean_without(votes),
         epistemic=_epistemic_without(samples.box),
+        aleatoric=_mean_without(np.exp(samples.box_log_variance)),
         samples=samples.count - 1,
     )
 
 
 def mean_box(box: Array) -> Array:
-    """Return the mean (D, 8) of regressed boxes (T, D, 8): yaw as the mean direction of its unit vectors (circular mean)."""
+    """Return the mean (D, 10) of regressed boxes (T, D, 10); of axis and heading the mean of unit vectors (circular mean)."""
     mean: Array = box.mean(axis=0)
-    mean[:, 6:] = unit_yaw(box).mean(axis=0)
+    for angle in (AXIS, HEADING):
+        mean[:, angle] = unit_vectors(box[..., angle]).mean(axis=0)
     return mean
 
 
-def unit_yaw(box: Array) -> Array:
-    """Return sine and cosine (..., 2) of regressed boxes (..., 8), scaled to length one."""
-    length = np.hypot(box[..., 6], box[..., 7])
-    return np.asarray(box[..., 6:] / np.maximum(length, 1e-12)[..., None])
+def unit_vectors(vectors: Array) -> Array:
+    """Return vectors (..., 2) scaled to length one."""
+    length = np.hypot(vectors[..., 0], vectors[..., 1])
+    return np.asarray(vectors / np.maximum(length, 1e-12)[..., None])
 
 
 def aleatoric_variance(box_log_variance: Array) -> Array:
@@ -94,21 +103,22 @@ def aleatoric_variance(box_log_variance: Array) -> Array:
 
 
 def epistemic_variance(box: Array) -> Array:
-    """Return the variance over draws (D, 7) of regressed boxes (T, D, 8); of yaw 2 (1 - R), with R the mean vector's length.
+    """Return the variance over draws (D, 7) of regressed boxes (T, D, 10); of yaw that of the axis, (1 - R) / 2.
 
-    For a small spread 2 (1 - R) is the variance in square radians (Mardia and Jupp, Directional Statistics, 2.3).
+    R is the length of the mean of unit vectors at twice the yaw, so front and back are the same. For a small spread it is the
+    variance in square radians (Mardia and Jupp, Directional Statistics, 2.3 and 9.4).
     """
     plain = box[..., :6].var(axis=0)
-    resultant = _length(unit_yaw(box).mean(axis=0))
-    return np.concatenate([plain, 2 * (1 - resultant)[..., None]], axis=-1)
+    resultant = _length(unit_vectors(box[..., AXIS]).mean(axis=0))
+    return np.concatenate([plain, (1 - resultant)[..., None] / 2], axis=-1)
 
 
 def _epistemic_without(box: Array) -> Array:
     plain = box[..., :6]
     mean = _mean_without(plain)
     squares = _mean_without(plain**2)
-    resultant = _length(_mean_without(unit_yaw(box)))
-    return np.concatenate([np.maximum(squares - mean**2, 0), 2 * (1 - resultant)[..., None]], axis=-1)
+    resultant = _length(_mean_without(unit_vectors(box[..., AXIS])))
+    return np.concatenate([np.maximum(squares - mean**2, 0), (1 - resultant)[..., None] / 2], axis=-1)
 
 
 def _length(vectors: Array) -> Array:

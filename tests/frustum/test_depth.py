@@ -1,0 +1,57 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from quandary_server.frustum.depth import BIN_M, USUAL_HEIGHT_M, object_depth
+
+MIDDLE = (0.5, 0.5)
+
+
+def depth_of(*points: tuple[float, tuple[float, float]], high_at_m: float = 20.0) -> tuple[float, int]:
+    """Return depth and points there of one frustum whose proposal is of usual height at `high_at_m`."""
+    along, places = np.array([p for p, _ in points]), np.array([place for _, place in points]).reshape(-1, 2)
+    which = np.zeros(len(points), np.intp)
+    depth, count = object_depth(along, places, which, np.array([USUAL_HEIGHT_M / high_at_m]), np.array([77.0]))
+    return float(depth[0]), int(count[0])
+
+
+def test_without_a_point_it_is_the_depth_that_was_given() -> None:
+    assert depth_of() == (77.0, 0)
+
+
+def test_it_is_the_mean_of_the_densest_metre() -> None:
+    assert depth_of((20.1, MIDDLE), (20.3, MIDDLE), (24.0, MIDDLE)) == (pytest.approx(20.2), 2)
+
+
+def test_more_points_behind_do_not_win_where_they_are_at_the_edge() -> None:
+    behind = [(26.0, (0.05, 0.5))] * 5
+    assert depth_of((20.1, MIDDLE), (20.2, MIDDLE), *behind)[0] == pytest.approx(20.15)
+
+
+def test_of_two_as_dense_the_one_whose_height_is_usual_wins() -> None:
+    for high_at_m, expected in ((12.0, 12.1), (40.0, 40.1)):
+        assert depth_of((12.1, MIDDLE), (40.1, MIDDLE), high_at_m=high_at_m)[0] == pytest.approx(expected)
+
+
+def test_what_lies_beyond_the_farthest_bin_counts_there() -> None:
+    assert depth_of((500.0, MIDDLE))[0] == pytest.approx(500.0)
+
+
+@given(st.integers(0, 1000), st.integers(1, 5))
+def test_it_lies_within_a_metre_of_some_point_and_neighbours_do_not_matter(seed: int, count: int) -> None:
+    rng = np.random.default_rng(seed)
+    sizes = rng.integers(0, 30, count)
+    which = np.repeat(np.arange(count), sizes)
+    along, places = rng.uniform(2, 90, len(which)), rng.uniform(-0.05, 1.05, (len(which), 2))
+    heights, unseen = rng.uniform(0.01, 0.5, count), rng.uniform(1, 100, count)
+    together, points = object_depth(along, places, which, heights, unseen)
+    for i in range(count):
+        own = which == i
+        alone, own_points = object_depth(along[own], places[own], which[own] * 0, heights[i : i + 1], unseen[i : i + 1])
+        assert alone.tobytes() == together[i : i + 1].tobytes()
+        assert own_points[0] == points[i] <= own.sum()
+        if own.any():
+            assert np.abs(along[own] - together[i]).min() <= 4 * BIN_M
+        else:
+            assert together[i] == unseen[i]
