@@ -25,6 +25,8 @@ from quandary.errors import InvalidArgument, Violation, shortened
 from quandary.options import Acquisition, Estimator, Reduction, ScoringOptions
 from quandary_server.detector.settings import FitSettings, NetSettings
 from quandary_server.inference.provider import Provider
+from quandary_server.selection.cost import LabellingCost
+from quandary_server.selection.plan import QueryPlan, Strategy
 
 Port = Annotated[int, Field(ge=1, le=65_535)]
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -69,12 +71,48 @@ class ScoringSettings(Section):
     stream_window: int = Field(default=64, ge=1, le=900, description="frames of one stream in work at once")
 
 
+DEFAULT_PLAN = QueryPlan(Strategy.POWER, power=4.0, class_floor=0.3, gap_s=1.0)
+"""How a query picks unless told otherwise: what the experiments (README) found best for class and box together."""
+
+
 class QuerySettings(Section):
     """What is asked for next."""
 
-    gap: timedelta = Field(default=timedelta(seconds=1), ge=timedelta(), description="least time between two picks of a drive")
-    picked: int = Field(default=200, ge=1, description="tasks that a query ranks")
+    strategy: Strategy = Field(default=DEFAULT_PLAN.strategy, description="what makes a frame be asked for before another")
+    shortlist: float = Field(
+        default=DEFAULT_PLAN.shortlist, ge=1, allow_inf_nan=False, description="for diverse: candidates by score per pick"
+    )
+    class_floor: Share = Field(default=DEFAULT_PLAN.class_floor, description="share of an even split due to each class")
+    gap: timedelta = Field(
+        default=timedelta(seconds=DEFAULT_PLAN.gap_s), ge=timedelta(), description="least time between two picks of a drive"
+    )
+    max_distance: float | None = Field(
+        default=DEFAULT_PLAN.max_distance,
+        ge=0,
+        le=2,
+        description="cosine distance below which frames within the gap are near copies; None: all are",
+    )
+    power: float = Field(default=DEFAULT_PLAN.power, ge=0, allow_inf_nan=False, description="for power: of the score")
+    picked: int = Field(default=200, ge=1, description="tasks that a query ranks at most")
     refill_below: int = Field(default=50, ge=1, description="a new query runs when fewer ranked tasks wait")
+    budget: timedelta | None = Field(
+        default=None, ge=timedelta(), description="labelling work that a query ranks at most; None: no limit"
+    )
+    frame_time: timedelta = Field(
+        default=timedelta(seconds=10), ge=timedelta(), description="labelling work of a frame without its boxes"
+    )
+    box_time: timedelta = Field(default=timedelta(seconds=114), ge=timedelta(), description="labelling work of a 3D box")
+
+    @property
+    def plan(self) -> QueryPlan:
+        """How the query picks."""
+        gap_s = self.gap.total_seconds()
+        return QueryPlan(self.strategy, self.shortlist, self.class_floor, gap_s, self.max_distance, self.power)
+
+    @property
+    def labelling_cost(self) -> LabellingCost:
+        """What a label costs."""
+        return LabellingCost(self.frame_time.total_seconds(), self.box_time.total_seconds())
 
 
 class SelectorSettings(Section):
@@ -94,7 +132,7 @@ class SelectorSettings(Section):
     mc_samples: int = Field(default=20, ge=2, le=200)
     control_share: Share = Field(default=0.1, description="share of new drives kept for control labels, by a hash of their id")
     control_drives: tuple[str, ...] = Field(default=(), description="new drives that are control drives whatever their hash")
-    shuffle_seed: int = Field(default=0, ge=0, description="seed of the order of unscored frames")
+    shuffle_seed: int = Field(default=0, ge=0, description="seed of the order of unscored frames, and of queries by chance")
     max_failed_leases: int = Field(default=5, ge=1, description="expired leases after which a task is dead-lettered")
     query: QuerySettings = QuerySettings()
 
@@ -105,7 +143,13 @@ class SelectorSettings(Section):
 
     def scoring_options(self) -> ScoringOptions:
         """Return how the selector has frames scored."""
-        return ScoringOptions(self.estimator, self.acquisition, self.reduction, mc_samples=self.mc_samples)
+        return ScoringOptions(
+            self.estimator,
+            self.acquisition,
+            self.reduction,
+            mc_samples=self.mc_samples,
+            include_embedding=self.query.plan.needs_embeddings,
+        )
 
 
 class TrainerSettings(Section):

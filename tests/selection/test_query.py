@@ -1,63 +1,167 @@
-from datetime import UTC, datetime, timedelta
+from dataclasses import replace
 
+import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from quandary_server.selection.query import Candidate, spaced_top_k
+from quandary_server.selection.balance import class_quota, stands_for
+from quandary_server.selection.candidates import Candidates, Taken
+from quandary_server.selection.core_set import k_centre, unit
+from quandary_server.selection.folding import spaced
+from quandary_server.selection.plan import QueryPlan, Strategy
+from quandary_server.selection.query import query
 
-START = datetime(2026, 1, 1, tzinfo=UTC)
-SECOND = timedelta(seconds=1)
+from .pools import CLASSES, NOTHING, pool, pools, taken
 
+TOP_K = QueryPlan(Strategy.TOP_K)
+DIVERSE = QueryPlan(Strategy.DIVERSE, shortlist=3.0)
+EAST, NORTH, UP = np.eye(3)
 
-def candidate(frame_id: str, score: float, drive: str = "d", at: float = 0.0) -> Candidate:
-    return Candidate(frame_id, drive, START + at * SECOND, score)
-
-
-def test_neighbours_of_one_drive_wait_behind_all_others() -> None:
-    pool = [
-        candidate("a", 9.0, "x", 0.0),
-        candidate("b", 8.0, "x", 0.5),
-        candidate("c", 7.0, "y", 0.5),
-        candidate("d", 6.0, "x", 1.0),
-    ]
-    assert spaced_top_k(pool, 3, SECOND) == ["a", "c", "d"]
-    assert spaced_top_k(pool, 4, SECOND) == ["a", "c", "d", "b"]
-
-
-def test_neighbours_of_what_was_taken_before_wait_too() -> None:
-    pool = [candidate("a", 9.0, "x", 0.2), candidate("b", 1.0, "x", 5.0)]
-    assert spaced_top_k(pool, 1, SECOND, taken=[("x", START)]) == ["b"]
-
-
-def test_without_a_gap_it_is_by_score_then_id() -> None:
-    pool = [candidate("b", 1.0), candidate("c", 2.0), candidate("a", 1.0)]
-    assert spaced_top_k(pool, 2, timedelta()) == ["c", "a"]
-    assert spaced_top_k(pool, 9, timedelta()) == ["c", "a", "b"]
-
-
-@given(
-    st.lists(st.tuples(st.floats(0, 1), st.sampled_from("xyz"), st.floats(0, 20)), max_size=30),
-    st.integers(0, 30),
-    st.floats(0, 5),
+plans = st.builds(
+    QueryPlan,
+    st.sampled_from(Strategy),
+    shortlist=st.floats(1, 4),
+    class_floor=st.sampled_from([0.0, 0.3, 1.0]),
+    gap_s=st.sampled_from([0.0, 1.0, 4.0]),
+    max_distance=st.sampled_from([None, 0.3]),
+    power=st.floats(0, 3),
 )
-def test_picks_are_distinct_complete_and_spaced(drawn: list[tuple[float, str, float]], k: int, gap_s: float) -> None:
-    pool = [candidate(f"f{i}", score, drive, at) for i, (score, drive, at) in enumerate(drawn)]
-    picked = spaced_top_k(pool, k, gap_s * SECOND)
-    assert len(picked) == len(set(picked)) == min(k, len(pool))
-    frames = {c.frame_id: c for c in pool}
-    assert set(picked) <= set(frames)
+counts = st.integers(0, 35)
+seeds = st.integers(0, 2**32 - 1)
 
-    def near(frame_id: str, others: list[str]) -> bool:
-        mine = frames[frame_id]
-        theirs = (frames[other] for other in others)
-        return any(mine.drive_id == c.drive_id and abs(mine.stamp - c.stamp) < gap_s * SECOND for c in theirs)
 
-    # first those apart from each other, best first; then those near them, best first, once no other is left
-    apart = next((i for i, frame_id in enumerate(picked) if near(frame_id, picked[:i])), len(picked))
-    first, then = picked[:apart], picked[apart:]
-    if then:
-        assert all(near(frame_id, first) for frame_id in set(frames) - set(first))
-    for part in (first, then):
-        assert part == sorted(part, key=lambda frame_id: (-frames[frame_id].score, frame_id))
-    passed = [frame_id for frame_id in frames if frame_id not in picked and not near(frame_id, first)]
-    assert all(frames[frame_id].score <= frames[first[-1]].score for frame_id in passed if first)
+def picked(candidates: Candidates, plan: QueryPlan, k: int, held: Taken = NOTHING, seed: int = 0) -> list[int]:
+    return list(map(int, query(candidates, held, plan, k, np.random.default_rng(seed))))
+
+
+def held(before: Candidates) -> Taken:
+    return Taken(before.drives, before.stamps_s, before.embeddings)
+
+
+def test_the_best_come_first_and_near_copies_fill_up_behind_them() -> None:
+    found = pool([9.0, 8.0, 7.0, 6.0], drives=["x", "x", "y", "x"], stamps_s=[0.0, 0.5, 0.5, 1.0])
+    plan = replace(TOP_K, gap_s=1.0)
+    assert picked(found, plan, 3) == [0, 2, 3]
+    assert picked(found, plan, 4) == picked(found, plan, 9) == [0, 2, 3, 1]
+    assert picked(found, plan, 0) == []
+
+
+def test_equal_scores_go_by_id() -> None:
+    assert picked(pool([1.0, 2.0, 1.0], ids=["b", "c", "a"]), TOP_K, 3) == [1, 2, 0]
+
+
+def test_a_diverse_query_spreads_over_its_shortlist_and_asks_for_the_best_first() -> None:
+    found = pool([9.0, 8.0, 7.0, 6.0, 5.0], embeddings=[EAST, EAST, EAST, NORTH, UP])
+    assert picked(found, TOP_K, 2) == [0, 1]
+    assert picked(found, replace(DIVERSE, shortlist=2.0), 2) == [0, 3]
+    assert picked(found, replace(DIVERSE, shortlist=2.5), 2, taken(["y"], [0.0], [EAST])) == [3, 4]
+    assert picked(found, replace(DIVERSE, shortlist=1.4), 2) == [0, 1]  # the third of its shortlist is a copy as well
+
+
+def test_a_core_set_comes_in_the_order_of_picking_so_that_every_start_is_one() -> None:
+    found = pool([1.0, 2.0, 3.0, 4.0], embeddings=[EAST, EAST + 0.1 * UP, NORTH, EAST + 0.2 * UP])
+    plan = QueryPlan(Strategy.K_CENTRE)
+    assert picked(found, plan, 4) == [3, 2, 0, 1]
+    assert picked(found, plan, 2, taken(["y"], [0.0], [NORTH])) == [3, 0]
+
+
+def test_unknown_embeddings_come_last_and_without_any_the_best_are_picked() -> None:
+    nowhere = np.zeros(3)
+    found = pool([9.0, 8.0, 7.0, 6.0], embeddings=[nowhere, EAST, NORTH, EAST])
+    assert picked(found, DIVERSE, 2) == [1, 2]
+    assert picked(found, QueryPlan(Strategy.K_CENTRE), 4) == [1, 2, 3, 0]
+    assert picked(pool([1.0, 3.0, 2.0]), DIVERSE, 2) == [1, 2]
+    assert picked(pool([1.0, 3.0, 2.0], embeddings=np.empty((3, 0))), DIVERSE, 2, Taken.nothing(0)) == [1, 2]
+
+
+def test_a_class_floor_reaches_beyond_the_shortlist() -> None:
+    car, tram = [0.9, 0.0, 0.0, 0.1], [0.0, 0.0, 0.9, 0.1]
+    found = pool(np.arange(9, 0, -1), class_shares=[car] * 8 + [tram], embeddings=[EAST, NORTH, UP] * 3)
+    for plan in (TOP_K, replace(DIVERSE, shortlist=1.0), DIVERSE):
+        assert 8 not in picked(found, plan, 3)
+        assert picked(found, replace(plan, class_floor=1.0), 3)[-1] == 8
+
+
+def test_a_budget_ends_the_picks() -> None:
+    found = pool([3.0, 2.0, 1.0], seconds=[10, 30, 5])
+    assert query(found, NOTHING, TOP_K, 3, np.random.default_rng(0), budget_s=20.0).tolist() == [0]
+
+
+def test_what_means_nothing_is_refused() -> None:
+    with pytest.raises(ValueError, match="k must be >= 0"):
+        picked(pool([1.0]), TOP_K, -1)
+    with pytest.raises(ValueError, match="one size, they have 3 and 2"):
+        picked(pool([1.0]), TOP_K, 1, Taken.nothing(2))
+
+
+@given(pools(), pools(8), plans, counts, seeds)
+def test_as_many_as_asked_for_each_once(found: Candidates, before: Candidates, plan: QueryPlan, k: int, seed: int) -> None:
+    picks = picked(found, plan, k, held(before), seed)
+    assert len(picks) == len(set(picks)) == min(k, len(found))
+
+
+@given(pools(), pools(8), plans, counts, seeds)
+def test_the_order_of_candidates_and_taken_changes_nothing(
+    found: Candidates, before: Candidates, plan: QueryPlan, k: int, seed: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    shuffled, backwards = rng.permutation(len(found)), np.arange(len(before))[::-1]
+    picks = picked(found, plan, k, held(before), seed)
+    again = picked(found.take(shuffled), plan, k, held(before.take(backwards)), seed)
+    assert shuffled[again].tolist() == picks
+
+
+@given(pools(), pools(8), plans, counts, seeds, st.floats(0, 100))
+def test_the_budget_holds_and_the_next_would_break_it(
+    found: Candidates, before: Candidates, plan: QueryPlan, k: int, seed: int, budget_s: float
+) -> None:
+    picks = picked(found, plan, k, held(before), seed)
+    fit = query(found, held(before), plan, k, np.random.default_rng(seed), budget_s).tolist()
+    assert fit == picks[: len(fit)]
+    assert found.seconds[fit].sum() <= budget_s + 1e-9
+    assert len(fit) == len(picks) or found.seconds[picks[: len(fit) + 1]].sum() > budget_s - 1e-9
+
+
+@given(pools(), pools(8), plans, counts, seeds)
+def test_picks_are_apart_while_there_are_enough_that_are(
+    found: Candidates, before: Candidates, plan: QueryPlan, k: int, seed: int
+) -> None:
+    picks = np.array(picked(found, plan, k, held(before), seed), np.intp)
+    by_score = picks[np.argsort(-found.scores[picks])]
+    within = spaced(by_score, found, NOTHING, plan.gap_s, plan.max_distance)[1]
+    by_score = np.argsort(-found.scores)
+    apart, _ = spaced(by_score, found, held(before), plan.gap_s, plan.max_distance)
+    if plan.strategy in (Strategy.RANDOM, Strategy.POWER) or len(apart) < k:
+        return  # another order keeps others apart, perhaps fewer
+    assert len(within) == 0
+    assert set(picks.tolist()) <= set(apart.tolist())
+
+
+@given(pools(), plans, counts, seeds)
+def test_the_class_floor_holds(found: Candidates, plan: QueryPlan, k: int, seed: int) -> None:
+    plan = replace(plan, gap_s=0.0)
+    quota, stands = class_quota(k, CLASSES, plan.class_floor), stands_for(found.class_shares)
+    picks = picked(found, plan, k, seed=seed)
+    if quota * (CLASSES - 1) <= k:
+        assert (stands[picks].sum(axis=0) >= np.minimum(quota, stands.sum(axis=0))).all()
+
+
+@given(pools(), pools(8), plans, counts)
+def test_a_shortlist_of_one_is_the_top_k(found: Candidates, before: Candidates, plan: QueryPlan, k: int) -> None:
+    plan = replace(plan, strategy=Strategy.TOP_K, shortlist=1.0)
+    picks = picked(found, plan, k, held(before))
+    assert picked(found, replace(plan, strategy=Strategy.DIVERSE), k, held(before)) == picks
+
+
+@given(pools(), pools(8), counts)
+def test_a_core_set_without_more_is_k_centre_itself(found: Candidates, before: Candidates, k: int) -> None:
+    found, before = with_known_embeddings(found), with_known_embeddings(before)
+    best_first = np.lexsort((found.ids, -found.scores))
+    expected = best_first[k_centre(unit(found.embeddings[best_first]), unit(before.embeddings), k)]
+    assert picked(found, QueryPlan(Strategy.K_CENTRE), k, held(before)) == expected.tolist()
+
+
+def with_known_embeddings(candidates: Candidates) -> Candidates:
+    shifted = candidates.embeddings + np.float32(0.25)
+    return replace(candidates, embeddings=shifted.astype(np.float32))

@@ -7,11 +7,15 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 from support.records import START, log_record, record_of
 from support.scoring import ScoringService
 
-from quandary import AsyncScoringClient, ScoringOptions
+from quandary import AsyncScoringClient, Frame, FrameRecord, ScoringOptions, convert, result_score
+from quandary.v1 import fleet_log_pb2
+from quandary_server.selection.plan import Strategy
 from quandary_server.selector.assignment import Assignment
 from quandary_server.selector.consumer import Consumer
 from quandary_server.selector.frame_scores import FrameScorer
@@ -34,16 +38,18 @@ class Selector:
         self._scoring, self._log, self._store = scoring, fleet_log, store
         self.rescored = 0
         self.generation = self.ranked_generation = ""
+        self.query = QUERY
 
     def settle(self) -> None:
         async def go() -> None:
             async with AsyncScoringClient(self._scoring.target, token=self._scoring.token) as client:
-                scorer = FrameScorer(client, ScoringOptions(), lambda: None, lambda _: None)
+                options = ScoringOptions(include_embedding=self.query.plan.needs_embeddings)
+                scorer = FrameScorer(client, options, lambda: None, lambda _: None)
                 assignment = Assignment(0.0, frozenset(), seed=0)
                 consumer = Consumer(self._log, self._store, scorer, assignment, lambda: NOW, lambda *_: None, PACE)
                 while await consumer.step():
                     pass
-                rescorer = Rescorer(self._store, scorer, QUERY, lambda: NOW, self._count, PACE)
+                rescorer = Rescorer(self._store, scorer, self.query, lambda: NOW, self._count, PACE, np.random.default_rng(0))
                 rescorer.ranked_generation = self.ranked_generation
                 while await rescorer.step():
                     pass
@@ -154,3 +160,91 @@ def test_a_task_whose_cloud_is_gone_keeps_its_score_and_holds_nothing_up(
     assert tasks.pop("f3").generation == first
     assert {task.generation for task in tasks.values()} == {second}
     assert selector.ranked_generation == second
+
+
+def ranked_of(store: Store) -> list[Any]:
+    """The waiting tasks that a query picked, in its order."""
+    ranked = [task for task in tasks_of(store).values() if task.place.rank is not None and task.state.value == "waiting"]
+    return sorted(ranked, key=lambda task: task.place.rank)
+
+
+def embeddings_of(scoring: ScoringService, records: dict[str, FrameRecord]) -> dict[str, NDArray[np.float32]]:
+    """What the current generation makes of frames: the mean of their objects' unit embeddings, at length 1."""
+    found = {}
+    with scoring.client() as client:
+        for frame_id, record in records.items():
+            path = record.cloud_uri.removeprefix("file://")
+            points = np.fromfile(path, "<f4").reshape(-1, 4)
+            frame = Frame(frame_id, record.calibration, record.proposals, points=points)
+            answer = client.score_frames([frame], ScoringOptions(include_embedding=True))
+            objects = result_score(answer.results[0]).objects
+            rows = np.array([convert.tensor_values(found.embedding) for found in objects])
+            mean = (rows / np.linalg.norm(rows, axis=1, keepdims=True)).mean(axis=0)
+            found[frame_id] = mean / np.linalg.norm(mean)
+    return found
+
+
+def test_a_core_set_keeps_away_from_what_is_leased_as_the_new_generation_sees_it(
+    scoring: ScoringService, selector: Selector, store: Store
+) -> None:
+    selector.query = QuerySettings(strategy=Strategy.K_CENTRE, gap=timedelta(), picked=2, refill_below=1)
+    scoring.promote(scoring.register())
+    selector.settle()
+    (leased,) = store.leases.lease("active", holder="lena", max_tasks=1, duration=timedelta(hours=1), now=NOW)
+    records = {
+        name: convert.record(fleet_log_pb2.FrameRecord.FromString(task.record)) for name, task in tasks_of(store).items()
+    }
+    scoring.promote(scoring.register(temperature=3.0))
+    selector.settle()
+    embeddings = embeddings_of(scoring, records)
+    held = embeddings.pop(leased.frame_id)
+    first, second = ranked_of(store)
+    away = {name: np.linalg.norm(row - held) for name, row in embeddings.items()}
+    assert first.frame_id == max(away, key=away.__getitem__)
+    first_row = embeddings.pop(first.frame_id)
+    away = {name: min(away[name], np.linalg.norm(row - first_row)) for name, row in embeddings.items()}
+    assert second.frame_id == max(away, key=away.__getitem__)
+    mine = tasks_of(store)[leased.frame_id]
+    assert (mine.generation, mine.frame_score) == (leased.generation, leased.frame_score)
+
+
+def test_a_diverse_query_ranks_by_score_and_frames_whose_cloud_is_gone_are_still_labelled(
+    scoring: ScoringService, selector: Selector, store: Store, tmp_path: Path
+) -> None:
+    selector.query = QuerySettings(strategy=Strategy.DIVERSE, shortlist=2, class_floor=0.5, max_distance=0.1, picked=FRAMES)
+    scoring.promote(scoring.register())
+    selector.settle()
+    (tmp_path / "clouds" / "f3.bin").unlink()
+    scoring.promote(scoring.register(temperature=3.0))
+    selector.settle()
+    scores = [task.place.score for task in ranked_of(store)]
+    assert len(scores) == FRAMES
+    assert sum(earlier < later for earlier, later in pairwise(scores)) <= 1  # where those passed over begin
+
+
+def test_a_query_by_another_plan_has_frames_embedded_that_were_scored_without(
+    scoring: ScoringService, selector: Selector, store: Store
+) -> None:
+    scoring.promote(scoring.register())
+    selector.settle()
+    scored = len(scoring.calls)
+    selector.query = QuerySettings(strategy=Strategy.K_CENTRE, picked=3, refill_below=2)
+    selector.ranked_generation = ""
+    selector.settle()
+    assert len([method for method, _ in scoring.calls[scored:] if method.endswith("ScoreFrames")]) == FRAMES
+    assert selector.rescored == 0  # none of them for its score
+    assert len(ranked_of(store)) == 3
+
+
+@pytest.mark.parametrize("limit", [{"picked": 1}, {"budget": timedelta(seconds=360)}])
+def test_a_query_that_its_limit_ends_early_runs_again_only_when_a_task_is_taken(
+    scoring: ScoringService, selector: Selector, store: Store, limit: dict[str, Any]
+) -> None:
+    selector.query = QuerySettings(gap=timedelta(), refill_below=5, **limit)
+    scoring.promote(scoring.register())
+    selector.settle()
+    (picked,) = ranked_of(store)
+    store.leases.lease("active", holder="lena", max_tasks=1, duration=timedelta(hours=1), now=NOW)
+    selector.settle()
+    (following,) = ranked_of(store)
+    assert following.frame_id != picked.frame_id

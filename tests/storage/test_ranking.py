@@ -9,7 +9,7 @@ import pytest
 from quandary.errors import InvalidArgument
 from quandary.labels import FrameLabels
 from quandary_server.storage import Store
-from quandary_server.storage.task_values import NewScore, ScoredTask
+from quandary_server.storage.task_values import NewScore, ScoredTask, TakenTask
 
 NOW = datetime(2026, 1, 1, 12, 0, tzinfo=UTC)
 QUARTER = timedelta(minutes=15)
@@ -86,9 +86,21 @@ def test_taken_frames_are_those_leased_or_acknowledged(store: Store, fill: Calla
     store.leases.skip("active", "f002", third.status.lease.token, reason="duplicate", subject="ada", now=NOW)
     stamp = NOW - timedelta(hours=1)
     assert store.ranking.taken("active", now=NOW) == (
-        ("drive-1", stamp + timedelta(seconds=1)),
-        ("drive-1", stamp + timedelta(seconds=2)),
+        TakenTask("f000", "drive-1", stamp + timedelta(seconds=1), "g1", 4),
+        TakenTask("f001", "drive-1", stamp + timedelta(seconds=2), "g1", 4),
     )
+
+
+def test_candidates_and_taken_bring_their_frame_scores_where_asked_for(store: Store, fill: Callable[..., Any]) -> None:
+    fill(0.3, 0.2, None)
+    scores = [NewScore(frame_id, 0.1, frame_id.encode()) for frame_id in ("f000", "f001")]
+    store.ranking.rescore("active", scores, generation="g2", now=NOW)
+    (leased,) = store.leases.lease("active", holder="ada", max_tasks=1, duration=QUARTER, now=NOW)
+    (waiting,) = store.ranking.candidates("active", now=NOW, with_scores=True)
+    (taken,) = store.ranking.taken("active", now=NOW, with_scores=True)
+    assert {waiting.frame_id, taken.frame_id} == {"f000", "f001"}
+    assert (waiting.frame_score, taken.frame_score) == (waiting.frame_id.encode(), leased.frame_id.encode())
+    assert store.ranking.candidates("active", now=NOW)[0].frame_score is None
 
 
 def test_ranks_go_before_scores_and_the_next_query_replaces_them(store: Store, fill: Callable[..., Any]) -> None:

@@ -1,46 +1,76 @@
-"""The query: the order in which scored frames are asked for."""
+"""The query: which of the scored candidates are labelled next, and in which order."""
 
-from collections import defaultdict
-from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+import math
 
+import numpy as np
 
-@dataclass(frozen=True, slots=True)
-class Candidate:
-    """A scored frame that waits for a label."""
-
-    frame_id: str
-    drive_id: str
-    stamp: datetime
-    score: float
+from quandary_server.selection.balance import class_floor
+from quandary_server.selection.candidates import Candidates, Taken
+from quandary_server.selection.core_set import k_centre, known, unit
+from quandary_server.selection.folding import spaced
+from quandary_server.selection.plan import QueryPlan, Strategy
+from quandary_server.selection.ranking import Order, power_order, random_order, top_k, within_budget
 
 
-def spaced_top_k(
-    candidates: Sequence[Candidate], k: int, gap: timedelta, taken: Sequence[tuple[str, datetime]] = ()
-) -> list[str]:
-    """Return up to k ids, best first, no two of one drive closer in time than `gap`: neighbours show the same objects.
+def query(
+    candidates: Candidates, taken: Taken, plan: QueryPlan, k: int, rng: np.random.Generator, budget_s: float | None = None
+) -> Order:
+    """Return the indices of up to k candidates, first wanted first: rank, fold, reserve for classes, spread, fit the budget.
 
-    Equal scores go by frame id; a gap of 0 is the plain top k. taken: (drive, stamp) of frames labelled or leased already;
-    their neighbours are passed over as well. Where the spacing leaves fewer than k, the best of those passed over fill up, so
-    that no frame is lost.
+    Near copies of what is taken or picked fill up only where too few are apart. The class floor is filled from all that are
+    apart, the core-set of K_CENTRE and DIVERSE takes what it leaves of k. Picks are in the order of the ranking, those of
+    K_CENTRE in the order of picking, so that every start of them is a core-set. budget_s: seconds of labelling work at which
+    the picks end; None: no budget. Neither the order of the candidates nor that of the taken changes what is picked.
+    Raises ValueError for k below 0 and for embeddings of two sizes.
     """
-    near: dict[str, list[datetime]] = defaultdict(list)
-    for drive, stamp in taken:
-        near[drive].append(stamp)
+    if k < 0:
+        raise ValueError(f"k must be >= 0, is {k}")
+    size, taken_size = candidates.embeddings.shape[1], taken.embeddings.shape[1]
+    if size != taken_size:
+        raise ValueError(f"embeddings of candidates and taken must have one size, they have {size} and {taken_size}")
+    by_id = np.argsort(candidates.ids)
+    candidates = candidates.take(by_id)
 
-    picked: list[str] = []
-    passed: list[str] = []
-    for c in sorted(candidates, key=_best_first):
-        if len(picked) == k:
-            break
-        if any(abs(c.stamp - stamp) < gap for stamp in near[c.drive_id]):
-            passed.append(c.frame_id)
-            continue
-        near[c.drive_id].append(c.stamp)
-        picked.append(c.frame_id)
-    return picked + passed[: k - len(picked)]
+    order = _ranked(candidates, plan, rng)
+
+    order = _folded(order, candidates, taken, plan, k)
+
+    reserved = class_floor(order, candidates.class_shares, k, plan.class_floor)
+
+    spread = _spread(_without(order, reserved), reserved, candidates, taken, plan, k - len(reserved))
+
+    picks = np.concatenate([reserved, spread])
+    if plan.strategy is not Strategy.K_CENTRE:
+        picks = order[np.isin(order, picks)]
+    if budget_s is not None:
+        picks = within_budget(picks, candidates.seconds, budget_s)
+    return np.asarray(by_id[picks])
 
 
-def _best_first(candidate: Candidate) -> tuple[float, str]:
-    return -candidate.score, candidate.frame_id
+def _ranked(candidates: Candidates, plan: QueryPlan, rng: np.random.Generator) -> Order:
+    if plan.strategy is Strategy.RANDOM:
+        return random_order(rng, len(candidates))
+    if plan.strategy is Strategy.POWER:
+        return power_order(candidates.scores, rng, plan.power)
+    return top_k(candidates.scores, candidates.ids)
+
+
+def _folded(order: Order, candidates: Candidates, taken: Taken, plan: QueryPlan, k: int) -> Order:
+    """Return those apart; where they are fewer than k, all of them and then the first of those passed over."""
+    apart, passed = spaced(order, candidates, taken, plan.gap_s, plan.max_distance)
+    return np.concatenate([apart, passed[: max(k - len(apart), 0)]])
+
+
+def _spread(order: Order, reserved: Order, candidates: Candidates, taken: Taken, plan: QueryPlan, k: int) -> Order:
+    """Return k of an order: the first k, or a core-set of its first, whose unknown embeddings come last."""
+    if not plan.spreads or k == 0:
+        return order[:k]
+    shortlist = order if plan.strategy is Strategy.K_CENTRE else order[: math.ceil(plan.shortlist * k)]
+    near = shortlist[known(candidates.embeddings[shortlist])]
+    covered = unit(np.concatenate([taken.embeddings, candidates.embeddings[reserved]]))
+    centres = near[k_centre(unit(candidates.embeddings[near]), covered[known(covered)], k)]
+    return np.concatenate([centres, _without(shortlist, centres)])[:k]
+
+
+def _without(order: Order, others: Order) -> Order:
+    return order[~np.isin(order, others)]

@@ -2,18 +2,23 @@
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
+
+import numpy as np
 
 from quandary import convert
 from quandary.errors import QuandaryError, Unavailable
 from quandary.v1 import fleet_log_pb2
-from quandary_server.selection.query import Candidate, spaced_top_k
+from quandary_server.selection.query import query
 from quandary_server.selector.frame_scores import FrameRefused, FrameScorer
+from quandary_server.selector.frame_views import FrameView
 from quandary_server.selector.pace import Pace
+from quandary_server.selector.query_input import query_input
+from quandary_server.selector.viewer import Viewer
 from quandary_server.settings import QuerySettings
 from quandary_server.storage.store import Store
-from quandary_server.storage.task_values import ACTIVE_QUEUE, NewScore, Task
+from quandary_server.storage.task_values import ACTIVE_QUEUE, NewScore, ScoredTask, TakenTask, Task
 
 log = logging.getLogger(__name__)
 
@@ -32,12 +37,15 @@ class Rescorer:
         clock: Callable[[], datetime],
         rescored: Callable[[int], None],
         pace: Pace,
+        rng: np.random.Generator,
     ) -> None:
         self._store, self._scorer, self._query = store, scorer, query
         self._clock, self._rescored = clock, rescored
-        self._pace = pace
+        self._pace, self._rng = pace, rng
         self._slots = asyncio.Semaphore(pace.in_flight)
         self._unscorable: set[str] = set()
+        self._viewer = Viewer(store, self._score, query.plan, clock, pace.batch)
+        self._refill_below = query.refill_below
         self.generation = ""
         self.ranked_generation = ""
 
@@ -65,7 +73,7 @@ class Rescorer:
         behind = await asyncio.to_thread(self._behind)
         if behind:
             return await self._score_batch(behind)
-        return await asyncio.to_thread(self._rank)
+        return await self._rank()
 
     def _behind(self) -> list[Task]:
         limit = self._pace.batch + len(self._unscorable)
@@ -97,18 +105,35 @@ class Rescorer:
             return None
         return scored.generation, NewScore(task.frame_id, scored.score, scored.frame_score)
 
-    def _rank(self) -> bool:
+    async def _rank(self) -> bool:
         """Run the query where the generation is new, or too few ranked tasks wait; return whether it ran."""
-        now = self._clock()
-        new = self.ranked_generation != self.generation
-        if not new and not self._store.ranking.ranks_run_out(ACTIVE_QUEUE, self._query.refill_below, now=now):
+        if not await asyncio.to_thread(self._is_due):
             return False
-        candidates = [
-            Candidate(task.frame_id, task.drive_id, task.stamp, task.score)
-            for task in self._store.ranking.candidates(ACTIVE_QUEUE, now=now)
-        ]
-        taken = self._store.ranking.taken(ACTIVE_QUEUE, now=now)
-        picked = spaced_top_k(candidates, self._query.picked, self._query.gap, taken)
-        self._store.ranking.write_ranks(ACTIVE_QUEUE, picked, now=now)
+
+        waiting, taken = await asyncio.to_thread(self._read)
+
+        views = await self._viewer.views([*waiting, *taken], self.generation)
+
+        await asyncio.to_thread(self._write_ranks, waiting, taken, views)
         self.ranked_generation = self.generation
         return True
+
+    def _is_due(self) -> bool:
+        new = self.ranked_generation != self.generation
+        return new or self._store.ranking.ranks_run_out(ACTIVE_QUEUE, self._refill_below, now=self._clock())
+
+    def _read(self) -> tuple[tuple[ScoredTask, ...], tuple[TakenTask, ...]]:
+        now, with_scores = self._clock(), self._viewer.needed
+        waiting = self._store.ranking.candidates(ACTIVE_QUEUE, now=now, with_scores=with_scores)
+        return waiting, self._store.ranking.taken(ACTIVE_QUEUE, now=now, with_scores=with_scores)
+
+    def _write_ranks(self, waiting: Sequence[ScoredTask], taken: Sequence[TakenTask], views: Mapping[str, FrameView]) -> None:
+        settings = self._query
+        candidates, held = query_input(waiting, taken, views, settings.labelling_cost)
+        budget_s = None if settings.budget is None else settings.budget.total_seconds()
+        picks = query(candidates, held, settings.plan, settings.picked, self._rng, budget_s)
+        picked = [waiting[index].frame_id for index in picks.tolist()]
+        ranked = self._store.ranking.write_ranks(ACTIVE_QUEUE, picked, now=self._clock())
+        # a query that its limits end before refill_below would be due again at once
+        limited = len(picked) < len(waiting)
+        self._refill_below = min(settings.refill_below, ranked) if limited else settings.refill_below

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import grpc
+import numpy as np
 from prometheus_client import CollectorRegistry, start_http_server
 
 from quandary.scoring import AsyncScoringClient
@@ -107,7 +108,8 @@ async def serve_selector(settings: Settings) -> None:
         assignment = Assignment(selector.control_share, frozenset(selector.control_drives), selector.shuffle_seed)
         pace = Pace(selector.batch, selector.in_flight, selector.poll)
         consumer = Consumer(fleet_log, store, scorer, assignment, now, meters.applied, pace)
-        rescorer = Rescorer(store, scorer, selector.query, now, meters.rescored.inc, pace)
+        rng = np.random.default_rng(selector.shuffle_seed)
+        rescorer = Rescorer(store, scorer, selector.query, now, meters.rescored.inc, pace, rng)
         state = State(consumer, rescorer, store)
         meters.registry.register(metrics.StateCollector(state.queue_samples, state.lag_samples))
 

@@ -5,16 +5,16 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, func, select, update
+from sqlalchemy import Connection, Select, func, select, update
 
 from quandary.errors import InvalidArgument
 from quandary_server.leasing.order import Place
 from quandary_server.leasing.status import TaskState
 from quandary_server.storage.database import Database
 from quandary_server.storage.expiry import expire_due, reading_settled
-from quandary_server.storage.schema import WAITS, frames, tasks
+from quandary_server.storage.schema import WAITS, frame_scores, frames, tasks
 from quandary_server.storage.task_rows import TASKS, THIS_TASK, place_of, task_of, this_task, write_frame_scores
-from quandary_server.storage.task_values import NewScore, ScoredTask, Task
+from quandary_server.storage.task_values import NewScore, ScoredTask, TakenTask, Task
 
 __all__ = ["Ranking"]
 
@@ -55,28 +55,28 @@ class Ranking:
             write_frame_scores(connection, {(queue, p.frame_id): found[p.frame_id].frame_score for p in waiting})
         return len(rows)
 
-    def candidates(self, queue: str, *, now: datetime) -> tuple[ScoredTask, ...]:
-        """Return the waiting tasks that have a score, in lease order."""
+    def candidates(self, queue: str, *, now: datetime, with_scores: bool = False) -> tuple[ScoredTask, ...]:
+        """Return the waiting tasks that have a score, in lease order; with_scores: with their FrameScores, kilobytes each."""
+        columns = (tasks.c.frame_id, frames.c.drive_id, frames.c.stamp, tasks.c.score, tasks.c.generation, frames.c.crops)
         query = (
-            select(tasks.c.frame_id, frames.c.drive_id, frames.c.stamp, tasks.c.score, tasks.c.generation, frames.c.crops)
-            .join(frames, frames.c.frame_id == tasks.c.frame_id)
+            _of_frames(select(*columns), with_scores)
             .where(tasks.c.queue == queue, WAITS, tasks.c.score.is_not(None))
             .order_by(tasks.c.lease_key)
         )
         with reading_settled(self._database, now, self._max_failed_leases) as connection:
             return tuple(ScoredTask(*row) for row in connection.execute(query))
 
-    def taken(self, queue: str, *, now: datetime) -> tuple[tuple[str, datetime], ...]:
-        """Return drive and stamp of the frames that are leased or acknowledged, for queries that keep their distance."""
+    def taken(self, queue: str, *, now: datetime, with_scores: bool = False) -> tuple[TakenTask, ...]:
+        """Return the tasks that are leased or acknowledged, by drive and stamp, for queries that keep their distance."""
         states = tasks.c.state.in_([TaskState.LEASED, TaskState.ACKNOWLEDGED])
+        columns = (tasks.c.frame_id, frames.c.drive_id, frames.c.stamp, tasks.c.generation, frames.c.crops)
         query = (
-            select(frames.c.drive_id, frames.c.stamp)
-            .join(tasks, frames.c.frame_id == tasks.c.frame_id)
+            _of_frames(select(*columns), with_scores)
             .where(tasks.c.queue == queue, states)
             .order_by(frames.c.drive_id, frames.c.stamp)
         )
         with reading_settled(self._database, now, self._max_failed_leases) as connection:
-            return tuple((row.drive_id, row.stamp) for row in connection.execute(query))
+            return tuple(TakenTask(*row) for row in connection.execute(query))
 
     def ranks_run_out(self, queue: str, below: int, *, now: datetime) -> bool:
         """Return whether fewer than `below` ranked tasks wait while tasks with a score wait that no query picked."""
@@ -105,6 +105,15 @@ class Ranking:
             moved += [replace(place, rank=None) for place in dropped]
             _write(connection, [_placed(queue, place) for place in moved])
         return len(picked)
+
+
+def _of_frames(query: Select[Any], with_scores: bool) -> Select[Any]:
+    """Return a query over tasks joined to their frames and, if asked for, to their FrameScore as its last column."""
+    query = query.join(frames, frames.c.frame_id == tasks.c.frame_id)
+    if not with_scores:
+        return query
+    this = (frame_scores.c.queue == tasks.c.queue) & (frame_scores.c.frame_id == tasks.c.frame_id)
+    return query.outerjoin(frame_scores, this).add_columns(frame_scores.c.frame_score)
 
 
 def _waiting(connection: Connection, queue: str, frame_ids: Sequence[str]) -> list[Place]:

@@ -17,6 +17,7 @@ __all__ = [
     "QueueStats",
     "RejectedEntry",
     "ScoredTask",
+    "TakenTask",
     "Task",
     "TaskEntry",
 ]
@@ -90,7 +91,7 @@ class NewScore:
 
 @dataclass(frozen=True, slots=True)
 class ScoredTask:
-    """What the query needs of a waiting task; crops: what a label of it costs."""
+    """What the query needs of a waiting task; crops: what a label of it costs. frame_score: None unless asked for."""
 
     frame_id: str
     drive_id: str
@@ -98,6 +99,22 @@ class ScoredTask:
     score: float
     generation: str
     crops: int
+    frame_score: bytes | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class TakenTask:
+    """What the query needs of a task that is leased or acknowledged; generation: empty if it was taken unscored.
+
+    frame_score: None unless asked for.
+    """
+
+    frame_id: str
+    drive_id: str
+    stamp: datetime
+    generation: str
+    crops: int
+    frame_score: bytes | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,81 @@
+"""What a query picks from, and what it keeps its distance to."""
+
+from dataclasses import dataclass, fields
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, eq=False)
+class Candidates:
+    """N scored frames, or single crops, that wait for a label.
+
+    ids (N,): distinct. drives (N,). stamps_s (N,): seconds on one clock. scores (N,): higher is asked for first.
+    embeddings (N, E): a row of zeros is unknown. class_shares (N, C): expected number of objects of each class, Background
+    last; of a single crop its mean class probabilities. seconds (N,): of labelling work.
+    Raises ValueError naming the field for a wrong shape, a value that is not finite or below 0, or an id given twice.
+    """
+
+    ids: NDArray[np.str_]
+    drives: NDArray[np.str_]
+    stamps_s: NDArray[np.float64]
+    scores: NDArray[np.float64]
+    embeddings: NDArray[np.float32]
+    class_shares: NDArray[np.float64]
+    seconds: NDArray[np.float64]
+
+    def __post_init__(self) -> None:
+        _check_rows(self, len(self.ids), tables=("embeddings", "class_shares"))
+        _check_finite(self, "stamps_s", "scores", "embeddings", "class_shares", "seconds")
+        for name in ("class_shares", "seconds"):
+            if np.any(getattr(self, name) < 0):
+                raise ValueError(f"{name} must be >= 0, the least is {getattr(self, name).min()}")
+        if len(np.unique(self.ids)) < len(self.ids):
+            raise ValueError("ids must be distinct")
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def take(self, which: NDArray[np.intp]) -> Self:
+        """Return the candidates at indices (K,), in that order; raises ValueError for one given twice."""
+        return type(self)(*(getattr(self, field.name)[which] for field in fields(self)))
+
+
+@dataclass(frozen=True, eq=False)
+class Taken:
+    """M frames or crops that are labelled or leased already; M may be 0.
+
+    drives (M,), stamps_s (M,) in seconds on the candidates' clock, embeddings (M, E), a row of zeros unknown.
+    Raises ValueError naming the field for a wrong shape or a value that is not finite.
+    """
+
+    drives: NDArray[np.str_]
+    stamps_s: NDArray[np.float64]
+    embeddings: NDArray[np.float32]
+
+    def __post_init__(self) -> None:
+        _check_rows(self, len(self.drives), tables=("embeddings",))
+        _check_finite(self, "stamps_s", "embeddings")
+
+    @classmethod
+    def nothing(cls, embedding_size: int) -> Self:
+        """Return what is taken before the first label."""
+        return cls(np.empty(0, np.str_), np.empty(0), np.empty((0, embedding_size), np.float32))
+
+    def __len__(self) -> int:
+        return len(self.drives)
+
+
+def _check_rows(value: Any, rows: int, tables: tuple[str, ...]) -> None:
+    for field in fields(value):
+        shape = np.shape(getattr(value, field.name))
+        ndim = 2 if field.name in tables else 1
+        if len(shape) != ndim or shape[0] != rows:
+            raise ValueError(f"{field.name} must have {ndim} axes and {rows} rows, its shape is {shape}")
+
+
+def _check_finite(value: Any, *names: str) -> None:
+    for name in names:
+        if not np.isfinite(getattr(value, name)).all():
+            raise ValueError(f"{name} must be finite")

@@ -1,0 +1,63 @@
+"""Collects what a query sees of frames, by one generation."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
+
+from quandary_server.selection.plan import QueryPlan
+from quandary_server.selector.frame_views import FrameView, frame_view
+from quandary_server.storage.store import Store
+from quandary_server.storage.task_values import ACTIVE_QUEUE, NewScore, ScoredTask, TakenTask, Task
+
+Score = Callable[[Task], Awaitable[tuple[str, NewScore] | None]]
+"""Scores a task's frame: the generation that did and the score, None where it cannot be scored."""
+
+
+class Viewer:
+    """Views of frames, from their stored scores or from new ones.
+
+    Each generation is trained anew, and its embeddings compare to no other's. So frames that it has not embedded, labelled
+    before it came or scored upstream, are scored once for their embedding alone: their tasks keep the score they have.
+    """
+
+    def __init__(self, store: Store, score: Score, plan: QueryPlan, clock: Callable[[], datetime], batch: int) -> None:
+        self._store, self._score, self._plan = store, score, plan
+        self._clock, self._batch = clock, batch
+        self._generation = ""
+        self._embedded: dict[str, FrameView | None] = {}
+
+    @property
+    def needed(self) -> bool:
+        """Whether the query looks at more of a frame than its score: whether tasks must come with their FrameScores."""
+        return self._plan.needs_embeddings or self._plan.needs_class_shares
+
+    async def views(self, tasks: Sequence[ScoredTask | TakenTask], generation: str) -> Mapping[str, FrameView]:
+        """Return views by frame id; of a frame that cannot be scored the embedding is unknown."""
+        if not self.needed:
+            return {}
+        if generation != self._generation:
+            self._generation = generation
+            self._embedded.clear()
+
+        found = await asyncio.to_thread(self._stored, tasks)
+
+        if self._plan.needs_embeddings:
+            missing = [task.frame_id for task in tasks if task.crops and found[task.frame_id].embedding is None]
+            await self._embed([frame_id for frame_id in missing if frame_id not in self._embedded])
+        return found | {frame_id: view for frame_id, view in self._embedded.items() if view is not None}
+
+    def _stored(self, tasks: Sequence[ScoredTask | TakenTask]) -> dict[str, FrameView]:
+        views = {task.frame_id: frame_view(task.frame_score) for task in tasks}
+        foreign = [task.frame_id for task in tasks if task.generation != self._generation]
+        return views | {frame_id: replace(views[frame_id], embedding=None) for frame_id in foreign}
+
+    async def _embed(self, frame_ids: Sequence[str]) -> None:
+        for start in range(0, len(frame_ids), self._batch):
+            await asyncio.gather(*map(self._embed_one, frame_ids[start : start + self._batch]))
+
+    async def _embed_one(self, frame_id: str) -> None:
+        task = await asyncio.to_thread(self._store.tasks.get, ACTIVE_QUEUE, frame_id, now=self._clock())
+        scored = await self._score(task)
+        mine = scored if scored is not None and scored[0] == self._generation else None
+        self._embedded[frame_id] = frame_view(mine[1].frame_score) if mine is not None else None

@@ -1,0 +1,53 @@
+"""The settings of the query as the plan it follows."""
+
+from datetime import timedelta
+
+import numpy as np
+import pytest
+
+from quandary.errors import InvalidArgument
+from quandary_server.selection.cost import LabellingCost
+from quandary_server.selection.plan import QueryPlan, Strategy
+from quandary_server.settings import DEFAULT_PLAN, QuerySettings, SelectorSettings, load_settings
+
+
+def test_the_settings_say_what_the_query_does() -> None:
+    assert QuerySettings().plan == DEFAULT_PLAN
+    query = QuerySettings(
+        strategy=Strategy.DIVERSE,
+        shortlist=4,
+        class_floor=0.5,
+        gap=timedelta(seconds=2),
+        max_distance=0.25,
+        power=2,
+        frame_time=timedelta(seconds=5),
+        box_time=timedelta(minutes=1),
+    )
+    assert query.plan == QueryPlan(Strategy.DIVERSE, 4.0, 0.5, 2.0, 0.25, 2.0)
+    assert query.labelling_cost == LabellingCost(5.0, 60.0)
+
+
+def test_embeddings_are_asked_of_scoring_only_where_the_plan_needs_them() -> None:
+    spread = QuerySettings(strategy=Strategy.K_CENTRE)
+    assert SelectorSettings(query=spread).scoring_options().include_embedding
+    plain = QuerySettings(strategy=Strategy.TOP_K, max_distance=None)
+    assert not SelectorSettings(query=plain).scoring_options().include_embedding
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("strategy", "best"),
+        ("shortlist", 0.5),
+        ("shortlist", np.inf),
+        ("class_floor", 1.5),
+        ("max_distance", 3.0),
+        ("power", -1.0),
+        ("power", np.nan),
+        ("budget", timedelta(seconds=-1)),
+        ("box_time", timedelta(seconds=-1)),
+    ],
+)
+def test_what_is_out_of_bounds_is_named(field: str, value: object) -> None:
+    with pytest.raises(InvalidArgument, match=rf"selector\.query\.{field} is {value}"):
+        load_settings(selector={"query": {field: value}})
