@@ -65,6 +65,18 @@ def start_cluster(settings: Settings, *, metrics_port: int | None = None) -> str
     return str(ray.get_runtime_context().gcs_address)
 
 
+@contextmanager
+def running_cluster(settings: Settings) -> Iterator[str]:
+    """Be in the cluster of the settings, or in one started here, while the body runs; what was joined before stays joined."""
+    if ray.is_initialized():
+        yield str(ray.get_runtime_context().gcs_address)
+        return
+    try:
+        yield start_cluster(settings)
+    finally:
+        ray.shutdown()
+
+
 def join_cluster(address: str) -> str:
     """Join a cluster by host:port, unless this process has joined one already."""
     if not ray.is_initialized():

@@ -131,13 +131,13 @@ def _bare(column: str) -> str:
 
 @contextmanager
 def progress_bar(description: str, total: int | None) -> Iterator[Any]:
-    """Show a bar on stderr, if that is a terminal, while the body runs; yields `advance(done)`, told what is done in all."""
+    """Show a bar on stderr, if that is a terminal, while the body runs; yields `advance`, told what is done in all."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
     with Progress(*columns, console=err, disable=not err.is_terminal) as progress:
         task = progress.add_task(description, total=total)
 
-        def advance(done: float, description: str | None = None) -> None:
-            progress.update(task, completed=done, description=description)
+        def advance(done: float, description: str | None = None, total: float | None = None) -> None:
+            progress.update(task, completed=done, description=description, total=total)
 
         yield advance
 

@@ -1,0 +1,1 @@
+"""Is the uncertainty right? Sparsification, calibration, coverage, and what was never seen."""

@@ -1,0 +1,48 @@
+"""Out of distribution: does a score tell a class that training never saw from those it did?"""
+
+from typing import Any
+
+import numpy as np
+
+from quandary.labels import CLASSES
+from quandary.options import Acquisition, Estimator
+from quandary_server.evaluation.detection import auroc
+from quandary_server.experiment.pools.crops import Pool
+from quandary_server.experiment.replay.training import trained
+from quandary_server.experiment.settings import ExperimentSettings
+from quandary_server.frustum.raster import Rasters
+from quandary_server.uncertainty.acquisition import acquire
+from quandary_server.uncertainty.samples import summarise
+
+SCORES = (
+    Acquisition.PREDICTIVE_ENTROPY,
+    Acquisition.MUTUAL_INFORMATION,
+    Acquisition.VARIATION_RATIO,
+    Acquisition.MARGIN,
+    Acquisition.BOX_EPISTEMIC,
+    Acquisition.INFORMATION_AND_BOX,
+)
+
+
+def judged_held_out(settings: ExperimentSettings, pool: Pool, class_name: str, seed: int) -> dict[str, Any]:
+    """Train on the pool without a class; return, by estimator and score, the AUROC of its evaluation crops against the others.
+
+    0.5 is chance, 1 tells them all apart. Raises ValueError where the evaluation drives show none of the class.
+    """
+    held_out = CLASSES.index(class_name)
+    known = pool.pool.examples.take(pool.pool.examples.classes != held_out)
+    generation = trained(settings, known, steps=settings.steps.steps(len(known)), members=settings.members, seed=seed)
+    examples = pool.evaluation.examples
+    strange = examples.classes == held_out
+    rasters = Rasters(examples.maps, examples.geometry, examples.anchors, np.zeros(len(examples), np.int64))
+    scales = np.array(generation.manifest.box_scales)
+    found: dict[str, dict[str, float]] = {}
+    for estimator in (Estimator.SOFTMAX, Estimator.MC_DROPOUT, Estimator.DEEP_ENSEMBLE, Estimator.ENSEMBLE_MC_DROPOUT):
+        summary = summarise(generation.draw(rasters, estimator, settings.mc_samples, generation.seed(None)).samples)
+        found[estimator.value] = {
+            score.value: auroc(values[strange], values[~strange])
+            for score in SCORES
+            if summary.samples > 1 or not score.needs_samples
+            for values in (acquire(score, summary, scales),)
+        }
+    return {"class": class_name, "seed": seed, "crops": int(strange.sum()), "auroc": found}

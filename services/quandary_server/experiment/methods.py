@@ -1,0 +1,55 @@
+"""The methods that are compared: an estimator, an acquisition function, a plan of the query. Names as in the paper's field."""
+
+from dataclasses import dataclass, replace
+
+from quandary.options import Acquisition, Estimator
+from quandary_server.selection.plan import QueryPlan, Strategy
+from quandary_server.settings import DEFAULT_PLAN
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    """How candidates are scored, and which are asked for. `acquisition` None: scores play no part."""
+
+    title: str
+    estimator: Estimator
+    acquisition: Acquisition | None
+    plan: QueryPlan
+
+    @property
+    def ensemble(self) -> bool:
+        """Whether it takes all members; else it trains, scores and is judged with one."""
+        return self.estimator in (Estimator.DEEP_ENSEMBLE, Estimator.ENSEMBLE_MC_DROPOUT)
+
+
+TOP_K = QueryPlan(Strategy.TOP_K)
+
+RANDOM = "random"
+DEFAULT = "default"
+
+METHODS: dict[str, Method] = {
+    RANDOM: Method("random", Estimator.ENSEMBLE_MC_DROPOUT, None, QueryPlan(Strategy.RANDOM)),
+    "softmax_entropy": Method("softmax, entropy", Estimator.SOFTMAX, Acquisition.PREDICTIVE_ENTROPY, TOP_K),
+    "mc_entropy": Method("MC-dropout, entropy", Estimator.MC_DROPOUT, Acquisition.PREDICTIVE_ENTROPY, TOP_K),
+    "mc_mi": Method("MC-dropout, mutual information", Estimator.MC_DROPOUT, Acquisition.MUTUAL_INFORMATION, TOP_K),
+    "ensemble_entropy": Method("ensemble, entropy", Estimator.DEEP_ENSEMBLE, Acquisition.PREDICTIVE_ENTROPY, TOP_K),
+    "ensemble_mi": Method("ensemble, mutual information", Estimator.DEEP_ENSEMBLE, Acquisition.MUTUAL_INFORMATION, TOP_K),
+    "ensemble_mc_mi": Method(
+        "ensemble x MC, mutual information", Estimator.ENSEMBLE_MC_DROPOUT, Acquisition.MUTUAL_INFORMATION, TOP_K
+    ),
+    "box": Method("ensemble x MC, box alone", Estimator.ENSEMBLE_MC_DROPOUT, Acquisition.BOX_EPISTEMIC, TOP_K),
+    "mi_box": Method("ensemble x MC, MI + box", Estimator.ENSEMBLE_MC_DROPOUT, Acquisition.INFORMATION_AND_BOX, TOP_K),
+    "k_centre": Method("k-centre (core-set)", Estimator.MC_DROPOUT, None, QueryPlan(Strategy.K_CENTRE)),
+    DEFAULT: Method(
+        "default query",
+        Estimator.ENSEMBLE_MC_DROPOUT,
+        Acquisition.INFORMATION_AND_BOX,
+        replace(DEFAULT_PLAN, gap_s=0.0),
+    ),
+    "default_folded": Method(
+        "default query, drives folded",
+        Estimator.ENSEMBLE_MC_DROPOUT,
+        Acquisition.INFORMATION_AND_BOX,
+        DEFAULT_PLAN,
+    ),
+}

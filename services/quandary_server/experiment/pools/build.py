@@ -1,0 +1,166 @@
+"""Building pools, drive by drive on Ray; what was built before is taken from the cache."""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import ray
+
+from quandary import convert
+from quandary.errors import InvalidArgument
+from quandary.labels import FrameLabels
+from quandary.records import FrameRecord
+from quandary.v1 import fleet_log_pb2
+from quandary_server.datasets.index import FrameEntry, write_index
+from quandary_server.datasets.kitti import KittiFolder
+from quandary_server.datasets.proposals import proposals_of
+from quandary_server.datasets.records import frame_record
+from quandary_server.experiment.pools.crops import SPLITS, Crops, Pool, read_pool, write_pool
+from quandary_server.experiment.pools.noise import noisy
+from quandary_server.experiment.settings import FleetSource, FolderSource, PoolSettings, SnapshotSource
+from quandary_server.simulator.fleet import simulate_drive
+from quandary_server.simulator.settings import FleetSettings
+from quandary_server.storage.snapshots import read_snapshot
+from quandary_server.trainer.labelled import examples_of
+
+KITTI_VARIABLE = "QUANDARY_KITTI"
+
+Told = Callable[[str, int, int], None]
+"""Told what is being built, how many drives are done, and how many there are."""
+
+
+def built_pool(settings: PoolSettings, side: int, seed: int, folder: Path, told: Told) -> Pool:
+    """Return the pool of crops of side x side cells, from the folder where it was built there before.
+
+    Raises InvalidArgument where the pool or the evaluation holds no crop.
+    """
+    place = _place(settings)
+    path = folder / f"pool-{_key(settings.model_dump_json(), side, seed, place)}.npz"
+    if not path.is_file():
+        folder.mkdir(parents=True, exist_ok=True)
+        write_pool(path, _build(settings, side, seed, folder, told))
+    pool = read_pool(path)
+    for split in ("pool", "evaluation"):
+        if not len(getattr(pool, split)):
+            raise InvalidArgument.of(f"crops of split {split}", 0, f"at least one with proposals from {settings.proposals}")
+    return pool
+
+
+def kitti_folder(path: str) -> Path:
+    """Return the folder named, else that of QUANDARY_KITTI; raises InvalidArgument where there is none."""
+    name = path or os.environ.get(KITTI_VARIABLE, "")
+    if not name or not Path(name).is_dir():
+        raise InvalidArgument.of(
+            "source.path", name or f"empty, and {KITTI_VARIABLE} is not set", "a folder in the KITTI layout"
+        )
+    return Path(name)
+
+
+def _place(settings: PoolSettings) -> str:
+    """What the settings leave open: where the frames are, and which there are."""
+    if isinstance(settings.source, FolderSource):
+        root = kitti_folder(settings.source.path)
+        return f"{root.resolve()} {len(KittiFolder(root).frames())}"
+    if isinstance(settings.source, SnapshotSource):
+        return read_snapshot(Path(settings.source.path)).digest
+    return ""
+
+
+def _key(*parts: object) -> str:
+    return hashlib.sha256(" ".join(map(str, parts)).encode()).hexdigest()[:16]
+
+
+def _build(settings: PoolSettings, side: int, seed: int, folder: Path, told: Told) -> Pool:
+    if isinstance(settings.source, SnapshotSource):
+        return _of_snapshot(Path(settings.source.path), settings, side, seed)
+    if isinstance(settings.source, FleetSource):
+        root = _fleet(settings.source.fleet, folder, told)
+    else:
+        root = kitti_folder(settings.source.path)
+    entries = KittiFolder(root).frames()
+    drives = list(dict.fromkeys((entry.split, entry.drive_id) for entry in entries))
+    tasks = [_crops_of_drive.remote(root, split, drive, settings, side, seed) for split, drive in drives]
+    found: list[Crops] = []
+    for done, task in enumerate(tasks, 1):
+        found.append(ray.get(task))
+        told("cutting crops", done, len(tasks))
+    by_split = {split: [c for c, (own, _) in zip(found, drives, strict=True) if own == split] for split in SPLITS}
+    evaluation = [crops for split in settings.evaluation for crops in by_split[split]]
+    return Pool(Crops.joined(by_split["pool"]), Crops.joined(by_split["control"]), Crops.joined(evaluation))
+
+
+def _fleet(settings: FleetSettings, folder: Path, told: Told) -> Path:
+    """Return the folder of a simulated fleet, simulated drive by drive where it is not there yet."""
+    root = folder / f"fleet-{_key(json.dumps(asdict(settings)))}"
+    if root.is_dir():
+        return root
+    unfinished = root.with_suffix(".part")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    tasks = [_simulated.remote(unfinished, settings, drive) for drive in range(settings.drives)]
+    entries: list[FrameEntry] = []
+    for done, task in enumerate(tasks, 1):
+        found: list[FrameEntry] = ray.get(task)
+        entries += found
+        told("simulating the fleet", done, len(tasks))
+    write_index(unfinished, entries)
+    unfinished.replace(root)
+    return root
+
+
+@ray.remote(num_cpus=1)
+def _simulated(folder: Path, settings: FleetSettings, drive: int) -> list[FrameEntry]:
+    return simulate_drive(folder, settings, drive)
+
+
+@cache
+def _folder(root: Path) -> KittiFolder:
+    return KittiFolder(root)
+
+
+@ray.remote(num_cpus=1)
+def _crops_of_drive(root: Path, split: str, drive: str, settings: PoolSettings, side: int, seed: int) -> Crops:
+    folder = _folder(root)
+    every = 1 if split == "pool" else settings.held_out_every
+    entries = [entry for entry in folder.frames(split) if entry.drive_id == drive][::every]
+    frames = [folder.read(entry.frame_id) for entry in entries]
+    records = [frame_record(frame, proposals_of(frame, settings.proposals, seed)) for frame in frames]
+    return _crops([(record, frame.labels) for record, frame in zip(records, frames, strict=True)], settings, side, seed)
+
+
+def _of_snapshot(path: Path, settings: PoolSettings, side: int, seed: int) -> Pool:
+    """Control drives are for evaluation: every second of them, the others to calibrate on; one alone serves both."""
+    frames = read_snapshot(path).frames
+    records = {f.frame_id: convert.record(fleet_log_pb2.FrameRecord.FromString(f.record)) for f in frames}
+    held_out = sorted({f.drive_id for f in frames if f.control})
+    parts = [
+        {f.drive_id for f in frames if not f.control},
+        set(held_out[1::2] or held_out),
+        set(held_out[::2]),
+    ]
+    return Pool(
+        *(
+            _crops([(records[f.frame_id], f.labels) for f in frames if f.drive_id in drives], settings, side, seed)
+            for drives in parts
+        )
+    )
+
+
+def _crops(frames: Sequence[tuple[FrameRecord, FrameLabels]], settings: PoolSettings, side: int, seed: int) -> Crops:
+    """Return the crops of labelled frames, the proposals made worse as the settings say."""
+    found = []
+    for record, labels in frames:
+        proposals = noisy(record.proposals, settings.noise, record.calibration, record.frame_id, seed)
+        if not proposals:
+            continue
+        changed = FrameRecord(
+            record.frame_id, record.drive_id, record.stamp, record.cloud_uri, record.calibration, tuple(proposals)
+        )
+        examples = examples_of(changed, labels, side)
+        found.append(Crops(examples, np.full(len(examples), record.stamp.timestamp())))
+    return Crops.joined(found)

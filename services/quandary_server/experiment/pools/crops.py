@@ -1,0 +1,68 @@
+"""Labelled crops with their times, in memory and on disk."""
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from quandary_server.detector.examples import Examples
+from quandary_server.files import write_atomically
+
+SPLITS = ("pool", "control", "evaluation")
+
+
+@dataclass(frozen=True)
+class Crops:
+    """N labelled crops with the times of their frames: stamps_s (N,) in seconds on one clock."""
+
+    examples: Examples
+    stamps_s: NDArray[np.float64]
+
+    def __len__(self) -> int:
+        return len(self.examples)
+
+    def take(self, which: NDArray[np.intp] | NDArray[np.bool_]) -> "Crops":
+        """Return the crops at indices or a mask."""
+        return Crops(self.examples.take(which), self.stamps_s[which])
+
+    @staticmethod
+    def joined(parts: Sequence["Crops"]) -> "Crops":
+        """Return the crops of several parts, one after the other."""
+        stamps = np.concatenate([np.empty(0), *(part.stamps_s for part in parts)])
+        return Crops(Examples.joined([part.examples for part in parts]), stamps)
+
+
+@dataclass(frozen=True)
+class Pool:
+    """What a replay works on, split by drive: the pool, control drives to calibrate on, evaluation drives to judge by."""
+
+    pool: Crops
+    control: Crops
+    evaluation: Crops
+
+
+def write_pool(path: Path, pool: Pool) -> None:
+    """Write a pool as one NumPy archive, whole or not at all."""
+    arrays: dict[str, Any] = {}
+    for split in SPLITS:
+        crops: Crops = getattr(pool, split)
+        arrays[f"{split}.stamps_s"] = crops.stamps_s
+        arrays |= {f"{split}.{field.name}": getattr(crops.examples, field.name) for field in fields(Examples)}
+    written = io.BytesIO()
+    np.savez(written, **arrays)
+    write_atomically(path, written.getvalue())
+
+
+def read_pool(path: Path) -> Pool:
+    """Return a pool that was written."""
+    with np.load(path) as arrays:
+        return Pool(
+            *(
+                Crops(Examples(*(arrays[f"{split}.{field.name}"] for field in fields(Examples))), arrays[f"{split}.stamps_s"])
+                for split in SPLITS
+            )
+        )

@@ -1,0 +1,1 @@
+"""Active learning, replayed: one arm is one method with one seed."""

@@ -1,0 +1,36 @@
+"""The record of a round, as it is kept."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+
+class Round(BaseModel):
+    """One round of an arm. figures: by estimator, then by name. picked: what is labelled next, indices into the pool."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    number: int
+    labels: int
+    labelling_seconds: float
+    classes: Mapping[str, int]
+    steps: int
+    cpu_seconds: float
+    wall_seconds: float
+    figures: Mapping[str, Mapping[str, float]]
+    picked: Sequence[int]
+
+
+class ArmRecord(BaseModel):
+    """All rounds of an arm so far, what it began with, and at its end how right the uncertainty is, if it was judged."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    replay: str
+    method: str
+    seed: int
+    first: Sequence[int] = ()
+    rounds: Sequence[Round] = ()
+    uncertainty: Mapping[str, Any] | None = None
+    complete: bool = False

@@ -1,0 +1,159 @@
+"""What an experiment is to do: the YAML file, checked."""
+
+from importlib.resources import files
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from quandary.errors import InvalidArgument
+from quandary.labels import LABEL_CLASSES
+from quandary_server.datasets.sources import ProposalSource
+from quandary_server.detector.settings import FitSettings, NetSettings
+from quandary_server.experiment.methods import METHODS
+from quandary_server.settings import refused
+from quandary_server.simulator.settings import FleetSettings
+
+PACKAGED = ("full", "quick")
+
+
+class Part(BaseModel):
+    """A part of the file: frozen, and no name that is not known."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class FleetSource(Part):
+    """A simulated fleet."""
+
+    kind: Literal["fleet"] = "fleet"
+    fleet: FleetSettings
+
+
+class FolderSource(Part):
+    """A folder in the KITTI object layout whose frames.csv splits it by drive."""
+
+    kind: Literal["folder"] = "folder"
+    path: str = Field(default="", description="the folder; empty: the one that QUANDARY_KITTI names")
+
+
+class SnapshotSource(Part):
+    """Labels exported from the store: the Parquet file of a training run; its control drives are held out."""
+
+    kind: Literal["snapshot"] = "snapshot"
+    path: str = Field(description="the file")
+
+
+class NoiseSettings(Part):
+    """What is done to the camera's 2D boxes."""
+
+    shift: float = Field(default=0.0, ge=0, le=1, description="standard deviation of a shift, in shares of the box's sides")
+    scale: float = Field(default=0.0, ge=0, le=1, description="standard deviation of the logarithm of the sides' factors")
+    missed: float = Field(default=0.0, ge=0, lt=1, description="share of the boxes that are not there")
+
+
+class PoolSettings(Part):
+    """Where labelled crops come from, and what the camera proposes."""
+
+    source: FleetSource | FolderSource | SnapshotSource = Field(discriminator="kind")
+    proposals: ProposalSource = Field(default=ProposalSource.LABELS, description="labels' own boxes, or published detections")
+    noise: NoiseSettings = NoiseSettings()
+    evaluation: tuple[Literal["control", "evaluation"], ...] = Field(
+        default=("evaluation",), min_length=1, description="splits that are evaluated on"
+    )
+    held_out_every: int = Field(default=1, ge=1, description="of control and evaluation drives every so many-th frame is kept")
+
+
+class StepsSettings(Part):
+    """Steps of a member by the number of its labels: `at_1000` x (labels / 1000) ^ growth, held between least and most."""
+
+    at_1000: int = Field(default=500, ge=1, description="steps at a thousand labels")
+    growth: float = Field(default=0.5, ge=0, le=1, description="exponent: 0 is the same number of steps for all")
+    least: int = Field(default=200, ge=1, description="steps for few labels")
+    most: int = Field(default=2000, ge=1, description="steps for many labels")
+
+    def steps(self, labels: int) -> int:
+        """Return the steps for so many labels."""
+        return int(min(max(round(self.at_1000 * (labels / 1000) ** self.growth), self.least), self.most))
+
+
+class ReplaySettings(Part):
+    """One replay: a pool, methods, seeds and budgets. Methods stand with the number of seeds each is given."""
+
+    title: str = Field(min_length=1, description="what the report calls it")
+    pool: PoolSettings
+    pretraining: PoolSettings | None = Field(default=None, description="crops that every training has beside the labels")
+    unit: Literal["crop", "frame"] = Field(default="crop", description="what is queried; a frame costs all its crops")
+    methods: dict[str, Annotated[int, Field(ge=1, le=100)]] = Field(min_length=1)
+    budgets: tuple[Annotated[int, Field(ge=2)], ...] = Field(min_length=2, description="labels at which a net is trained")
+    stop_at: int | None = Field(default=None, ge=2, description="labels beyond which only random sampling goes on")
+    full_pool: bool = Field(default=True, description="random sampling ends with the whole pool: what targets are shares of")
+
+    judge: bool = Field(default=False, description="judge the uncertainty of what the whole pool gives")
+
+    @model_validator(mode="after")
+    def _sound(self) -> Self:
+        if unknown := [name for name in self.methods if name not in METHODS]:
+            raise ValueError(f"methods {', '.join(unknown)} are unknown; known are {', '.join(METHODS)}")
+        if list(self.budgets) != sorted(set(self.budgets)):
+            raise ValueError(f"budgets {self.budgets} must rise")
+        return self
+
+
+class HeldOutSettings(Part):
+    """Out of distribution: nets that never saw a class."""
+
+    pool: PoolSettings
+    classes: tuple[str, ...] = Field(min_length=1, description="each is left out of a training of its own")
+    seeds: int = Field(default=2, ge=1, le=100)
+
+    @model_validator(mode="after")
+    def _known(self) -> Self:
+        if unknown := [name for name in self.classes if name not in LABEL_CLASSES]:
+            raise ValueError(f"classes {', '.join(unknown)} are unknown; known are {', '.join(LABEL_CLASSES)}")
+        return self
+
+
+class CostSettings(Part):
+    """What labelling costs."""
+
+    seconds_per_frame: float = Field(default=10.0, ge=0, description="opening a frame in which anything is labelled")
+    seconds_per_crop: float = Field(default=5.0, ge=0, description="looking at a crop, Background included")
+    seconds_per_box: float = Field(default=114.0, ge=0, description="drawing a 3D box by hand (published figure)")
+    euros_per_hour: float = Field(default=20.0, ge=0, description="what an annotator's hour costs")
+
+
+class ExperimentSettings(Part):
+    """A whole experiment."""
+
+    title: str = Field(min_length=1)
+    seed: int = Field(default=0, ge=0, lt=2**63, description="all draws follow from it")
+    members: int = Field(default=3, ge=2, le=32)
+    mc_samples: int = Field(default=20, ge=2, le=200, description="dropout masks per member")
+    net: NetSettings = NetSettings()
+    fit: FitSettings = FitSettings()
+    steps: StepsSettings = StepsSettings()
+    targets: tuple[Annotated[float, Field(gt=0, le=1)], ...] = Field(default=(0.95, 0.98, 0.99), min_length=1)
+    cost: CostSettings = CostSettings()
+    replays: dict[Annotated[str, Field(pattern=r"^[a-z0-9_]+$")], ReplaySettings] = Field(min_length=1)
+    held_out: HeldOutSettings | None = None
+
+
+def load_experiment(name: str) -> ExperimentSettings:
+    """Return the experiment of a YAML file, or of one of the packaged ones by its name (full, quick).
+
+    Raises InvalidArgument naming file, field, value and bound.
+    """
+    if name in PACKAGED:
+        text = files("quandary_server.experiment").joinpath("configs", f"{name}.yaml").read_text()
+    elif Path(name).is_file():
+        text = Path(name).read_text()
+    else:
+        raise InvalidArgument.of("config", name, f"a YAML file, or one of {', '.join(PACKAGED)}")
+    try:
+        return ExperimentSettings.model_validate(yaml.safe_load(text))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InvalidArgument.of("config", name, f"YAML: {' '.join(str(error).split())}") from None
+    except ValidationError as error:
+        raise refused(error) from None

@@ -1,0 +1,98 @@
+import numpy as np
+import pytest
+from experiment.conftest import CROPS_PER_FRAME, toy_settings
+
+from quandary.options import Estimator
+from quandary_server.experiment.methods import METHODS, RANDOM
+from quandary_server.experiment.pools.crops import Pool
+from quandary_server.experiment.replay.arm import Arm, budgets
+from quandary_server.experiment.replay.rounds import ArmRecord
+from quandary_server.experiment.runner import estimators_of
+from quandary_server.experiment.settings import ExperimentSettings
+
+TIMES = {"cpu_seconds": 0.0, "wall_seconds": 0.0}
+
+
+def records(
+    settings: ExperimentSettings, pool: Pool, method: str, seed: int = 0, before: ArmRecord | None = None
+) -> list[ArmRecord]:
+    estimators = estimators_of(settings.replays["main"], method)
+    return list(Arm(settings, "main", pool, method, seed, estimators).run(before))
+
+
+def labelled(record: ArmRecord) -> list[int]:
+    return [*record.first, *(i for r in record.rounds for i in r.picked)]
+
+
+def timeless(record: ArmRecord) -> ArmRecord:
+    return record.model_copy(update={"rounds": tuple(r.model_copy(update=TIMES) for r in record.rounds)})
+
+
+@pytest.mark.parametrize("method", list(METHODS))
+def test_every_method_asks_for_as_many_new_crops_as_its_budgets_say(toy_pool: Pool, method: str) -> None:
+    settings = toy_settings(methods={method: 1, RANDOM: 1})
+    *_, last = records(settings, toy_pool, method)
+    assert [r.labels for r in last.rounds] == budgets(settings.replays["main"], method, 60)
+    assert len(set(labelled(last))) == len(labelled(last)) == last.rounds[-1].labels
+    assert last.complete
+    for number, r in enumerate(last.rounds):
+        own = labelled(last)[: r.labels]
+        assert sum(r.classes.values()) == r.labels
+        assert r.classes["Car"] == sum(toy_pool.pool.examples.classes[own] == 0)
+        assert r.number == number
+        assert METHODS[method].estimator.value in r.figures
+
+
+def test_all_methods_of_a_seed_begin_with_the_same_labels_and_the_same_net(toy_pool: Pool) -> None:
+    settings = toy_settings(methods={"random": 1, "mi_box": 1, "box": 1})
+    first = {method: records(settings, toy_pool, method)[0] for method in settings.replays["main"].methods}
+    ensemble = Estimator.ENSEMBLE_MC_DROPOUT.value
+    assert len({tuple(r.first) for r in first.values()}) == 1
+    assert len({tuple(r.rounds[0].figures[ensemble].items()) for r in first.values()}) == 1
+    other = records(settings, toy_pool, "random", seed=1)[0]
+    assert other.first != first["random"].first
+
+
+def test_random_sampling_ends_with_the_whole_pool_and_is_judged_by_every_estimator(toy_pool: Pool) -> None:
+    settings = toy_settings(methods={"random": 1, "mi_box": 1, "softmax_entropy": 1}, judge=True)
+    *_, last = records(settings, toy_pool, RANDOM)
+    assert sorted(labelled(last)) == list(range(60))
+    assert set(last.rounds[-1].figures) == {"ensemble_mc_dropout", "softmax"}
+    assert last.uncertainty is not None
+    assert set(last.uncertainty) == {"softmax", "mc_dropout", "deep_ensemble", "ensemble_mc_dropout"}
+
+
+def test_an_arm_that_was_stopped_ends_as_one_that_was_not(toy_pool: Pool) -> None:
+    settings = toy_settings()
+    whole = records(settings, toy_pool, "mi_box")
+    resumed = records(settings, toy_pool, "mi_box", before=ArmRecord.model_validate_json(whole[1].model_dump_json()))
+    assert len(resumed) == len(whole) - 2
+    assert timeless(resumed[-1]).model_dump_json() == timeless(whole[-1]).model_dump_json()
+
+
+def test_a_queried_frame_costs_all_its_crops(toy_pool: Pool) -> None:
+    settings = toy_settings(unit="frame", full_pool=False, budgets=(5, 13, 24))
+    for method in ("random", "mi_box"):
+        *_, last = records(settings, toy_pool, method)
+        frames, counts = np.unique(toy_pool.pool.examples.frames[labelled(last)], return_counts=True)
+        assert set(counts.tolist()) == {CROPS_PER_FRAME}
+        # as near to the budgets as whole frames allow
+        assert [r.labels for r in last.rounds] == [6, 12, 24]
+        assert len(frames) == 8
+
+
+def test_labelling_seconds_count_frames_crops_and_boxes(toy_pool: Pool) -> None:
+    settings = toy_settings(unit="frame", full_pool=False)
+    first = records(settings, toy_pool, "random")[0].rounds[0]
+    cost = settings.cost
+    assert first.labels == 6
+    assert first.labelling_seconds == pytest.approx(
+        2 * cost.seconds_per_frame + 6 * cost.seconds_per_crop + 4 * cost.seconds_per_box
+    )
+
+
+def test_budgets_beyond_the_pool_are_left_out_and_only_random_sampling_goes_beyond_the_stop() -> None:
+    replay = toy_settings(budgets=(6, 12, 24, 48, 100), stop_at=24).replays["main"]
+    assert budgets(replay, "mi_box", 60) == [6, 12, 24]
+    assert budgets(replay, RANDOM, 60) == [6, 12, 24, 48, 60]
+    assert budgets(toy_settings(budgets=(6, 60)).replays["main"], RANDOM, 60) == [6, 60]

@@ -1,0 +1,121 @@
+"""Pools, built on the session's Ray."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from quandary.errors import InvalidArgument
+from quandary.frames import Proposal
+from quandary.geometry import Calibration, ImageBox
+from quandary_server.datasets.kitti import KittiFolder
+from quandary_server.experiment.pools.build import KITTI_VARIABLE, built_pool, kitti_folder
+from quandary_server.experiment.pools.crops import Pool, read_pool, write_pool
+from quandary_server.experiment.pools.noise import noisy
+from quandary_server.experiment.settings import NoiseSettings, PoolSettings
+
+SIDE = 16
+FLEET = {
+    "pool_drives": 2,
+    "control_drives": 1,
+    "evaluation_drives": 1,
+    "frames_per_drive": 3,
+    "frame_interval_s": 0.5,
+    "seed": 4,
+}
+
+
+def settings(**changes: object) -> PoolSettings:
+    return PoolSettings.model_validate({"source": {"kind": "fleet", "fleet": FLEET}, **changes})
+
+
+def told(what: str, done: int, total: int) -> None:
+    assert 0 < done <= total
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("pools")
+
+
+@pytest.fixture(scope="module")
+def pool(ray_cluster: str, folder: Path) -> Pool:
+    return built_pool(settings(), SIDE, 0, folder, told)
+
+
+def test_a_fleet_is_split_by_drive_and_keeps_its_times(pool: Pool) -> None:
+    drives = [set(crops.examples.drives.tolist()) for crops in (pool.pool, pool.control, pool.evaluation)]
+    assert [len(found) for found in drives] == [2, 1, 1]
+    assert not drives[0] & drives[2]
+    assert pool.pool.examples.maps.shape[1:] == (3, SIDE, SIDE)
+    first = pool.pool.examples.drives == pool.pool.examples.drives[0]
+    assert np.unique(np.diff(np.unique(pool.pool.stamps_s[first]))).tolist() == [0.5]
+
+
+def test_what_was_built_is_read_and_not_built_again(pool: Pool, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = {path: path.stat().st_mtime_ns for path in folder.iterdir()}
+    again = built_pool(settings(), SIDE, 0, folder, told)
+    assert {path: path.stat().st_mtime_ns for path in folder.iterdir()} == before
+    assert again.pool.examples.maps.tobytes() == pool.pool.examples.maps.tobytes()
+
+
+def test_noise_and_thinning_make_other_pools_of_the_same_fleet(pool: Pool, folder: Path, ray_cluster: str) -> None:
+    missed = built_pool(settings(noise={"missed": 0.5}), SIDE, 0, folder, told)
+    assert len(missed.pool) < 0.8 * len(pool.pool)
+    thinned = built_pool(settings(held_out_every=3), SIDE, 0, folder, told)
+    assert len(thinned.pool) == len(pool.pool)
+    assert len(np.unique(thinned.evaluation.examples.frames)) == 1
+    assert len(list(folder.glob("fleet-*"))) == 1
+
+
+def test_a_folder_is_read_where_the_variable_says(
+    pool: Pool, folder: Path, ray_cluster: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (root,) = folder.glob("fleet-*")
+    monkeypatch.setenv(KITTI_VARIABLE, str(root))
+    found = built_pool(PoolSettings.model_validate({"source": {"kind": "folder"}}), SIDE, 0, folder, told)
+    assert found.evaluation.examples.frames.tolist() == pool.evaluation.examples.frames.tolist()
+    detected = built_pool(
+        PoolSettings.model_validate({"source": {"kind": "folder"}, "proposals": "detections"}), SIDE, 0, folder, told
+    )
+    assert len(detected.pool) != len(found.pool)
+    assert KittiFolder(root).frames("pool")
+
+
+def test_a_missing_folder_is_named_with_the_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(KITTI_VARIABLE, raising=False)
+    with pytest.raises(InvalidArgument, match=KITTI_VARIABLE):
+        kitti_folder("")
+    with pytest.raises(InvalidArgument, match="/nowhere"):
+        kitti_folder("/nowhere")
+
+
+def test_a_pool_without_crops_is_refused(folder: Path, ray_cluster: str) -> None:
+    fleet = {**FLEET, "pool_drives": 0, "frames_per_drive": 1}
+    with pytest.raises(InvalidArgument, match="crops of split pool is 0"):
+        built_pool(settings(source={"kind": "fleet", "fleet": fleet}), SIDE, 0, folder, told)
+
+
+def test_a_pool_comes_back_as_it_was_written(toy_pool: Pool, tmp_path: Path) -> None:
+    write_pool(tmp_path / "pool.npz", toy_pool)
+    back = read_pool(tmp_path / "pool.npz")
+    assert back.control.examples.frames.tolist() == toy_pool.control.examples.frames.tolist()
+    assert back.evaluation.stamps_s.tolist() == toy_pool.evaluation.stamps_s.tolist()
+
+
+def proposals(count: int) -> list[Proposal]:
+    return [Proposal(ImageBox(300.0 + i, 150.0, 420.0 + i, 230.0), 0.5) for i in range(count)]
+
+
+def test_without_noise_proposals_stay(calibration: Calibration) -> None:
+    assert noisy(proposals(5), NoiseSettings(), calibration, "f", 0) == proposals(5)
+
+
+def test_noise_shifts_scales_and_misses_as_told_and_the_same_each_time(calibration: Calibration) -> None:
+    noise = NoiseSettings(shift=0.1, scale=0.2, missed=0.3)
+    found = [box.box for i in range(100) for box in noisy(proposals(10), noise, calibration, f"f{i}", 0)]
+    assert len(found) / 1000 == pytest.approx(0.7, abs=0.05)
+    assert np.std([np.log(box.width_px / 120) for box in found]) == pytest.approx(0.2, rel=0.15)
+    assert np.std([(box.top_px + box.bottom_px) / 2 for box in found]) == pytest.approx(0.1 * 80, rel=0.15)
+    assert noisy(proposals(10), noise, calibration, "f1", 0) == noisy(proposals(10), noise, calibration, "f1", 0)
+    assert noisy(proposals(10), noise, calibration, "f1", 1) != noisy(proposals(10), noise, calibration, "f1", 0)

@@ -1,0 +1,61 @@
+from pathlib import Path
+
+import pytest
+import yaml
+from experiment.conftest import toy_settings
+
+from quandary.errors import InvalidArgument
+from quandary_server.experiment.settings import PACKAGED, StepsSettings, load_experiment
+
+
+@pytest.mark.parametrize("name", PACKAGED)
+def test_the_packaged_experiments_are_sound_and_have_the_random_arm(name: str) -> None:
+    settings = load_experiment(name)
+    assert "main" in settings.replays
+    for replay in settings.replays.values():
+        assert replay.methods["random"] == max(replay.methods.values())
+
+
+def test_the_full_experiment_gives_the_headline_methods_all_seeds_and_the_others_two() -> None:
+    methods = load_experiment("full").replays["main"].methods
+    assert {name for name, seeds in methods.items() if seeds >= 10} >= {"random", "softmax_entropy", "mc_mi", "default"}
+    assert min(methods.values()) >= 2
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"methods": {"bald": 2}}, "replays.main"),
+        ({"methods": {"random": 0}}, "replays.main.methods.random"),
+        ({"budgets": (20, 10)}, "replays.main"),
+        ({"budgets": (1, 10)}, "replays.main.budgets.0"),
+        ({"unit": "drive"}, "replays.main.unit"),
+        ({"colour": "red"}, "replays.main.colour"),
+    ],
+)
+def test_a_wrong_value_is_named(tmp_path: Path, change: dict[str, object], field: str) -> None:
+    document = toy_settings().model_dump(mode="json")
+    document["replays"]["main"] |= {k: list(v) if isinstance(v, tuple) else v for k, v in change.items()}
+    path = tmp_path / "experiment.yaml"
+    path.write_text(yaml.safe_dump(document))
+    with pytest.raises(InvalidArgument) as caught:
+        load_experiment(str(path))
+    assert field in [violation.field for violation in caught.value.violations]
+
+
+@pytest.mark.parametrize("text", ["replays: [", "- 1\n- 2", "\x00"])
+def test_what_is_no_experiment_is_refused(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "experiment.yaml"
+    path.write_text(text)
+    with pytest.raises(InvalidArgument):
+        load_experiment(str(path))
+
+
+def test_a_file_that_is_not_there_is_told_with_what_is_packaged() -> None:
+    with pytest.raises(InvalidArgument, match="full, quick"):
+        load_experiment("nowhere.yaml")
+
+
+def test_steps_grow_with_the_root_of_the_labels_between_their_bounds() -> None:
+    steps = StepsSettings(at_1000=400, growth=0.5, least=100, most=700)
+    assert [steps.steps(labels) for labels in (10, 250, 1000, 2250, 100_000)] == [100, 200, 400, 600, 700]
