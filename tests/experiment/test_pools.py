@@ -4,7 +4,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from support.records import START, labelled_record
 
+from quandary import convert
 from quandary.errors import InvalidArgument
 from quandary.frames import Proposal
 from quandary.geometry import Calibration, ImageBox
@@ -13,6 +15,8 @@ from quandary_server.experiment.pools.build import KITTI_VARIABLE, built_pool, k
 from quandary_server.experiment.pools.crops import Pool, read_pool, write_pool
 from quandary_server.experiment.pools.noise import noisy
 from quandary_server.experiment.settings import NoiseSettings, PoolSettings
+from quandary_server.storage.label_values import LabelledFrame
+from quandary_server.storage.snapshots import write_snapshot
 
 SIDE = 16
 FLEET = {
@@ -119,3 +123,20 @@ def test_noise_shifts_scales_and_misses_as_told_and_the_same_each_time(calibrati
     assert np.std([(box.top_px + box.bottom_px) / 2 for box in found]) == pytest.approx(0.1 * 80, rel=0.15)
     assert noisy(proposals(10), noise, calibration, "f1", 0) == noisy(proposals(10), noise, calibration, "f1", 0)
     assert noisy(proposals(10), noise, calibration, "f1", 1) != noisy(proposals(10), noise, calibration, "f1", 0)
+
+
+def test_labels_of_the_store_are_split_by_drive_and_control_drives_are_held_out(
+    calibration: Calibration, tmp_path: Path
+) -> None:
+    rng, frames = np.random.default_rng(0), []
+    for i, (drive, queue) in enumerate([("a", "active"), ("b", "active"), ("c", "control"), ("d", "control")] * 2):
+        record, labels = labelled_record(calibration, tmp_path, f"f{i}", drive, rng, at_s=i)
+        payload = convert.record_message(record).SerializeToString()
+        frames.append(LabelledFrame(labels, drive, queue, "someone", START, i, len(record.proposals), payload))
+    write_snapshot(tmp_path / "labels.parquet", frames)
+    source = {"kind": "snapshot", "path": str(tmp_path / "labels.parquet")}
+    found = built_pool(settings(source=source), SIDE, 0, tmp_path / "pools", told)
+    drives = [sorted(set(crops.examples.drives.tolist())) for crops in (found.pool, found.control, found.evaluation)]
+    assert drives == [["a", "b"], ["d"], ["c"]]
+    assert len(found.pool) == 12
+    assert np.ptp(found.pool.stamps_s) == 5.0

@@ -79,7 +79,9 @@ class _AcquisitionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Acquisiti
     there is an object at all. Needs at least 2 samples.
     """
     ACQUISITION_INFORMATION_AND_BOX: _Acquisition.ValueType  # 6
-    """MUTUAL_INFORMATION plus BOX_EPISTEMIC: the default. Needs at least 2 samples."""
+    """MUTUAL_INFORMATION plus three times what a label would tell of the box, 0.5 log(1 + epistemic over aleatoric variance) as a
+    mean over the 7 parameters, times the probability of an object: the default, in nats. Needs at least 2 samples.
+    """
     ACQUISITION_TIGHTNESS: _Acquisition.ValueType  # 7
     """Localisation tightness (Kao et al., arXiv 1801.05124), turned so that higher is asked first. UNIMPLEMENTED until served."""
     ACQUISITION_STABILITY: _Acquisition.ValueType  # 8
@@ -103,7 +105,9 @@ ACQUISITION_BOX_EPISTEMIC: Acquisition.ValueType  # 5
 there is an object at all. Needs at least 2 samples.
 """
 ACQUISITION_INFORMATION_AND_BOX: Acquisition.ValueType  # 6
-"""MUTUAL_INFORMATION plus BOX_EPISTEMIC: the default. Needs at least 2 samples."""
+"""MUTUAL_INFORMATION plus three times what a label would tell of the box, 0.5 log(1 + epistemic over aleatoric variance) as a
+mean over the 7 parameters, times the probability of an object: the default, in nats. Needs at least 2 samples.
+"""
 ACQUISITION_TIGHTNESS: Acquisition.ValueType  # 7
 """Localisation tightness (Kao et al., arXiv 1801.05124), turned so that higher is asked first. UNIMPLEMENTED until served."""
 ACQUISITION_STABILITY: Acquisition.ValueType  # 8

@@ -1,4 +1,4 @@
-"""quandary experiment run | report | study: active learning replayed, with error bars."""
+"""quandary experiment run | report | study | match: active learning replayed, with error bars."""
 
 import sys
 from pathlib import Path
@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from quandary_server.cli.bench import print_figures
-from quandary_server.cli.output import out, print_json, progress_bar
+from quandary_server.cli.output import out, print_json, print_table, progress_bar
 from quandary_server.cli.session import check_file
 from quandary_server.settings import load_settings
 
 if TYPE_CHECKING:
+    from quandary_server.bench.figures import Figure
     from quandary_server.experiment.folder import ExperimentFolder
 
 app = typer.Typer(help="Replay active learning on labelled frames: labels saved, with error bars.", no_args_is_help=True)
@@ -20,6 +21,21 @@ UNMET = 1
 
 OutOption = Annotated[
     Path, typer.Option("--out", help="folder of the experiment; a run that was stopped goes on there", file_okay=False)
+]
+
+PoolsOption = Annotated[
+    Path, typer.Option("--out", help="folder of an experiment: simulated frames and crops are kept below it", file_okay=False)
+]
+
+KittiOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--kitti",
+        help="real frames in the KITTI layout, with frames.csv; by default those of QUANDARY_KITTI",
+        exists=True,
+        file_okay=False,
+        show_default=False,
+    ),
 ]
 
 
@@ -73,6 +89,85 @@ def report(
     where = ExperimentFolder(folder)
     where.settings()
     _finish(where, f"quandary experiment report --out {folder.name}", json_file)
+
+
+@app.command()
+def study(
+    kitti: KittiOption = None,
+    seeds: Annotated[int, typer.Option(min=1, max=100, help="trainings of each variant")] = 2,
+    folder: PoolsOption = Path("quandary-experiment"),
+    json_file: Annotated[Path | None, typer.Option("--json", help="write every figure to this file")] = None,
+) -> None:
+    """Compare sizes and recipes of the detector on control drives, simulated and, where they are given, real."""
+    from quandary_server.cluster import running_cluster
+    from quandary_server.experiment.folder import ExperimentFolder
+    from quandary_server.experiment.study.sources import real_frames
+    from quandary_server.experiment.study.trial_figures import COLUMNS, TITLES, study_figures, study_rows
+    from quandary_server.experiment.study.trials import StudySettings, studied
+
+    check_file(json_file, "--json")
+    settings = StudySettings(seeds, real_frames(kitti))
+    with running_cluster(load_settings()), progress_bar("detector study", None) as advance:
+        trials = studied(
+            settings,
+            ExperimentFolder(folder).pools,
+            lambda what, done, total: advance(done, f"{what} ({done} of {total} drives)"),
+            lambda done, total, what: advance(done, what, total),
+        )
+    figures = study_figures(settings, trials)
+    real = " --kitti DIR" if settings.kitti else ""
+    if _kept(figures, f"quandary experiment study{real} --seeds {seeds}", json_file):
+        for source in settings.sources:
+            print_table(COLUMNS, study_rows(settings, figures, source), empty="no variants", title=TITLES[source])
+
+
+@app.command()
+def match(
+    kitti: KittiOption = None,
+    folder: PoolsOption = Path("quandary-experiment"),
+    json_file: Annotated[Path | None, typer.Option("--json", help="write every figure to this file")] = None,
+) -> None:
+    """Hold the simulator against real frames: looks, and what a net learns of each. Exit code 1 where they differ too much."""
+    from quandary_server.cluster import running_cluster
+    from quandary_server.experiment.folder import ExperimentFolder
+    from quandary_server.experiment.pools.build import kitti_folder
+    from quandary_server.experiment.study.match import MatchSettings, matched
+    from quandary_server.experiment.study.match_figures import (
+        LOOKS_COLUMNS,
+        RECALL_COLUMNS,
+        looks_rows,
+        match_figures,
+        recall_rows,
+    )
+
+    check_file(json_file, "--json")
+    settings = MatchSettings(kitti_folder(str(kitti or "")))
+    with running_cluster(load_settings()), progress_bar("simulator and real frames", None) as advance:
+        found = matched(
+            settings,
+            ExperimentFolder(folder).pools,
+            lambda what, done, total: advance(done, f"{what} ({done} of {total} drives)"),
+            lambda done, total, what: advance(done, what, total),
+        )
+    figures = match_figures(found)
+    if _kept(figures, "quandary experiment match --kitti DIR", json_file):
+        print_table(LOOKS_COLUMNS, looks_rows(figures), empty="", title="looks: real frames, simulated fleet, all of KITTI")
+        print_table(RECALL_COLUMNS, recall_rows(figures), empty="", title="recall on drives that training never saw")
+        print_figures([figure for figure in figures if figure.reach])
+    if any(figure.met is False for figure in figures):
+        sys.exit(UNMET)
+
+
+def _kept(figures: "list[Figure]", command: str, json_file: Path | None) -> bool:
+    """Write the figures where that is asked for; return whether there are tables to print, or stdout is JSON's."""
+    from quandary_server.bench.figures import document, write_document
+
+    if str(json_file) == "-":
+        print_json(document(figures, command))
+        return False
+    if json_file is not None:
+        write_document(json_file, figures, command)
+    return True
 
 
 def _finish(folder: "ExperimentFolder", command: str, json_file: Path | None) -> None:

@@ -18,8 +18,10 @@ def noisy(
 ) -> list[Proposal]:
     """Return the proposals of a frame with their boxes shifted and scaled, without those missed or left under 4 px wide.
 
-    The same seed and frame id give the same boxes.
+    The same seed and frame id give the same boxes; no noise gives the proposals themselves.
     """
+    if noise == NoiseSettings():
+        return list(proposals)
     rng = np.random.default_rng([seed, crc32(frame_id.encode())])
     found = []
     for proposal in proposals:
