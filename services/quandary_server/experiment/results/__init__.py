@@ -1,0 +1,1 @@
+"""What comes after the rounds: tables, labels saved, figures."""

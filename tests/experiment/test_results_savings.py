@@ -1,0 +1,100 @@
+from pathlib import Path
+
+import pytest
+from experiment.made_up import BUDGETS, POOL, SECONDS_PER_LABEL, make_settings, replay, write
+
+from quandary_server.experiment.methods import RANDOM
+from quandary_server.experiment.results.measures import CENTRE, MACRO_RECALL, SAVED
+from quandary_server.experiment.results.records import Records
+from quandary_server.experiment.results.savings import all_savings, saving_of
+
+HALF = {RANDOM: 2, "default": 2}
+
+
+def test_labels_worth_twice_as_much_save_half_on_the_nose(tmp_path: Path) -> None:
+    settings = make_settings({"main": replay(HALF, budgets=[*BUDGETS, 6000], stop_at=6000)})
+    records = Records(write(tmp_path, settings, {"default": 2.0}))
+    found = list(all_savings(records))
+    assert len(found) == len(SAVED) * 3
+    for saving in found:
+        assert saving.saving.value == pytest.approx(0.5)
+        assert saving.saving.low == pytest.approx(0.5)
+        assert saving.saving.method_reached
+        assert saving.left_out == 0
+
+
+def test_hours_and_euros_follow_the_labels(tmp_path: Path) -> None:
+    settings = make_settings({"main": replay(HALF, budgets=[*BUDGETS, 6000], stop_at=6000)}, cost={"euros_per_hour": 30})
+    found = saving_of(Records(write(tmp_path, settings, {"default": 2.0})), "main", "default", MACRO_RECALL, 0.98)
+    assert found is not None
+    # 0.98 (0.2 + 0.6) = 0.2 + 0.6 N / 8000
+    needed = (0.98 * 0.8 - 0.2) / 0.6 * POOL
+    assert found.saving.random_labels == pytest.approx(needed)
+    assert found.against_hours == pytest.approx(needed * SECONDS_PER_LABEL / 3600)
+    assert found.hours == pytest.approx(needed / 2 * SECONDS_PER_LABEL / 3600)
+    assert found.sample()["euros_saved"] == pytest.approx(needed / 2 * SECONDS_PER_LABEL / 3600 * 30)
+
+
+def test_errors_have_their_target_above_the_full_pools(tmp_path: Path) -> None:
+    settings = make_settings({"main": replay(HALF)})
+    found = saving_of(Records(write(tmp_path, settings, {"default": 3.0})), "main", "default", CENTRE, 0.95)
+    assert found is not None
+    assert found.target == pytest.approx(1.0 / 0.95)
+
+
+def test_a_method_that_stops_before_the_target_saves_nothing_and_says_so(tmp_path: Path) -> None:
+    settings = make_settings({"main": replay(HALF)})
+    found = saving_of(Records(write(tmp_path, settings, {"default": 1.0})), "main", "default", MACRO_RECALL, 0.98)
+    assert found is not None
+    assert found.saving.value == 0
+    assert not found.sample()["reached"]
+    assert found.sample()["euros_saved"] == 0
+
+
+def test_seeds_whose_arm_is_not_complete_are_left_out_and_counted(tmp_path: Path) -> None:
+    settings = make_settings({"main": replay({RANDOM: 3, "default": 3})})
+    found = saving_of(
+        Records(write(tmp_path, settings, {"default": 3.0}, stopped={"default": 2})), "main", "default", MACRO_RECALL, 0.98
+    )
+    assert found is not None
+    assert (found.saving.seeds, found.left_out) == (2, 1)
+
+
+def test_a_seed_needs_random_sampling_too(tmp_path: Path) -> None:
+    settings = make_settings({"main": replay({RANDOM: 3, "default": 3})})
+    records = Records(write(tmp_path, settings, {"default": 3.0}, stopped={RANDOM: 2}))
+    found = saving_of(records, "main", "default", MACRO_RECALL, 0.98)
+    assert found is not None
+    assert (found.saving.seeds, found.left_out) == (2, 1)
+
+
+@pytest.mark.parametrize(
+    ("methods", "changes", "skip"),
+    [(HALF, {}, ("default",)), (HALF, {}, (RANDOM,)), ({"default": 2}, {}, ()), (HALF, {"full_pool": False}, ())],
+)
+def test_without_pairs_or_a_full_pool_a_saving_is_undetermined(
+    methods: dict[str, int], changes: dict[str, bool], skip: tuple[str, ...], tmp_path: Path
+) -> None:
+    settings = make_settings({"main": replay(methods, **changes)})
+    records = Records(write(tmp_path, settings, {"default": 2.0}, skip=skip))
+    assert saving_of(records, "main", "default", MACRO_RECALL, 0.98) is None
+    assert list(all_savings(records)) == []
+
+
+def test_one_seed_has_a_saving_without_an_interval(tmp_path: Path) -> None:
+    settings = make_settings({"main": replay({RANDOM: 1, "default": 1})})
+    found = saving_of(Records(write(tmp_path, settings, {"default": 3.0})), "main", "default", MACRO_RECALL, 0.98)
+    assert found is not None
+    assert found.saving.value == pytest.approx(2 / 3)
+    assert found.saving.low is None
+
+
+def test_two_methods_are_compared_at_the_target_of_the_full_pool(tmp_path: Path) -> None:
+    settings = make_settings(
+        {"repeats": replay({RANDOM: 2, "mi_box": 2, "default_folded": 2}, stop_at=6000, budgets=[100, 6000])}
+    )
+    records = Records(write(tmp_path, settings, {"mi_box": 2.0, "default_folded": 4.0}))
+    found = saving_of(records, "repeats", "default_folded", MACRO_RECALL, 0.98, against="mi_box")
+    assert found is not None
+    assert found.saving.value == pytest.approx(0.5)
+    assert found.sample()["against"] == "mi_box"
