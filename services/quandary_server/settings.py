@@ -71,8 +71,8 @@ class ScoringSettings(Section):
     stream_window: int = Field(default=64, ge=1, le=900, description="frames of one stream in work at once")
 
 
-DEFAULT_PLAN = QueryPlan(Strategy.POWER, power=4.0, class_floor=0.3, gap_s=1.0)
-"""How a query picks unless told otherwise: what the experiments (README) found best for class and box together."""
+DEFAULT_PLAN = QueryPlan(Strategy.TOP_K, class_floor=0.3, gap_s=1.0, chance=0.5)
+"""How a query picks unless told otherwise: half by score, half by chance, no two frames of a drive within a second."""
 
 
 class QuerySettings(Section):
@@ -93,6 +93,7 @@ class QuerySettings(Section):
         description="cosine distance below which frames within the gap are near copies; None: all are",
     )
     power: float = Field(default=DEFAULT_PLAN.power, ge=0, allow_inf_nan=False, description="for power: of the score")
+    chance: Share = Field(default=DEFAULT_PLAN.chance, description="share drawn by chance, in proportion to expected objects")
     picked: int = Field(default=200, ge=1, description="tasks that a query ranks at most")
     refill_below: int = Field(default=50, ge=1, description="a new query runs when fewer ranked tasks wait")
     budget: timedelta | None = Field(
@@ -107,7 +108,7 @@ class QuerySettings(Section):
     def plan(self) -> QueryPlan:
         """How the query picks."""
         gap_s = self.gap.total_seconds()
-        return QueryPlan(self.strategy, self.shortlist, self.class_floor, gap_s, self.max_distance, self.power)
+        return QueryPlan(self.strategy, self.shortlist, self.class_floor, gap_s, self.max_distance, self.power, self.chance)
 
     @property
     def labelling_cost(self) -> LabellingCost:

@@ -15,6 +15,7 @@ from quandary_server.selection.plan import QueryPlan, Strategy
         ("gap_s", math.nan),
         ("max_distance", 2.1),
         ("power", -0.1),
+        ("chance", 1.1),
     ],
 )
 def test_what_is_wrong_with_a_plan_is_named(field: str, value: float) -> None:

@@ -26,6 +26,7 @@ plans = st.builds(
     gap_s=st.sampled_from([0.0, 1.0, 4.0]),
     max_distance=st.sampled_from([None, 0.3]),
     power=st.floats(0, 3),
+    chance=st.sampled_from([0.0, 0.5]),
 )
 counts = st.integers(0, 35)
 seeds = st.integers(0, 2**32 - 1)
@@ -81,6 +82,29 @@ def test_a_class_floor_reaches_beyond_the_shortlist() -> None:
     for plan in (TOP_K, replace(DIVERSE, shortlist=1.0), DIVERSE):
         assert 8 not in picked(found, plan, 3)
         assert picked(found, replace(plan, class_floor=1.0), 3)[-1] == 8
+
+
+def test_a_share_is_drawn_by_chance_among_likely_objects_and_spread_over_the_picks() -> None:
+    scores = np.arange(100, 0, -1.0)
+    shares = np.zeros((100, CLASSES))
+    shares[:, -1] = 1.0
+    shares[60:80] = np.eye(CLASSES)[0]
+    found = pool(scores, class_shares=shares)
+    plan = replace(TOP_K, chance=0.5)
+    picks = picked(found, plan, 20)
+    by_score, drawn = [i for i in picks if i < 10], [i for i in picks if i >= 10]
+    assert by_score == list(range(10))
+    assert len(drawn) == 10
+    assert all(60 <= i < 80 for i in drawn)
+    assert drawn != [i for i in picked(found, plan, 20, seed=1) if i >= 10]
+    # every start holds half of either
+    assert all(abs(sum(i < 10 for i in picks[:start]) - start / 2) <= 1 for start in range(21))
+
+
+def test_chance_alone_asks_no_score() -> None:
+    found = pool(np.arange(50.0), class_shares=np.tile(np.eye(CLASSES)[0], (50, 1)))
+    means = [np.mean(picked(found, replace(TOP_K, chance=1.0), 10, seed=seed)) for seed in range(60)]
+    assert np.mean(means) == pytest.approx(24.5, abs=2.5)
 
 
 def test_a_budget_ends_the_picks() -> None:
@@ -141,9 +165,10 @@ def test_picks_are_apart_while_there_are_enough_that_are(
 @given(pools(), plans, counts, seeds)
 def test_the_class_floor_holds(found: Candidates, plan: QueryPlan, k: int, seed: int) -> None:
     plan = replace(plan, gap_s=0.0)
-    quota, stands = class_quota(k, CLASSES, plan.class_floor), stands_for(found.class_shares)
+    by_score = k - round(plan.chance * min(k, len(found)))
+    quota, stands = class_quota(by_score, CLASSES, plan.class_floor), stands_for(found.class_shares)
     picks = picked(found, plan, k, seed=seed)
-    if quota * (CLASSES - 1) <= k:
+    if quota * (CLASSES - 1) <= by_score:
         assert (stands[picks].sum(axis=0) >= np.minimum(quota, stands.sum(axis=0))).all()
 
 

@@ -99,10 +99,11 @@ def labels_saved(
 ) -> Saving:
     """Return the labels that a method saves at the target: of the mean curves over S seeds, with an interval over seeds.
 
-    method[i] and random[i] share a seed. The interval is the expanded percentile interval of a paired bootstrap: each draw takes
-    the same seeds for both arms and recomputes both mean curves and both crossings. A draw in which the method does not reach the target counts as 0 saved; in which random does not, random as its largest budget.
-    Curves of an arm have equally many rounds; where their labels differ (a frame's crops are indivisible) they are
-    interpolated at the mean labels of each round, within what all of them cover.
+    method[i] and random[i] share a seed. The interval is the expanded percentile interval of a paired bootstrap: each draw
+    takes the same seeds for both arms and recomputes both mean curves and both crossings. A draw in which the method does not
+    reach the target counts as 0 saved; in which random does not, random as its largest budget. Curves of an arm have equally
+    many rounds; where their labels differ (a frame's crops are indivisible) they are interpolated at the mean labels of each
+    round, within what all of them cover.
 
     Raises ValueError for no seeds, unequal numbers of them or of rounds, curves too far apart, a target that is not finite, no
     draws, and a level outside of (0, 1).

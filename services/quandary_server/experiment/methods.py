@@ -24,6 +24,9 @@ class Method:
 
 TOP_K = QueryPlan(Strategy.TOP_K)
 
+NEIGHBOUR_GAP_S, NEIGHBOUR_DISTANCE = 0.6, 0.2
+"""Crops of one drive are near copies within this time where their embeddings are this near: a frame holds many objects."""
+
 RANDOM = "random"
 DEFAULT = "default"
 
@@ -44,7 +47,7 @@ METHODS: dict[str, Method] = {
         "default query",
         Estimator.ENSEMBLE_MC_DROPOUT,
         Acquisition.INFORMATION_AND_BOX,
-        replace(DEFAULT_PLAN, gap_s=0.0),
+        replace(DEFAULT_PLAN, gap_s=NEIGHBOUR_GAP_S, max_distance=NEIGHBOUR_DISTANCE),
     ),
     "default_folded": Method(
         "default query, drives folded",

@@ -27,7 +27,9 @@ class QueryPlan:
     shortlist: for DIVERSE, how many times as many candidates as picks the core-set is taken of; 1 is the plain top k.
     class_floor: share of an even split over the classes that each class is due, 0 to 1. gap_s: least time between two picks
     of a drive. max_distance: cosine distance below which a neighbour in time is a near copy; None: time alone decides.
-    power: for POWER, of the score; 0 is chance alone. Raises ValueError naming the field for a value out of bounds.
+    power: for POWER, of the score; 0 is chance alone. chance: share of the picks that is drawn by chance, in proportion to the
+    objects expected, whatever the score: boxes are learnt of usual objects, which no score asks for. Raises ValueError naming
+    the field for a value out of bounds.
     """
 
     strategy: Strategy
@@ -36,12 +38,14 @@ class QueryPlan:
     gap_s: float = 0.0
     max_distance: float | None = None
     power: float = 1.0
+    chance: float = 0.0
 
     def __post_init__(self) -> None:
         _check("shortlist", self.shortlist, 1.0, math.inf)
         _check("class_floor", self.class_floor, 0.0, 1.0)
         _check("gap_s", self.gap_s, 0.0, math.inf)
         _check("power", self.power, 0.0, math.inf)
+        _check("chance", self.chance, 0.0, 1.0)
         if self.max_distance is not None:
             _check("max_distance", self.max_distance, 0.0, 2.0)
 

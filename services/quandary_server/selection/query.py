@@ -15,12 +15,14 @@ from quandary_server.selection.ranking import Order, power_order, random_order, 
 def query(
     candidates: Candidates, taken: Taken, plan: QueryPlan, k: int, rng: np.random.Generator, budget_s: float | None = None
 ) -> Order:
-    """Return the indices of up to k candidates, first wanted first: rank, fold, reserve for classes, spread, fit the budget.
+    """Return the indices of up to k candidates, first wanted first: rank, fold, reserve for classes, spread, leave some
+    to chance, fit the budget.
 
     Near copies of what is taken or picked fill up only where too few are apart. The class floor is filled from all that are
     apart, the core-set of K_CENTRE and DIVERSE takes what it leaves of k. Picks are in the order of the ranking, those of
-    K_CENTRE in the order of picking, so that every start of them is a core-set. budget_s: seconds of labelling work at which
-    the picks end; None: no budget. Neither the order of the candidates nor that of the taken changes what is picked.
+    K_CENTRE in the order of picking, so that every start of them is a core-set; what chance draws is spread among them.
+    budget_s: seconds of labelling work at which the picks end; None: no budget. Neither the order of the candidates nor that of
+    the taken changes what is picked.
     Raises ValueError for k below 0 and for embeddings of two sizes.
     """
     if k < 0:
@@ -35,13 +37,16 @@ def query(
 
     order = _folded(order, candidates, taken, plan, k)
 
-    reserved = class_floor(order, candidates.class_shares, k, plan.class_floor)
+    by_score = k - round(plan.chance * min(k, len(order)))
+    reserved = class_floor(order, candidates.class_shares, by_score, plan.class_floor)
 
-    spread = _spread(_without(order, reserved), reserved, candidates, taken, plan, k - len(reserved))
+    spread = _spread(_without(order, reserved), reserved, candidates, taken, plan, by_score - len(reserved))
 
     picks = np.concatenate([reserved, spread])
+    drawn = _by_chance(_without(order, picks), candidates, rng)[: k - len(picks)]
     if plan.strategy is not Strategy.K_CENTRE:
         picks = order[np.isin(order, picks)]
+    picks = _interleaved(picks, drawn)
     if budget_s is not None:
         picks = within_budget(picks, candidates.seconds, budget_s)
     return np.asarray(by_id[picks])
@@ -53,6 +58,17 @@ def _ranked(candidates: Candidates, plan: QueryPlan, rng: np.random.Generator) -
     if plan.strategy is Strategy.POWER:
         return power_order(candidates.scores, rng, plan.power)
     return top_k(candidates.scores, candidates.ids)
+
+
+def _by_chance(order: Order, candidates: Candidates, rng: np.random.Generator) -> Order:
+    """Return an order drawn by chance, in proportion to the objects expected in each."""
+    return order[power_order(candidates.class_shares[order, :-1].sum(axis=1), rng, 1.0)]
+
+
+def _interleaved(picks: Order, drawn: Order) -> Order:
+    """Return both, each in its order, so that every start holds about as large a share of either as the whole does."""
+    places = [(np.arange(len(part)) + 0.5) / max(len(part), 1) for part in (picks, drawn)]
+    return np.concatenate([picks, drawn])[np.argsort(np.concatenate(places), kind="stable")]
 
 
 def _folded(order: Order, candidates: Candidates, taken: Taken, plan: QueryPlan, k: int) -> Order:

@@ -36,7 +36,7 @@ def round_figures(found: Assessment, judged: list[int]) -> dict[str, float]:
 
 def labelling_seconds(examples: Examples, cost: CostSettings) -> float:
     """Return the labelling work in N crops: every frame opened, every crop looked at, every object boxed."""
-    frames = len(np.unique(examples.frames))
+    frames = len(np.unique(np.char.add(np.char.add(examples.drives, "/"), examples.frames)))
     boxes = int((examples.classes != len(CLASSES) - 1).sum())
     return cost.seconds_per_frame * frames + cost.seconds_per_crop * len(examples) + cost.seconds_per_box * boxes
 
