@@ -1,3 +1,4 @@
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -165,7 +166,7 @@ def test_picks_are_apart_while_there_are_enough_that_are(
 @given(pools(), plans, counts, seeds)
 def test_the_class_floor_holds(found: Candidates, plan: QueryPlan, k: int, seed: int) -> None:
     plan = replace(plan, gap_s=0.0)
-    by_score = k - round(plan.chance * min(k, len(found)))
+    by_score = k - math.floor(plan.chance * min(k, len(found)))
     quota, stands = class_quota(by_score, CLASSES, plan.class_floor), stands_for(found.class_shares)
     picks = picked(found, plan, k, seed=seed)
     if quota * (CLASSES - 1) <= by_score:

@@ -20,10 +20,11 @@ def test_the_settings_say_what_the_query_does() -> None:
         gap=timedelta(seconds=2),
         max_distance=0.25,
         power=2,
+        chance=0.25,
         frame_time=timedelta(seconds=5),
         box_time=timedelta(minutes=1),
     )
-    assert query.plan == QueryPlan(Strategy.DIVERSE, 4.0, 0.5, 2.0, 0.25, 2.0)
+    assert query.plan == QueryPlan(Strategy.DIVERSE, 4.0, 0.5, 2.0, 0.25, 2.0, 0.25)
     assert query.labelling_cost == LabellingCost(5.0, 60.0)
 
 
@@ -44,6 +45,7 @@ def test_embeddings_are_asked_of_scoring_only_where_the_plan_needs_them() -> Non
         ("max_distance", 3.0),
         ("power", -1.0),
         ("power", np.nan),
+        ("chance", 1.5),
         ("budget", timedelta(seconds=-1)),
         ("box_time", timedelta(seconds=-1)),
     ],

@@ -27,7 +27,7 @@ from quandary_server.storage.store import Store
 
 PACE = Pace(batch=3, in_flight=2, poll=timedelta(milliseconds=10))
 NOW = START + timedelta(hours=1)
-QUERY = QuerySettings(gap=timedelta(seconds=2), picked=3, refill_below=2)
+QUERY = QuerySettings(gap=timedelta(seconds=2), picked=3, refill_below=2, chance=0.0)
 FRAMES = 8
 
 
@@ -187,7 +187,7 @@ def embeddings_of(scoring: ScoringService, records: dict[str, FrameRecord]) -> d
 def test_a_core_set_keeps_away_from_what_is_leased_as_the_new_generation_sees_it(
     scoring: ScoringService, selector: Selector, store: Store
 ) -> None:
-    selector.query = QuerySettings(strategy=Strategy.K_CENTRE, gap=timedelta(), picked=2, refill_below=1)
+    selector.query = QuerySettings(chance=0.0, strategy=Strategy.K_CENTRE, gap=timedelta(), picked=2, refill_below=1)
     scoring.promote(scoring.register())
     selector.settle()
     (leased,) = store.leases.lease("active", holder="lena", max_tasks=1, duration=timedelta(hours=1), now=NOW)
@@ -211,7 +211,9 @@ def test_a_core_set_keeps_away_from_what_is_leased_as_the_new_generation_sees_it
 def test_a_diverse_query_ranks_by_score_and_frames_whose_cloud_is_gone_are_still_labelled(
     scoring: ScoringService, selector: Selector, store: Store, tmp_path: Path
 ) -> None:
-    selector.query = QuerySettings(strategy=Strategy.DIVERSE, shortlist=2, class_floor=0.5, max_distance=0.1, picked=FRAMES)
+    selector.query = QuerySettings(
+        chance=0.0, strategy=Strategy.DIVERSE, shortlist=2, class_floor=0.5, max_distance=0.1, picked=FRAMES
+    )
     scoring.promote(scoring.register())
     selector.settle()
     (tmp_path / "clouds" / "f3.bin").unlink()
@@ -228,7 +230,7 @@ def test_a_query_by_another_plan_has_frames_embedded_that_were_scored_without(
     scoring.promote(scoring.register())
     selector.settle()
     scored = len(scoring.calls)
-    selector.query = QuerySettings(strategy=Strategy.K_CENTRE, picked=3, refill_below=2)
+    selector.query = QuerySettings(chance=0.0, strategy=Strategy.K_CENTRE, picked=3, refill_below=2)
     selector.ranked_generation = ""
     selector.settle()
     assert len([method for method, _ in scoring.calls[scored:] if method.endswith("ScoreFrames")]) == FRAMES
@@ -240,7 +242,7 @@ def test_a_query_by_another_plan_has_frames_embedded_that_were_scored_without(
 def test_a_query_that_its_limit_ends_early_runs_again_only_when_a_task_is_taken(
     scoring: ScoringService, selector: Selector, store: Store, limit: dict[str, Any]
 ) -> None:
-    selector.query = QuerySettings(gap=timedelta(), refill_below=5, **limit)
+    selector.query = QuerySettings(chance=0.0, gap=timedelta(), refill_below=5, **limit)
     scoring.promote(scoring.register())
     selector.settle()
     (picked,) = ranked_of(store)

@@ -37,7 +37,7 @@ def query(
 
     order = _folded(order, candidates, taken, plan, k)
 
-    by_score = k - round(plan.chance * min(k, len(order)))
+    by_score = k - math.floor(plan.chance * min(k, len(order)))
     reserved = class_floor(order, candidates.class_shares, by_score, plan.class_floor)
 
     spread = _spread(_without(order, reserved), reserved, candidates, taken, plan, by_score - len(reserved))
