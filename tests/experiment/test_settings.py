@@ -28,6 +28,7 @@ def test_the_full_experiment_gives_the_headline_methods_all_seeds_and_the_others
         ({"methods": {"random": 0}}, "replays.main.methods.random"),
         ({"budgets": (20, 10)}, "replays.main"),
         ({"budgets": (1, 10)}, "replays.main.budgets.0"),
+        ({"stop_at": 5}, "replays.main"),
         ({"unit": "drive"}, "replays.main.unit"),
         ({"colour": "red"}, "replays.main.colour"),
     ],

@@ -23,6 +23,12 @@ def test_what_is_wrong_with_a_plan_is_named(field: str, value: float) -> None:
         QueryPlan(Strategy.DIVERSE, **{field: value})
 
 
+def test_class_shares_are_needed_where_a_floor_or_chance_asks_for_objects() -> None:
+    assert not QueryPlan(Strategy.TOP_K).needs_class_shares
+    assert QueryPlan(Strategy.TOP_K, class_floor=0.1).needs_class_shares
+    assert QueryPlan(Strategy.TOP_K, chance=0.1).needs_class_shares
+
+
 def test_embeddings_are_needed_only_where_they_decide() -> None:
     assert not QueryPlan(Strategy.TOP_K, shortlist=3.0, gap_s=1.0).needs_embeddings
     assert not QueryPlan(Strategy.DIVERSE).needs_embeddings

@@ -98,6 +98,10 @@ class ReplaySettings(Part):
             raise ValueError(f"methods {', '.join(unknown)} are unknown; known are {', '.join(METHODS)}")
         if list(self.budgets) != sorted(set(self.budgets)):
             raise ValueError(f"budgets {self.budgets} must rise")
+        if self.stop_at is not None and self.stop_at < self.budgets[0]:
+            raise ValueError(f"stop_at is {self.stop_at}, must be at least the first budget, {self.budgets[0]}")
+        if self.judge and "control" in self.pool.evaluation:
+            raise ValueError("judge fits on the control drives, so they cannot be in the pool's evaluation")
         return self
 
 

@@ -62,7 +62,7 @@ class QueryPlan:
     @property
     def needs_class_shares(self) -> bool:
         """Whether class shares change what is picked."""
-        return self.class_floor > 0
+        return self.class_floor > 0 or self.chance > 0
 
 
 def _check(name: str, value: float, least: float, most: float) -> None:

@@ -50,7 +50,8 @@ class Arm:
         self._units = _units(self._pool.examples, self._replay)
         order = np.argsort(self._units, kind="stable")
         self._members = np.split(order, np.cumsum(np.bincount(self._units))[:-1])
-        self._judged = judged_classes(pool.evaluation.examples)
+        taught = [pool.pool.examples, *([pretraining.examples] if pretraining else [])]
+        self._judged = judged_classes(pool.evaluation.examples, *taught)
         self._budgets = budgets(self._replay, method, len(self._pool))
 
     def run(self, before: ArmRecord | None = None) -> Iterator[ArmRecord]:

@@ -13,10 +13,11 @@ MIN_CROPS_OF_CLASS = 20
 """Classes with fewer crops in the evaluation drives do not enter the macro recall: single objects would decide it."""
 
 
-def judged_classes(evaluation: Examples) -> list[int]:
-    """Return the classes that the macro recall is over."""
+def judged_classes(evaluation: Examples, *taught: Examples) -> list[int]:
+    """Return the classes that the macro recall is over: those judged often enough that could be learnt at all."""
     counts = np.bincount(evaluation.classes, minlength=len(CLASSES))
-    return [int(index) for index in np.flatnonzero(counts >= MIN_CROPS_OF_CLASS)]
+    known = {int(index) for examples in taught for index in examples.classes}
+    return [int(index) for index in np.flatnonzero(counts >= MIN_CROPS_OF_CLASS) if int(index) in known]
 
 
 def round_figures(found: Assessment, judged: list[int]) -> dict[str, float]:

@@ -102,8 +102,7 @@ def sampled(examples: Examples, crops: int, seed: int) -> Examples:
 
 def fair_classes(pool: Pool) -> list[int]:
     """Return the classes that the macro recall is over: often enough in the evaluation, and not missing from the pool."""
-    known = set(np.unique(pool.pool.examples.classes).tolist())
-    return [index for index in judged_classes(pool.evaluation.examples) if index in known]
+    return judged_classes(pool.evaluation.examples, pool.pool.examples)
 
 
 def _checked(pool: Pool) -> Pool:
