@@ -33,6 +33,7 @@ class Stack:
         self._settings, self._told = settings, told
         settings.data.mkdir(parents=True, exist_ok=True)
         self._lock = FileLock(settings.data / ".up.lock")
+        self._owns_ray = False
         self.supervisor: Supervisor | None = None
 
     def __enter__(self) -> "Stack":
@@ -45,7 +46,7 @@ class Stack:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         if self.supervisor is not None:
             self.supervisor.stop()
-        if ray.is_initialized():
+        if self._owns_ray and ray.is_initialized():
             ray.shutdown()
         self._lock.release()
 
@@ -56,6 +57,7 @@ class Stack:
         """
         self._check_ports()
         ensure_tokens(self._settings.tokens)
+        self._owns_ray = not ray.is_initialized()
         address = start_cluster(self._settings, metrics_port=self._settings.scoring.metrics_port)
         joined = self._settings.ray.model_copy(update={"address": address})
         settings = self._settings.model_copy(update={"ray": joined})

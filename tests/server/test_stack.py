@@ -2,6 +2,7 @@ import socket
 from pathlib import Path
 
 import pytest
+import ray
 
 from quandary.errors import Unavailable
 from quandary_server.settings import load_settings
@@ -30,6 +31,13 @@ def test_two_on_one_data_directory_are_refused(tmp_path: Path) -> None:
         Stack(settings, lambda _: None),
     ):
         raise AssertionError("it was not refused")
+
+
+def test_a_ray_that_it_did_not_start_goes_on(tmp_path: Path, ray_cluster: str) -> None:
+    with Stack(load_settings(data=tmp_path), lambda _: None):
+        pass
+    assert ray.is_initialized()
+    assert ray.get_runtime_context().gcs_address == ray_cluster
 
 
 def test_nobody_is_not_alive() -> None:
