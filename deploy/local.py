@@ -75,8 +75,8 @@ def run_checks(binaries: Path, pytest_arguments: Sequence[str]) -> int:
     for check in CHECKS:
         say(" ".join(check))
         arguments = [*check, *pytest_arguments] if check == ("pytest",) else check
-        if run(binaries, arguments):
-            failed.append(check[0])
+        if code := run(binaries, arguments):
+            failed.append(f"{check[0]} (exit code {code})")
     say(f"failed: {', '.join(failed)}" if failed else "all checks passed")
     return 1 if failed else 0
 

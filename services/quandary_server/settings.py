@@ -97,7 +97,9 @@ class QuerySettings(Section):
     picked: int = Field(default=200, ge=1, description="tasks that a query ranks at most")
     refill_below: int = Field(default=50, ge=1, description="a new query runs when fewer ranked tasks wait")
     budget: timedelta | None = Field(
-        default=None, ge=timedelta(), description="labelling work that a query ranks at most; None: no limit"
+        default=None,
+        ge=timedelta(),
+        description="labelling work that a query ranks at most, a first frame always; None: no limit",
     )
     frame_time: timedelta = Field(
         default=timedelta(seconds=10), ge=timedelta(), description="labelling work of a frame without its boxes"

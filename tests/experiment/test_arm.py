@@ -1,11 +1,15 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from experiment.conftest import CROPS_PER_FRAME, toy_settings
 
+from quandary.errors import InvalidArgument
 from quandary.options import Estimator
+from quandary_server.experiment.judging.held_out import check_held_out, judged_held_out
 from quandary_server.experiment.methods import METHODS, RANDOM
-from quandary_server.experiment.pools.crops import Pool
-from quandary_server.experiment.replay.arm import Arm, budgets
+from quandary_server.experiment.pools.crops import Crops, Pool
+from quandary_server.experiment.replay.arm import Arm, budgets, check_pool
 from quandary_server.experiment.replay.rounds import ArmRecord
 from quandary_server.experiment.runner import estimators_of
 from quandary_server.experiment.settings import ExperimentSettings
@@ -51,6 +55,52 @@ def test_all_methods_of_a_seed_begin_with_the_same_labels_and_the_same_net(toy_p
     assert len({tuple(r.rounds[0].figures[ensemble].items()) for r in first.values()}) == 1
     other = records(settings, toy_pool, "random", seed=1)[0]
     assert other.first != first["random"].first
+
+
+def test_the_seed_of_the_experiment_changes_first_labels_nets_and_queries(toy_pool: Pool) -> None:
+    settings = toy_settings(methods={"random": 1, "mi_box": 1})
+    other = settings.model_copy(update={"seed": 1})
+    for method in ("random", "mi_box"):
+        own, theirs = (records(asked, toy_pool, method) for asked in (settings, other))
+        assert own[0].first != theirs[0].first
+        # from the same labels on, another net and other picks
+        begun = ArmRecord(replay="main", method=method, seed=0, first=own[0].first)
+        moved = records(other, toy_pool, method, before=begun)[0]
+        assert moved.rounds[0].figures != own[0].rounds[0].figures
+        assert moved.rounds[0].picked != own[0].rounds[0].picked
+
+
+def test_a_training_without_a_class_follows_both_seeds(toy_pool: Pool) -> None:
+    settings = toy_settings()
+    found = judged_held_out(settings, toy_pool, "Car", 0)
+    assert found["crops"] == 80
+    assert judged_held_out(settings, toy_pool, "Car", 0) == found
+    assert judged_held_out(settings, toy_pool, "Car", 1)["auroc"] != found["auroc"]
+    assert judged_held_out(settings.model_copy(update={"seed": 1}), toy_pool, "Car", 0)["auroc"] != found["auroc"]
+
+
+def test_a_class_that_the_evaluation_drives_do_not_show_is_refused(toy_pool: Pool) -> None:
+    check_held_out(["Car", "Pedestrian"], toy_pool)
+    with pytest.raises(InvalidArgument, match=r"held_out\.classes\.1 is Van, 0 of 240 crops .*, must be a class that some"):
+        check_held_out(["Car", "Van"], toy_pool)
+    cars = toy_pool.evaluation.take(toy_pool.evaluation.examples.classes == 0)
+    with pytest.raises(InvalidArgument, match=r"held_out\.classes\.0 is Car, 80 of 80 crops .*, must be .* and others not"):
+        check_held_out(["Car"], replace(toy_pool, evaluation=cars))
+
+
+def test_a_pool_that_cannot_bear_its_replay_is_refused(toy_pool: Pool) -> None:
+    replay = toy_settings(budgets=(60, 120), stop_at=60, judge=True).replays["main"]
+    check_pool("main", replay, toy_pool)
+    few = replace(toy_pool, pool=toy_pool.pool.take(np.arange(59)))
+    with pytest.raises(InvalidArgument, match=r"replays\.main\.budgets\.0 is 60, must be at most 59, the crops"):
+        check_pool("main", replay, few)
+    unjudged = replace(toy_pool, evaluation=toy_pool.evaluation.take(np.arange(57)))
+    with pytest.raises(InvalidArgument, match=r"replays\.main\.pool is 57 crops of evaluation drives, must be at least 20 of"):
+        check_pool("main", replay, unjudged)
+    uncalibrated = replace(toy_pool, control=Crops.joined([]))
+    with pytest.raises(InvalidArgument, match=r"replays\.main\.judge is true, must be false: .* no crops of control drives"):
+        check_pool("main", replay, uncalibrated)
+    check_pool("main", replay.model_copy(update={"judge": False}), uncalibrated)
 
 
 def test_random_sampling_ends_with_the_whole_pool_and_is_judged_by_every_estimator(toy_pool: Pool) -> None:

@@ -1,5 +1,7 @@
 """Pools, built on the session's Ray."""
 
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +13,9 @@ from quandary.errors import InvalidArgument
 from quandary.frames import Proposal
 from quandary.geometry import Calibration, ImageBox
 from quandary_server.datasets.kitti import KittiFolder
-from quandary_server.experiment.pools.build import KITTI_VARIABLE, built_pool, kitti_folder
-from quandary_server.experiment.pools.crops import Pool, read_pool, write_pool
+from quandary_server.experiment.pools.build import KITTI_VARIABLE, built_pool, kitti_folder, pool_file
+from quandary_server.experiment.pools.crops import Pool, pool_digest, read_pool, write_pool
+from quandary_server.experiment.pools.digests import folder_digest
 from quandary_server.experiment.pools.noise import noisy
 from quandary_server.experiment.settings import NoiseSettings, PoolSettings
 from quandary_server.storage.label_values import LabelledFrame
@@ -94,10 +97,10 @@ def test_a_missing_folder_is_named_with_the_variable(monkeypatch: pytest.MonkeyP
         kitti_folder("/nowhere")
 
 
-def test_a_pool_without_crops_is_refused(folder: Path, ray_cluster: str) -> None:
+def test_a_pool_without_crops_is_refused(tmp_path: Path, ray_cluster: str) -> None:
     fleet = {**FLEET, "pool_drives": 0, "frames_per_drive": 1}
     with pytest.raises(InvalidArgument, match="crops of split pool is 0"):
-        built_pool(settings(source={"kind": "fleet", "fleet": fleet}), SIDE, 0, folder, told)
+        built_pool(settings(source={"kind": "fleet", "fleet": fleet}), SIDE, 0, tmp_path, told)
 
 
 def test_a_pool_comes_back_as_it_was_written(toy_pool: Pool, tmp_path: Path) -> None:
@@ -125,18 +128,72 @@ def test_noise_shifts_scales_and_misses_as_told_and_the_same_each_time(calibrati
     assert noisy(proposals(10), noise, calibration, "f1", 1) != noisy(proposals(10), noise, calibration, "f1", 0)
 
 
-def test_labels_of_the_store_are_split_by_drive_and_control_drives_are_held_out(
-    calibration: Calibration, tmp_path: Path
+@pytest.fixture
+def kitti_copy(pool: Pool, folder: Path, tmp_path: Path) -> Path:
+    """A folder of three simulated drives in the KITTI layout, to be changed."""
+    (root,) = folder.glob("fleet-*")
+    return Path(shutil.copytree(root, tmp_path / "kitti"))
+
+
+def test_a_folder_of_the_same_frames_has_the_same_digest_wherever_it_is(kitti_copy: Path, folder: Path) -> None:
+    (root,) = folder.glob("fleet-*")
+    assert folder_digest(kitti_copy) == folder_digest(root)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    ["frames.csv", "rgb_detection_*.txt", "training/label_2/*.txt", "training/calib/*.txt", "training/velodyne/*.bin"],
+)
+def test_other_files_of_a_folder_are_another_pool(kitti_copy: Path, monkeypatch: pytest.MonkeyPatch, changed: str) -> None:
+    monkeypatch.setenv(KITTI_VARIABLE, str(kitti_copy))
+    asked = PoolSettings.model_validate({"source": {"kind": "folder"}})
+    before = pool_file(asked, SIDE, 0, kitti_copy)
+    path = next(path for path in sorted(kitti_copy.rglob("*")) if path.match(changed) and path.stat().st_size)
+    path.write_bytes(CHANGES[path.suffix](path.read_bytes()))
+    assert pool_file(asked, SIDE, 0, kitti_copy) != before
+
+
+CHANGES = {
+    ".csv": lambda data: data.replace(b",pool", b",control", 1),
+    ".txt": lambda data: data + data.splitlines(keepends=True)[-1],
+    ".bin": lambda data: data[:-16],
+}
+
+
+@pytest.mark.parametrize("missing", ["label_2", "calib", "velodyne"])
+def test_a_file_that_a_folder_lacks_is_named_before_crops_are_cut(kitti_copy: Path, missing: str) -> None:
+    first = min((kitti_copy / "training" / missing).iterdir())
+    first.unlink()
+    with pytest.raises(InvalidArgument, match=f"{missing}/{first.name} is missing"):
+        folder_digest(kitti_copy)
+
+
+def test_pools_have_the_same_digest_where_every_crop_is_the_same(toy_pool: Pool) -> None:
+    assert pool_digest(replace(toy_pool, pool=toy_pool.pool.take(np.arange(60)))) == pool_digest(toy_pool)
+    assert pool_digest(replace(toy_pool, pool=toy_pool.pool.take(np.arange(59, -1, -1)))) != pool_digest(toy_pool)
+    assert pool_digest(replace(toy_pool, control=toy_pool.pool)) != pool_digest(toy_pool)
+
+
+@pytest.mark.parametrize(
+    ("queues", "evaluation", "expected"),
+    [
+        ("active active control control", ["evaluation"], ["ab", "d", "c"]),
+        ("active active active control", ["evaluation"], ["abc", "", "d"]),
+        ("active active control control", ["control", "evaluation"], ["ab", "d", "cd"]),
+    ],
+)
+def test_labels_of_the_store_are_split_by_drive_and_no_control_drive_calibrates_and_judges_unasked(
+    calibration: Calibration, tmp_path: Path, queues: str, evaluation: list[str], expected: list[str]
 ) -> None:
     rng, frames = np.random.default_rng(0), []
-    for i, (drive, queue) in enumerate([("a", "active"), ("b", "active"), ("c", "control"), ("d", "control")] * 2):
+    for i, (drive, queue) in enumerate(list(zip("abcd", queues.split(), strict=True)) * 2):
         record, labels = labelled_record(calibration, tmp_path, f"f{i}", drive, rng, at_s=i)
         payload = convert.record_message(record).SerializeToString()
         frames.append(LabelledFrame(labels, drive, queue, "someone", START, i, len(record.proposals), payload))
     write_snapshot(tmp_path / "labels.parquet", frames)
     source = {"kind": "snapshot", "path": str(tmp_path / "labels.parquet")}
-    found = built_pool(settings(source=source), SIDE, 0, tmp_path / "pools", told)
-    drives = [sorted(set(crops.examples.drives.tolist())) for crops in (found.pool, found.control, found.evaluation)]
-    assert drives == [["a", "b"], ["d"], ["c"]]
-    assert len(found.pool) == 12
-    assert np.ptp(found.pool.stamps_s) == 5.0
+    found = built_pool(settings(source=source, evaluation=evaluation), SIDE, 0, tmp_path / "pools", told)
+    drives = ["".join(sorted(set(part.examples.drives.tolist()))) for part in (found.pool, found.control, found.evaluation)]
+    assert drives == expected
+    assert len(found.pool) == 6 * len(expected[0])
+    assert np.ptp(found.pool.stamps_s) == 4.0 + len(expected[0]) - 1

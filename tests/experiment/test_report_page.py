@@ -1,3 +1,4 @@
+from collections.abc import Mapping
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from quandary_server.experiment.report.page import write_report
 from quandary_server.experiment.results.figures import experiment_figures
 from quandary_server.experiment.settings import ExperimentSettings
 
+EFFICIENCIES = {"default": 3.0, "mi_box": 2.0, "box": 1.0}
 VOID = {"meta", "img", "br"}
 HELD_OUT = {"pool": FLEET, "classes": ["Tram"], "seeds": 1}
 
@@ -42,8 +44,15 @@ class Page(HTMLParser):
         return "\n".join(self.texts)
 
 
-def report(root: Path, settings: ExperimentSettings, *, skip: tuple[str, ...] = (), determined: bool = True) -> Page:
-    folder = write(root / "run", settings, {"default": 3.0, "mi_box": 2.0, "box": 1.0}, skip=skip, determined=determined)
+def report(
+    root: Path,
+    settings: ExperimentSettings,
+    *,
+    efficiencies: Mapping[str, float] = EFFICIENCIES,
+    skip: tuple[str, ...] = (),
+    determined: bool = True,
+) -> Page:
+    folder = write(root / "run", settings, efficiencies, skip=skip, determined=determined)
     write_document(root / "experiment.json", experiment_figures(folder), "quandary experiment run made-up")
     path = write_report(root / "experiment.json", root / "report")
     assert path.parent == root / "report"
@@ -56,7 +65,7 @@ def test_the_page_tells_all_and_fetches_nothing(tmp_path: Path) -> None:
     noise = {**FLEET, "noise": {"shift": 0.1, "scale": 0.1, "missed": 0.2}}
     replays = {
         "main": replay(methods, judge=True, **long),
-        "repeats": replay({RANDOM: 2, "mi_box": 2, "default_folded": 2}, **long),
+        "repeats": replay({RANDOM: 2, "mi_box": 2, "mi_box_folded": 2}, **long),
         "noisy": replay(methods, pool=noise),
         "kitti": replay(methods, pool={"source": {"kind": "folder"}}),
         "sim_to_real": replay(methods, pool={"source": {"kind": "folder"}}, pretraining=FLEET),
@@ -79,10 +88,55 @@ def test_the_page_tells_all_and_fetches_nothing(tmp_path: Path) -> None:
         assert told in page.texts
     assert "met" in page.texts
     assert "66.7% (66.7% to 66.7%)" in page.texts
-    assert "no: counts as 0" in page.texts
+    assert "top-k that folds drives and does nothing else" in page.text
     assert "Few distinct objects" in page.text
     assert "20% missed" in page.text
     assert "mc_samples: 20" in page.text
+
+
+def cells_of(page: Page, *starts: str) -> list[str]:
+    """The texts of the first table row that begins with these cells."""
+    cells = [text for text in page.texts if text.strip()]
+    for i in range(len(cells)):
+        if tuple(cells[i : i + len(starts)]) == starts:
+            return cells[i + len(starts) : i + len(starts) + 8]
+    raise AssertionError(f"no row begins with {starts}")
+
+
+def test_a_target_that_is_not_reached_is_told_so_and_never_as_nothing_saved(tmp_path: Path) -> None:
+    past = {"budgets": [*BUDGETS, 6000, 7900], "stop_at": 7900}
+    main = replay({RANDOM: 2, "default": 2, "box": 2, "mc_mi": 1}, **past)
+    settings = make_settings({"main": main, "repeats": replay({RANDOM: 2, "mi_box": 2, "mi_box_folded": 2})})
+    page = report(tmp_path, settings, efficiencies={"default": 3.0, "box": 0.5, "mc_mi": 2.0})
+
+    box = cells_of(page, "ensemble x MC, box alone", "macro recall", "0.98")
+    assert box[:5] == ["not reached: at most -1.5%", "over 7,900", "7,787", "no", "2 seeds"]
+    hours = cells_of(page, "ensemble x MC, box alone", "macro recall", "over 79.0")
+    assert hours[:5] == ["77.9", "not reached", "not reached", "not reached: at most -1.5%", "2 seeds"]
+    assert not any(text.startswith("0.0%") for text in page.texts)
+
+    worst = cells_of(page, "worst_active_saving_high")
+    assert any("not reached: at most" in cell for cell in worst)
+    assert "not met" in worst
+    assert "The worst active method is ensemble x MC, box alone" in page.text
+    # one seed tells no upper end: two measures at three targets
+    assert "These are 6 measures at targets, by method: MC-dropout, mutual information: 6." in page.text
+
+    folding = cells_of(page, "saved_by_folding")
+    assert folding[1:4] == ["not reached", "share of labels", "not reached, 2 seeds"]
+    assert "not met" in folding
+
+
+def test_every_saving_stands_with_its_interval_and_its_seeds(tmp_path: Path) -> None:
+    long = {"budgets": [*BUDGETS, 6000], "stop_at": 6000}
+    settings = make_settings({"main": replay({RANDOM: 2, "default": 2, "mi_box": 1}, **long)})
+    page = report(tmp_path, settings)
+    told = "66.7% (66.7% to 66.7%)"
+    assert f"{told}, 2 seeds" in cells_of(page, "saved_macro_recall_98_low")
+    assert cells_of(page, "default query", "macro recall", "0.98")[::4][:2] == [told, "2 seeds"]
+    assert cells_of(page, "default query", "macro recall", "26.0")[3:5] == [told, "2 seeds"]
+    alone = cells_of(page, "ensemble x MC, MI + box", "macro recall", "0.98")
+    assert alone[::4][:2] == ["50.0% (one seed: no interval)", "1 seed"]
 
 
 def test_the_undetermined_is_said_to_be_so(tmp_path: Path) -> None:

@@ -6,10 +6,12 @@ from experiment.made_up import BUDGETS, all_methods, make_settings, replay, writ
 from quandary.errors import InvalidArgument
 from quandary_server.bench.figures import write_document
 from quandary_server.experiment.methods import METHODS, RANDOM
+from quandary_server.experiment.report.curve_plots import draw_savings
 from quandary_server.experiment.report.document import Document
 from quandary_server.experiment.report.plots import draw_pictures, summary_methods
 from quandary_server.experiment.report.style import COLOURS, MARKERS, colour_of, marker_of
 from quandary_server.experiment.results.figures import experiment_figures
+from quandary_server.experiment.results.measures import MACRO_RECALL
 from quandary_server.experiment.settings import ExperimentSettings
 
 HELD_OUT = {"pool": {"source": {"kind": "fleet", "fleet": {}}}, "classes": ["Tram"], "seeds": 1}
@@ -46,6 +48,26 @@ def test_what_is_undetermined_is_drawn_as_such_or_not_at_all(tmp_path: Path) -> 
     drawn = draw_pictures(document(tmp_path, settings, determined=False), tmp_path)
     assert {"experiment", "curves_kitti", "savings_kitti", "sparsification_kitti"} <= set(drawn)
     assert "held_out" not in drawn
+
+
+def test_a_method_that_does_not_reach_the_target_has_no_bar_and_is_named_so(tmp_path: Path) -> None:
+    from matplotlib.figure import Figure
+    from matplotlib.patches import Rectangle
+
+    methods = ["default", "mc_mi", "box"]
+    settings = make_settings({"main": replay({RANDOM: 2, "default": 2, "mc_mi": 1, "box": 2}, budgets=[*BUDGETS, 6000])})
+    axes = Figure().subplots()
+    draw_savings(axes, document(tmp_path, settings), "main", methods, MACRO_RECALL)
+    widths = [bar.get_width() for bar in axes.patches if isinstance(bar, Rectangle)]
+    assert widths == pytest.approx([2 / 3, 1 / 2], abs=0.05)
+    told = [text.get_text() for text in axes.texts]
+    assert told[0].endswith("%")
+    assert told[1].endswith("%, no interval")
+    assert told[2] == "not reached"
+    assert [tick.get_text().rpartition(" (")[2] for tick in axes.get_yticklabels()] == ["2 seeds)", "1 seed)", "2 seeds)"]
+    # every row is in sight, those without a bar too
+    below, above = axes.get_ylim()
+    assert above < 0 < len(methods) - 1 < below
 
 
 def test_nothing_run_yet_draws_nothing(tmp_path: Path) -> None:

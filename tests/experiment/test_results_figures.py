@@ -1,19 +1,24 @@
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from experiment.made_up import BUDGETS, all_methods, make_settings, replay, write
+from experiment.made_up import BUDGETS, all_methods, arm, judged, make_settings, replay, write
 
 from quandary_server.bench.figures import Figure, write_document
-from quandary_server.experiment.methods import RANDOM
+from quandary_server.experiment.folder import ArmPlan, HeldOutPlan
+from quandary_server.experiment.methods import METHODS, RANDOM
 from quandary_server.experiment.results.curves import mean_interval
 from quandary_server.experiment.results.figures import experiment_figures, rounded
 from quandary_server.experiment.results.headlines import HEADLINES
+from quandary_server.settings import DEFAULT_PLAN
 
 LONG: dict[str, Any] = {"budgets": [*BUDGETS, 6000], "stop_at": 6000}
-EFFICIENCIES = {"default": 3.0, "mc_mi": 2.0, "box": 1.5, "mi_box": 2.0, "default_folded": 4.0}
+PAST_TARGET: dict[str, Any] = {"budgets": [*BUDGETS, 6000, 7900], "stop_at": 7900}
+EFFICIENCIES = {"default": 3.0, "mc_mi": 2.0, "box": 1.5, "mi_box": 2.0, "mi_box_folded": 4.0}
+REPEATED = {RANDOM: 2, "mi_box": 2, "default_folded": 2, "mi_box_folded": 2}
 HELD_OUT = {"pool": {"source": {"kind": "fleet", "fleet": {}}}, "classes": ["Tram"], "seeds": 2}
 
 
@@ -26,7 +31,7 @@ def by_name(figures: list[Figure]) -> dict[str, Figure]:
 def full(root: Path, **changes: Any) -> dict[str, Figure]:
     replays = {
         "main": replay(all_methods(2), judge=True, **LONG),
-        "repeats": replay({RANDOM: 2, "mi_box": 2, "default_folded": 2}, **LONG),
+        "repeats": replay(REPEATED, **LONG),
     }
     settings = make_settings(replays, held_out=HELD_OUT)
     return by_name(experiment_figures(write(root, settings, EFFICIENCIES, **changes)))
@@ -41,14 +46,97 @@ def test_the_headlines_have_their_values_and_bars(tmp_path: Path) -> None:
     assert recall.samples[0]["method"] == "default"
     assert figures["saved_centre_98_low"].met
     assert figures["saved_by_folding"].value == pytest.approx(0.5, rel=1e-4)
-    assert figures["saved_by_folding"].samples[0]["against"] == "mi_box"
+    folding = figures["saved_by_folding"].samples[0]
+    assert (folding["method"], folding["against"]) == ("mi_box_folded", "mi_box")
     assert figures["sparsification_centre"].value == pytest.approx(1.0)
     assert figures["ece"].value == pytest.approx(0.02)
     assert (figures["ece"].reach, figures["ece"].met) == ("<= 0.03", True)
     assert figures["hours"].value == 2.0
-    # methods as good as random reach nothing before they stop, and that counts as nothing saved
-    assert figures["worst_active_saving_high"].value == 0.0
+    # methods as good as random are stopped at 6000 labels, before random has reached anything: of them nothing is known
+    worst, *unknown = figures["worst_active_saving_high"].samples
+    assert figures["worst_active_saving_high"].value == pytest.approx(1 / 3, rel=1e-4)
     assert figures["worst_active_saving_high"].met
+    assert worst["method"] == "box"
+    assert {found["method"] for found in unknown} == set(METHODS) - set(EFFICIENCIES) - {RANDOM}
+    assert not any(found["reached"] for found in unknown)
+
+
+def test_a_method_that_never_reaches_what_random_does_fails_the_worst(tmp_path: Path) -> None:
+    settings = make_settings({"main": replay({RANDOM: 2, "default": 2, "mc_mi": 2}, **PAST_TARGET)})
+    figures = by_name(experiment_figures(write(tmp_path, settings, {"default": 3.0, "mc_mi": 0.5})))
+    worst = figures["worst_active_saving_high"]
+    assert worst.value < 0
+    assert worst.met is False
+    assert (worst.samples[0]["method"], worst.samples[0]["reached"]) == ("mc_mi", False)
+    saved = figures["saved_main_mc_mi_macro_recall_98"]
+    assert "not reached" in saved.unit
+    assert saved.samples[0]["value"] is None
+
+
+def test_where_nothing_is_known_of_any_method_the_worst_is_left_out(tmp_path: Path) -> None:
+    settings = make_settings({"main": replay({RANDOM: 2, "default": 2})})
+    assert "worst_active_saving_high" not in by_name(experiment_figures(write(tmp_path, settings, {})))
+
+
+def test_a_headline_at_a_target_that_is_not_reached_says_so_and_is_not_met(tmp_path: Path) -> None:
+    settings = make_settings({"main": replay({RANDOM: 2, "default": 2}), "repeats": replay(REPEATED)})
+    figures = by_name(experiment_figures(write(tmp_path, settings, {"mi_box": 4.0})))
+    for name in ("saved_macro_recall_98_low", "saved_by_folding"):
+        assert figures[name].met is False
+        assert "not reached" in figures[name].unit
+        assert figures[name].samples[0]["value"] is None
+
+
+@pytest.mark.parametrize("seed_missing_of", ["default", RANDOM])
+def test_headlines_wait_for_every_seed_that_was_asked_for(seed_missing_of: str, tmp_path: Path) -> None:
+    settings = make_settings({"main": replay({RANDOM: 3, "default": 3, "mc_mi": 2}, judge=True, **LONG)})
+    folder = write(tmp_path, settings, EFFICIENCIES, stopped={seed_missing_of: 3})
+    figures = by_name(experiment_figures(folder))
+    assert figures["saved_main_default_macro_recall_98"].samples[0]["left_out"] == 1
+    assert not [name for name in figures if name in ("hours", "saved_macro_recall_98_low", "worst_active_saving_high")]
+    # the uncertainty is judged on random sampling alone
+    assert ("ece" in figures) == ("sparsification_class" in figures) == (seed_missing_of != RANDOM)
+
+
+def test_the_worst_waits_for_all_methods_the_best_for_its_own(tmp_path: Path) -> None:
+    settings = make_settings({"main": replay({RANDOM: 2, "default": 2, "mc_mi": 2}, **LONG)})
+    figures = by_name(experiment_figures(write(tmp_path, settings, EFFICIENCIES, skip=("mc_mi",))))
+    assert "saved_macro_recall_98_low" in figures
+    assert "worst_active_saving_high" not in figures
+
+
+@pytest.mark.parametrize("stopped", [RANDOM, "mi_box", "mi_box_folded"])
+def test_folding_waits_for_all_that_it_compares(stopped: str, tmp_path: Path) -> None:
+    settings = make_settings({"repeats": replay(REPEATED | {stopped: 3}, **LONG)})
+    complete = write(tmp_path / "complete", settings, EFFICIENCIES)
+    assert "saved_by_folding" in by_name(experiment_figures(complete))
+    assert "saved_by_folding" not in by_name(
+        experiment_figures(write(tmp_path / "stopped", settings, EFFICIENCIES, stopped={stopped: 3}))
+    )
+
+
+def test_what_folds_differs_from_plain_top_k_in_nothing_but_the_gap() -> None:
+    plain, folded = METHODS["mi_box"], METHODS["mi_box_folded"]
+    assert (folded.estimator, folded.acquisition) == (plain.estimator, plain.acquisition)
+    assert folded.plan == replace(plain.plan, gap_s=DEFAULT_PLAN.gap_s) != plain.plan
+
+
+def test_a_seed_that_does_not_determine_a_ranking_leaves_its_headline_undetermined(tmp_path: Path) -> None:
+    settings = make_settings({"main": replay({RANDOM: 2, "default": 2}, judge=True)})
+    folder = write(tmp_path, settings, EFFICIENCIES)
+    plan = ArmPlan("main", RANDOM, 1)
+    folder.write_arm(plan, arm(settings, plan, 1.0, uncertainty=judged(1, determined=False)))
+    figures = by_name(experiment_figures(folder))
+    assert "sparsification_centre" not in figures
+    assert {"sparsification_class", "ece"} <= set(figures)
+
+
+def test_the_hours_wait_for_the_trainings_without_a_class(tmp_path: Path) -> None:
+    settings = make_settings({"main": replay({RANDOM: 1, "default": 1})}, held_out=HELD_OUT)
+    folder = write(tmp_path, settings, EFFICIENCIES)
+    assert "hours" in by_name(experiment_figures(folder))
+    (tmp_path / HeldOutPlan("Tram", 1).file).unlink()
+    assert "hours" not in by_name(experiment_figures(folder))
 
 
 def test_every_figure_is_finite_and_the_document_is_json_without_nan(tmp_path: Path) -> None:
@@ -125,13 +213,17 @@ def test_one_seed_has_savings_but_no_headline_of_an_interval(tmp_path: Path) -> 
 
 def test_without_the_packaged_query_the_surest_method_is_the_best(tmp_path: Path) -> None:
     settings = make_settings({"main": replay({RANDOM: 2, "mc_mi": 2, "box": 2}, **LONG)})
-    figures = by_name(experiment_figures(write(tmp_path, settings, EFFICIENCIES)))
+    figures = by_name(experiment_figures(write(tmp_path / "complete", settings, EFFICIENCIES)))
     assert figures["saved_macro_recall_98_low"].samples[0]["method"] == "mc_mi"
+    without = write(tmp_path / "without", settings, EFFICIENCIES, skip=("mc_mi",))
+    assert "saved_macro_recall_98_low" not in by_name(experiment_figures(without))
 
 
 def test_the_quick_experiment_tells_the_sign(tmp_path: Path) -> None:
     settings = make_settings({"quick": replay({RANDOM: 2, "default": 2})})
-    figures = by_name(experiment_figures(write(tmp_path, settings, {"default": 2.0})))
+    stopped = write(tmp_path / "stopped", settings, {"default": 2.0}, stopped={"default": 3})
+    assert "quick_lead" not in by_name(experiment_figures(stopped))
+    figures = by_name(experiment_figures(write(tmp_path / "complete", settings, {"default": 2.0})))
     expected = 0.6 * sum(BUDGETS[1:]) / (len(BUDGETS) - 1) / 8000
     assert figures["quick_lead"].value == pytest.approx(expected, rel=1e-4)
     assert figures["quick_lead"].met

@@ -3,9 +3,10 @@ from pathlib import Path
 import pytest
 import yaml
 from experiment.conftest import toy_settings
+from pydantic import ValidationError
 
 from quandary.errors import InvalidArgument
-from quandary_server.experiment.settings import PACKAGED, StepsSettings, load_experiment
+from quandary_server.experiment.settings import PACKAGED, HeldOutSettings, StepsSettings, load_experiment
 
 
 @pytest.mark.parametrize("name", PACKAGED)
@@ -31,6 +32,7 @@ def test_the_full_experiment_gives_the_headline_methods_all_seeds_and_the_others
         ({"stop_at": 5}, "replays.main"),
         ({"unit": "drive"}, "replays.main.unit"),
         ({"colour": "red"}, "replays.main.colour"),
+        ({"pool": {"source": {"kind": "folder"}, "evaluation": ["control", "control"]}}, "replays.main.pool.evaluation"),
     ],
 )
 def test_a_wrong_value_is_named(tmp_path: Path, change: dict[str, object], field: str) -> None:
@@ -41,6 +43,15 @@ def test_a_wrong_value_is_named(tmp_path: Path, change: dict[str, object], field
     with pytest.raises(InvalidArgument) as caught:
         load_experiment(str(path))
     assert field in [violation.field for violation in caught.value.violations]
+
+
+@pytest.mark.parametrize(
+    ("classes", "problem"), [(["Car", "Car"], "must name each class once"), (["Bus"], "classes Bus are unknown")]
+)
+def test_classes_to_leave_out_are_known_and_named_once(classes: list[str], problem: str) -> None:
+    pool = toy_settings().replays["main"].pool
+    with pytest.raises(ValidationError, match=problem):
+        HeldOutSettings.model_validate({"pool": pool.model_dump(), "classes": classes})
 
 
 @pytest.mark.parametrize("text", ["replays: [", "- 1\n- 2", "\x00"])

@@ -34,9 +34,11 @@ def test_random_order_has_each_once_and_follows_the_seed() -> None:
     assert first.tolist() == again.tolist() != list(range(50))
 
 
-def test_a_budget_ends_the_picks_at_the_first_that_is_too_dear() -> None:
+def test_a_budget_ends_the_picks_at_the_first_that_is_too_dear_but_leaves_one() -> None:
     order, seconds = np.array([2, 0, 1]), np.array([50.0, 1.0, 10.0])
-    assert within_budget(order, seconds, 9.0).tolist() == []
+    assert within_budget(order, seconds, 0.0).tolist() == [2]
+    assert within_budget(order, seconds, 9.0).tolist() == [2]
+    assert within_budget(order[:0], seconds, 9.0).tolist() == []
     assert within_budget(order, seconds, 59.0).tolist() == [2]
     assert within_budget(order, seconds, 60.0).tolist() == [2, 0]
     assert within_budget(order, seconds, 1e9).tolist() == [2, 0, 1]

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -39,6 +39,7 @@ class Selector:
         self.rescored = 0
         self.generation = self.ranked_generation = ""
         self.query = QUERY
+        self.clock: Callable[[], datetime] = lambda: NOW
 
     def settle(self) -> None:
         async def go() -> None:
@@ -49,7 +50,7 @@ class Selector:
                 consumer = Consumer(self._log, self._store, scorer, assignment, lambda: NOW, lambda *_: None, PACE)
                 while await consumer.step():
                     pass
-                rescorer = Rescorer(self._store, scorer, self.query, lambda: NOW, self._count, PACE, np.random.default_rng(0))
+                rescorer = Rescorer(self._store, scorer, self.query, self.clock, self._count, PACE, np.random.default_rng(0))
                 rescorer.ranked_generation = self.ranked_generation
                 while await rescorer.step():
                     pass
@@ -238,7 +239,7 @@ def test_a_query_by_another_plan_has_frames_embedded_that_were_scored_without(
     assert len(ranked_of(store)) == 3
 
 
-@pytest.mark.parametrize("limit", [{"picked": 1}, {"budget": timedelta(seconds=360)}])
+@pytest.mark.parametrize("limit", [{"picked": 1}, *({"budget": timedelta(seconds=seconds)} for seconds in (360, 1, 0))])
 def test_a_query_that_its_limit_ends_early_runs_again_only_when_a_task_is_taken(
     scoring: ScoringService, selector: Selector, store: Store, limit: dict[str, Any]
 ) -> None:
@@ -250,3 +251,45 @@ def test_a_query_that_its_limit_ends_early_runs_again_only_when_a_task_is_taken(
     selector.settle()
     (following,) = ranked_of(store)
     assert following.frame_id != picked.frame_id
+
+
+def test_a_query_whose_picks_are_all_leased_before_they_are_ranked_runs_again(
+    scoring: ScoringService, selector: Selector, store: Store
+) -> None:
+    selector.query = QuerySettings(chance=0.0, gap=timedelta(), picked=1, refill_below=5)
+    scoring.promote(scoring.register())
+    selector.settle()
+    # the clock is read for what is behind, whether a query is due, what it sees, and the ranks: a task is leased at each
+    left = iter(range(4))
+
+    def leasing() -> datetime:
+        if next(left, None) is not None:
+            store.leases.lease("active", holder="lena", max_tasks=1, duration=timedelta(hours=1), now=NOW)
+        return NOW
+
+    selector.clock = leasing
+    selector.settle()
+    assert store.tasks.stats("active", generation=selector.generation, now=NOW).leased == 4
+    assert len(ranked_of(store)) == 1
+
+
+def test_a_budget_below_a_frame_asks_for_one_and_says_so(
+    scoring: ScoringService, selector: Selector, store: Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    selector.query = QuerySettings(chance=0.0, gap=timedelta(), budget=timedelta(seconds=1))
+    scoring.promote(scoring.register())
+    selector.settle()
+    (picked,) = ranked_of(store)
+    (told,) = [record.getMessage() for record in caplog.records if record.getMessage().startswith("budget_below_a_frame")]
+    assert f"frame={picked.frame_id} " in told
+    assert told.endswith("budget_s=1")
+
+
+def test_a_budget_of_a_frame_or_more_says_nothing(
+    scoring: ScoringService, selector: Selector, store: Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    selector.query = QuerySettings(chance=0.0, gap=timedelta(), budget=timedelta(hours=1))
+    scoring.promote(scoring.register())
+    selector.settle()
+    assert len(ranked_of(store)) > 1
+    assert "budget_below_a_frame" not in caplog.text

@@ -46,12 +46,12 @@ def run(
     ] = "",
     folder: OutOption = Path("quandary-experiment"),
     quick: Annotated[bool, typer.Option("--quick", help="the packaged quick experiment: the sign of the main effect")] = False,
+    any_code: Annotated[
+        bool, typer.Option("--any-code", help="go on in a folder that other code began; settings and queries must be its own")
+    ] = False,
     json_file: Annotated[Path | None, typer.Option("--json", help="write every figure to this file")] = None,
 ) -> None:
     """Run an experiment, or what is missing of it; write tables, figures and report. Exit code 1 where a bar is not met."""
-    from quandary_server.cluster import running_cluster
-    from quandary_server.experiment.folder import ExperimentFolder
-    from quandary_server.experiment.runner import Experiment
     from quandary_server.experiment.settings import load_experiment
 
     if quick == bool(config):
@@ -59,10 +59,16 @@ def run(
     check_file(json_file, "--json")
     name = "quick" if quick else config
     settings = load_experiment(name)
+
+    # torch and Ray take seconds to import: mistakes are told before
+    from quandary_server.cluster import running_cluster
+    from quandary_server.experiment.folder import ExperimentFolder
+    from quandary_server.experiment.runner import Experiment
+
     where = ExperimentFolder(folder)
-    where.claim(settings)
+    where.claim(settings, any_code=any_code)
     with running_cluster(load_settings()), progress_bar(settings.title, None) as advance:
-        Experiment(settings, where).run(
+        Experiment(settings, where, any_code=any_code).run(
             lambda what, done, total: advance(done, f"{what} ({done} of {total} drives)"),
             lambda done, total, what: advance(done, what, total),
         )
@@ -79,10 +85,10 @@ def report(
     ] = None,
 ) -> None:
     """Write tables, figures and report of what was run so far, or draw again from a file of figures."""
+    check_file(json_file, "--json")
     from quandary_server.experiment.folder import ExperimentFolder
     from quandary_server.experiment.report.page import write_report
 
-    check_file(json_file, "--json")
     if source is not None:
         out.print(f"report: {write_report(source, folder).resolve()}")
         return

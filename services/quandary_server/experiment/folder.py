@@ -4,16 +4,28 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from pydantic import ValidationError
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from quandary.errors import CorruptArtefact, InvalidArgument, NotFound
+from quandary_server.experiment.fingerprint import CODE, Fingerprint
 from quandary_server.experiment.replay.rounds import ArmRecord
 from quandary_server.experiment.settings import ExperimentSettings
 from quandary_server.files import write_atomically
 
-SETTINGS, SECONDS = "settings.json", "seconds.json"
+SETTINGS, FINGERPRINT, CROPS, SECONDS = "settings.json", "fingerprint.json", "crops.json", "seconds.json"
+
+HELD_OUT = TypeAdapter(Mapping[str, Any])
+DIGESTS = TypeAdapter(Mapping[str, str])
+
+Kind = TypeVar("Kind")
+
+
+class Spent(BaseModel):
+    """The wall time that was spent, in seconds."""
+
+    seconds: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +61,28 @@ class HeldOutPlan:
         return f"held_out/{self.class_name}-{self.seed:03d}.json"
 
 
+def arm_plans(settings: ExperimentSettings) -> list[ArmPlan]:
+    """Return all arms in the order in which they are run: replay by replay, in each seed by seed."""
+    return [
+        ArmPlan(name, method, seed)
+        for name, replay in settings.replays.items()
+        for seed in range(max(replay.methods.values()))
+        for method, seeds in replay.methods.items()
+        if seed < seeds
+    ]
+
+
+def held_out_plans(settings: ExperimentSettings) -> list[HeldOutPlan]:
+    """Return all trainings without a class, in the order in which they are run."""
+    asked = settings.held_out
+    return [] if asked is None else [HeldOutPlan(name, seed) for seed in range(asked.seeds) for name in asked.classes]
+
+
 class ExperimentFolder:
-    """Reads and writes the folder; every file whole or not at all."""
+    """Reads and writes the folder; every file whole or not at all.
+
+    What reads a file raises CorruptArtefact, with its path, where it is torn.
+    """
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -60,34 +92,50 @@ class ExperimentFolder:
         """Where pools are kept."""
         return self.root / "pools"
 
-    def claim(self, settings: ExperimentSettings) -> None:
-        """Make the folder that of these settings; raises InvalidArgument where it is another experiment's."""
-        path = self.root / SETTINGS
-        if path.is_file():
-            if self.settings() != settings:
-                raise InvalidArgument.of("out", self.root, "a new folder, or that of the same experiment: its settings differ")
+    def claim(self, settings: ExperimentSettings, *, any_code: bool = False) -> None:
+        """Make the folder that of these settings, and of the methods and the code as they are now.
+
+        any_code: go on where nothing but the code differs. Raises InvalidArgument naming what differs (settings, code, method
+        NAME, box weight), and for a folder that does not say what it was begun with.
+        """
+        current = Fingerprint.of(settings)
+        if not (self.root / SETTINGS).is_file():
+            self._write(FINGERPRINT, current.model_dump_json(indent=1))
+            self._write(SETTINGS, settings.model_dump_json(indent=1))
             return
-        self._write(SETTINGS, settings.model_dump_json(indent=1))
+        differing = ["settings"] if self.settings() != settings else []
+        differing += self._fingerprint().differences(current)
+        if differing == [CODE] and not any_code:
+            raise self._of_another("code (--any-code goes on all the same)")
+        if set(differing) - {CODE}:
+            raise self._of_another(", ".join(differing))
+
+    def claim_crops(self, digests: Mapping[str, str]) -> None:
+        """Make the folder that of these crops, digests by their use; raises InvalidArgument naming the uses that differ.
+
+        What is picked is kept as indices into the pool: they mean nothing in another.
+        """
+        path = self.root / CROPS
+        if not path.is_file():
+            self._write(CROPS, json.dumps(digests, indent=1))
+            return
+        kept = _read(path, DIGESTS, "does not tell the crops; begin a new folder")
+        if differing := sorted(name for name in kept.keys() | digests.keys() if kept.get(name) != digests.get(name)):
+            raise self._of_another(f"crops of {', '.join(differing)}")
 
     def settings(self) -> ExperimentSettings:
         """Return what was asked; raises NotFound where nothing was, CorruptArtefact where it cannot be read."""
         path = self.root / SETTINGS
         if not path.is_file():
             raise NotFound(f"there is no experiment in {self.root}")
-        try:
-            return ExperimentSettings.model_validate_json(path.read_bytes())
-        except ValidationError as error:
-            raise CorruptArtefact(f"{path} is not that of an experiment, or of another version: {error}") from None
+        return _read(path, TypeAdapter(ExperimentSettings), "is not that of an experiment, or of another version")
 
     def arm(self, plan: ArmPlan) -> ArmRecord | None:
-        """Return the record of an arm so far, None where it was not begun; raises CorruptArtefact for one that is torn."""
+        """Return the record of an arm so far, None where it was not begun."""
         path = self.root / plan.file
         if not path.is_file():
             return None
-        try:
-            return ArmRecord.model_validate_json(path.read_bytes())
-        except ValidationError as error:
-            raise CorruptArtefact(f"{path} is no record of an arm; delete it to run the arm again: {error}") from None
+        return _read(path, TypeAdapter(ArmRecord), "is no record of an arm; delete it to run the arm again")
 
     def arms(self) -> Iterator[ArmRecord]:
         """Yield the records of all arms that were begun."""
@@ -103,26 +151,52 @@ class ExperimentFolder:
     def held_out(self, plan: HeldOutPlan) -> Mapping[str, Any] | None:
         """Return what came of a training without a class, None where it was not done."""
         path = self.root / plan.file
-        return json.loads(path.read_bytes()) if path.is_file() else None
+        return self._held_out(path) if path.is_file() else None
 
     def all_held_out(self) -> list[Mapping[str, Any]]:
         """Return what came of all trainings without a class."""
-        return [json.loads(path.read_bytes()) for path in sorted((self.root / "held_out").glob("*.json"))]
+        return [self._held_out(path) for path in sorted((self.root / "held_out").glob("*.json"))]
+
+    def missing_held_out(self) -> list[HeldOutPlan]:
+        """Return the trainings without a class that were asked for and are not done."""
+        return [plan for plan in held_out_plans(self.settings()) if self.held_out(plan) is None]
 
     def write_held_out(self, plan: HeldOutPlan, found: Mapping[str, Any]) -> None:
         """Keep what came of a training without a class."""
         self._write(plan.file, json.dumps(found))
 
     def seconds(self) -> float:
-        """Return the wall time that was spent on the experiment, in seconds, all runs together."""
+        """Return the wall time that was spent on the experiment, pools included, in seconds, all runs together."""
         path = self.root / SECONDS
-        return float(json.loads(path.read_bytes())["seconds"]) if path.is_file() else 0.0
+        if not path.is_file():
+            return 0.0
+        return _read(path, TypeAdapter(Spent), "does not tell the time spent; delete it to count anew").seconds
 
     def write_seconds(self, seconds: float) -> None:
         """Keep the wall time."""
-        self._write(SECONDS, json.dumps({"seconds": seconds}))
+        self._write(SECONDS, Spent(seconds=seconds).model_dump_json())
+
+    def _fingerprint(self) -> Fingerprint:
+        path = self.root / FINGERPRINT
+        if not path.is_file():
+            bound = "a new folder: this one does not say which code and methods it was begun with; it can still be reported"
+            raise InvalidArgument.of("out", self.root, bound)
+        return _read(path, TypeAdapter(Fingerprint), "does not tell code and methods; begin a new folder")
+
+    def _held_out(self, path: Path) -> Mapping[str, Any]:
+        return _read(path, HELD_OUT, "is no record of a training without a class; delete it to run the training again")
+
+    def _of_another(self, differing: str) -> InvalidArgument:
+        return InvalidArgument.of("out", self.root, f"a new folder, or that of the same experiment; what differs: {differing}")
 
     def _write(self, name: str, text: str) -> None:
         path = self.root / name
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, text.encode(), durable=False)
+
+
+def _read(path: Path, kind: TypeAdapter[Kind], problem: str) -> Kind:
+    try:
+        return kind.validate_json(path.read_bytes())
+    except ValidationError as error:
+        raise CorruptArtefact(f"{path} {problem}: {error}") from None

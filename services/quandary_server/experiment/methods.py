@@ -42,6 +42,18 @@ METHODS: dict[str, Method] = {
     ),
     "box": Method("ensemble x MC, box alone", Estimator.ENSEMBLE_MC_DROPOUT, Acquisition.BOX_EPISTEMIC, TOP_K),
     "mi_box": Method("ensemble x MC, MI + box", Estimator.ENSEMBLE_MC_DROPOUT, Acquisition.INFORMATION_AND_BOX, TOP_K),
+    "mi_box_folded": Method(
+        "ensemble x MC, MI + box, drives folded",
+        Estimator.ENSEMBLE_MC_DROPOUT,
+        Acquisition.INFORMATION_AND_BOX,
+        QueryPlan(Strategy.TOP_K, gap_s=DEFAULT_PLAN.gap_s),
+    ),
+    "objects": Method(
+        "likely objects by chance, folded",
+        Estimator.ENSEMBLE_MC_DROPOUT,
+        Acquisition.INFORMATION_AND_BOX,
+        QueryPlan(Strategy.TOP_K, chance=1.0, gap_s=NEIGHBOUR_GAP_S, max_distance=NEIGHBOUR_DISTANCE),
+    ),
     "k_centre": Method("k-centre (core-set)", Estimator.MC_DROPOUT, None, QueryPlan(Strategy.K_CENTRE)),
     DEFAULT: Method(
         "default query",

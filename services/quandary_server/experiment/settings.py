@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Annotated, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from quandary.errors import InvalidArgument
 from quandary.labels import LABEL_CLASSES
@@ -64,6 +64,13 @@ class PoolSettings(Part):
     )
     held_out_every: int = Field(default=1, ge=1, description="of control and evaluation drives every so many-th frame is kept")
 
+    @field_validator("evaluation")
+    @classmethod
+    def _each_once(cls, splits: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(splits)) < len(splits):
+            raise ValueError(f"{', '.join(splits)} must name each split once")
+        return splits
+
 
 class StepsSettings(Part):
     """Steps of a member by the number of its labels: `at_1000` x (labels / 1000) ^ growth, held between least and most."""
@@ -116,6 +123,8 @@ class HeldOutSettings(Part):
     def _known(self) -> Self:
         if unknown := [name for name in self.classes if name not in LABEL_CLASSES]:
             raise ValueError(f"classes {', '.join(unknown)} are unknown; known are {', '.join(LABEL_CLASSES)}")
+        if len(set(self.classes)) < len(self.classes):
+            raise ValueError(f"classes {', '.join(self.classes)} must name each class once")
         return self
 
 
@@ -132,7 +141,7 @@ class ExperimentSettings(Part):
     """A whole experiment."""
 
     title: str = Field(min_length=1)
-    seed: int = Field(default=0, ge=0, lt=2**63, description="all draws follow from it")
+    seed: int = Field(default=0, ge=0, lt=2**63, description="all draws follow from it: noise, first labels, fits, queries")
     members: int = Field(default=3, ge=2, le=32)
     mc_samples: int = Field(default=20, ge=2, le=200, description="dropout masks per member")
     net: NetSettings = NetSettings()

@@ -21,8 +21,8 @@ def query(
     Near copies of what is taken or picked fill up only where too few are apart. The class floor is filled from all that are
     apart, the core-set of K_CENTRE and DIVERSE takes what it leaves of k. Picks are in the order of the ranking, those of
     K_CENTRE in the order of picking, so that every start of them is a core-set; what chance draws is spread among them.
-    budget_s: seconds of labelling work at which the picks end; None: no budget. Neither the order of the candidates nor that of
-    the taken changes what is picked.
+    budget_s: seconds of labelling work at which the picks end, though never before the first; None: no budget. Neither the
+    order of the candidates nor that of the taken changes what is picked.
     Raises ValueError for k below 0 and for embeddings of two sizes.
     """
     if k < 0:

@@ -31,12 +31,13 @@ def random_order(rng: np.random.Generator, count: int) -> Order:
 
 
 def within_budget(order: Order, seconds: NDArray[np.float64], budget_s: float) -> Order:
-    """Return the longest start of an order (K,) whose work fits the budget.
+    """Return the longest start of an order (K,) whose work fits the budget, and at the least its first.
 
     seconds: (N,) of labelling work of each candidate. A labeller works in order: nothing too dear is jumped for something
-    cheaper behind it. Raises ValueError for a budget below 0.
+    cheaper behind it, and a first that is dearer than the budget is asked for all the same: else nothing ever would be.
+    Raises ValueError for a budget below 0.
     """
     if not budget_s >= 0:
         raise ValueError(f"budget_s must be >= 0, is {budget_s}")
     fits = np.cumsum(seconds[order]) <= budget_s
-    return order[: np.count_nonzero(fits)]
+    return order[: max(np.count_nonzero(fits), 1)]

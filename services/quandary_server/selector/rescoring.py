@@ -110,9 +110,9 @@ class Rescorer:
         if not await asyncio.to_thread(self._is_due):
             return False
 
-        waiting, taken = await asyncio.to_thread(self._read)
+        waiting, taken = await asyncio.to_thread(self._viewer.tasks)
 
-        views = await self._viewer.views([*waiting, *taken], self.generation)
+        views = await self._viewer.views(waiting, taken, self.generation)
 
         await asyncio.to_thread(self._write_ranks, waiting, taken, views)
         self.ranked_generation = self.generation
@@ -122,18 +122,16 @@ class Rescorer:
         new = self.ranked_generation != self.generation
         return new or self._store.ranking.ranks_run_out(ACTIVE_QUEUE, self._refill_below, now=self._clock())
 
-    def _read(self) -> tuple[tuple[ScoredTask, ...], tuple[TakenTask, ...]]:
-        now, with_scores = self._clock(), self._viewer.needed
-        waiting = self._store.ranking.candidates(ACTIVE_QUEUE, now=now, with_scores=with_scores)
-        return waiting, self._store.ranking.taken(ACTIVE_QUEUE, now=now, with_scores=with_scores)
-
     def _write_ranks(self, waiting: Sequence[ScoredTask], taken: Sequence[TakenTask], views: Mapping[str, FrameView]) -> None:
         settings = self._query
         candidates, held = query_input(waiting, taken, views, settings.labelling_cost)
         budget_s = None if settings.budget is None else settings.budget.total_seconds()
         picks = query(candidates, held, settings.plan, settings.picked, self._rng, budget_s)
         picked = [waiting[index].frame_id for index in picks.tolist()]
+        if budget_s is not None and (first_s := candidates.seconds[picks[:1]].sum()) > budget_s:
+            log.warning("budget_below_a_frame frame=%s frame_s=%g budget_s=%g", picked[0], first_s, budget_s)
         ranked = self._store.ranking.write_ranks(ACTIVE_QUEUE, picked, now=self._clock())
-        # a query that its limits end before refill_below would be due again at once
+        # a query that its limits end before refill_below would be due again at once: so it is when what it ranked runs out,
+        # which it has where all of it was leased meanwhile
         limited = len(picked) < len(waiting)
-        self._refill_below = min(settings.refill_below, ranked) if limited else settings.refill_below
+        self._refill_below = min(settings.refill_below, max(ranked, 1)) if limited else settings.refill_below

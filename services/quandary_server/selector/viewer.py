@@ -27,15 +27,25 @@ class Viewer:
         self._generation = ""
         self._embedded: dict[str, FrameView | None] = {}
 
-    @property
-    def needed(self) -> bool:
-        """Whether the query looks at more of a frame than its score: whether tasks must come with their FrameScores."""
-        return self._plan.needs_embeddings or self._plan.needs_class_shares
+    def tasks(self) -> tuple[tuple[ScoredTask, ...], tuple[TakenTask, ...]]:
+        """Return what waits and what is taken, each with its FrameScores only where the query looks at them.
 
-    async def views(self, tasks: Sequence[ScoredTask | TakenTask], generation: str) -> Mapping[str, FrameView]:
-        """Return views by frame id; of a frame that cannot be scored the embedding is unknown."""
-        if not self.needed:
-            return {}
+        Of what waits it may look at the classes and the embedding, of what is taken at the embedding alone.
+        """
+        now, embeddings = self._clock(), self._plan.needs_embeddings
+        with_scores = embeddings or self._plan.needs_class_shares
+        waiting = self._store.ranking.candidates(ACTIVE_QUEUE, now=now, with_scores=with_scores)
+        return waiting, self._store.ranking.taken(ACTIVE_QUEUE, now=now, with_scores=embeddings)
+
+    async def views(
+        self, waiting: Sequence[ScoredTask], taken: Sequence[TakenTask], generation: str
+    ) -> Mapping[str, FrameView]:
+        """Return views by frame id, of what the query looks at; of a frame that cannot be scored the embedding is unknown."""
+        tasks: list[ScoredTask | TakenTask] = []
+        if self._plan.needs_embeddings or self._plan.needs_class_shares:
+            tasks += waiting
+        if self._plan.needs_embeddings:
+            tasks += taken
         if generation != self._generation:
             self._generation = generation
             self._embedded.clear()

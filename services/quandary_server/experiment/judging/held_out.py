@@ -1,9 +1,11 @@
 """Out of distribution: does a score tell a class that training never saw from those it did?"""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
+from quandary.errors import InvalidArgument
 from quandary.labels import CLASSES
 from quandary.options import Acquisition, Estimator
 from quandary_server.evaluation.detection import auroc
@@ -24,6 +26,19 @@ SCORES = (
 )
 
 
+FIT = 4
+"""The fits' seeds are drawn from a stream of their own, beside the three of an arm."""
+
+
+def check_held_out(classes: Sequence[str], pool: Pool) -> None:
+    """Raise InvalidArgument for a class that the evaluation drives do not show, or that is all they show."""
+    for i, name in enumerate(classes):
+        strange = pool.evaluation.examples.classes == CLASSES.index(name)
+        if strange.all() or not strange.any():
+            value = f"{name}, {int(strange.sum())} of {len(strange)} crops of the evaluation drives"
+            raise InvalidArgument.of(f"held_out.classes.{i}", value, "a class that some of them show, and others not")
+
+
 def judged_held_out(settings: ExperimentSettings, pool: Pool, class_name: str, seed: int) -> dict[str, Any]:
     """Train on the pool without a class; return, by estimator and score, the AUROC of its evaluation crops against the others.
 
@@ -31,7 +46,8 @@ def judged_held_out(settings: ExperimentSettings, pool: Pool, class_name: str, s
     """
     held_out = CLASSES.index(class_name)
     known = pool.pool.examples.take(pool.pool.examples.classes != held_out)
-    generation = trained(settings, known, steps=settings.steps.steps(len(known)), members=settings.members, seed=seed)
+    fit = int(np.random.default_rng([settings.seed, seed, FIT]).integers(2**31))
+    generation = trained(settings, known, steps=settings.steps.steps(len(known)), members=settings.members, seed=fit)
     examples = pool.evaluation.examples
     strange = examples.classes == held_out
     rasters = Rasters(examples.maps, examples.geometry, examples.anchors, np.zeros(len(examples), np.int64))

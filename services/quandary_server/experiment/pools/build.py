@@ -4,10 +4,12 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from functools import cache
+from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import ray
@@ -22,8 +24,11 @@ from quandary_server.datasets.kitti import KittiFolder
 from quandary_server.datasets.proposals import proposals_of
 from quandary_server.datasets.records import frame_record
 from quandary_server.experiment.pools.crops import SPLITS, Crops, Pool, read_pool, write_pool
+from quandary_server.experiment.pools.digests import folder_digest
 from quandary_server.experiment.pools.noise import noisy
 from quandary_server.experiment.settings import FleetSource, FolderSource, PoolSettings, SnapshotSource
+from quandary_server.experiment.source import CUTTING, SIMULATING, source_digest
+from quandary_server.experiment.window import got
 from quandary_server.simulator.fleet import simulate_drive
 from quandary_server.simulator.settings import FleetSettings
 from quandary_server.storage.snapshots import read_snapshot
@@ -38,10 +43,9 @@ Told = Callable[[str, int, int], None]
 def built_pool(settings: PoolSettings, side: int, seed: int, folder: Path, told: Told) -> Pool:
     """Return the pool of crops of side x side cells, from the folder where it was built there before.
 
-    Raises InvalidArgument where the pool or the evaluation holds no crop.
+    Raises InvalidArgument where the pool or the evaluation holds no crop, and as pool_file does.
     """
-    place = _place(settings)
-    path = folder / f"pool-{_key(settings.model_dump_json(), side, seed, place)}.npz"
+    path = pool_file(settings, side, seed, folder)
     if not path.is_file():
         folder.mkdir(parents=True, exist_ok=True)
         write_pool(path, _build(settings, side, seed, folder, told))
@@ -52,6 +56,22 @@ def built_pool(settings: PoolSettings, side: int, seed: int, folder: Path, told:
     return pool
 
 
+def pool_file(settings: PoolSettings, side: int, seed: int, folder: Path) -> Path:
+    """Return where a pool is kept: settings, frames and code have their part in the name, so that none is taken for another.
+
+    Raises InvalidArgument where there is no such KITTI folder or a file of it is missing, NotFound where there is no such
+    snapshot.
+    """
+    source = settings.source
+    if isinstance(source, FolderSource):
+        frames = folder_digest(kitti_folder(source.path))
+    elif isinstance(source, SnapshotSource):
+        frames = read_snapshot(Path(source.path)).digest
+    else:
+        frames = source_digest(*SIMULATING)
+    return folder / f"pool-{_key(settings.model_dump_json(), side, seed, frames, source_digest(*CUTTING))}.npz"
+
+
 def kitti_folder(path: str) -> Path:
     """Return the folder named, else that of QUANDARY_KITTI; raises InvalidArgument where there is none."""
     name = path or os.environ.get(KITTI_VARIABLE, "")
@@ -60,16 +80,6 @@ def kitti_folder(path: str) -> Path:
             "source.path", name or f"empty, and {KITTI_VARIABLE} is not set", "a folder in the KITTI layout"
         )
     return Path(name)
-
-
-def _place(settings: PoolSettings) -> str:
-    """What the settings leave open: where the frames are, and which there are."""
-    if isinstance(settings.source, FolderSource):
-        root = kitti_folder(settings.source.path)
-        return f"{root.resolve()} {len(KittiFolder(root).frames())}"
-    if isinstance(settings.source, SnapshotSource):
-        return read_snapshot(Path(settings.source.path)).digest
-    return ""
 
 
 def _key(*parts: object) -> str:
@@ -86,31 +96,42 @@ def _build(settings: PoolSettings, side: int, seed: int, folder: Path, told: Tol
     entries = KittiFolder(root).frames()
     drives = list(dict.fromkeys((entry.split, entry.drive_id) for entry in entries))
     tasks = [_crops_of_drive.remote(root, split, drive, settings, side, seed) for split, drive in drives]
-    found: list[Crops] = []
-    for done, task in enumerate(tasks, 1):
-        found.append(ray.get(task))
-        told("cutting crops", done, len(tasks))
-    by_split = {split: [c for c, (own, _) in zip(found, drives, strict=True) if own == split] for split in SPLITS}
-    evaluation = [crops for split in settings.evaluation for crops in by_split[split]]
-    return Pool(Crops.joined(by_split["pool"]), Crops.joined(by_split["control"]), Crops.joined(evaluation))
+    found: list[Crops] = _gathered(tasks, "cutting crops", told)
+    by_split = {split: Crops.joined([c for c, (own, _) in zip(found, drives, strict=True) if own == split]) for split in SPLITS}
+    return _pool(by_split, settings)
+
+
+def _pool(by_split: Mapping[str, Crops], settings: PoolSettings) -> Pool:
+    evaluation = Crops.joined([by_split[split] for split in settings.evaluation])
+    return Pool(by_split["pool"], by_split["control"], evaluation)
 
 
 def _fleet(settings: FleetSettings, folder: Path, told: Told) -> Path:
     """Return the folder of a simulated fleet, simulated drive by drive where it is not there yet."""
-    root = folder / f"fleet-{_key(json.dumps(asdict(settings)))}"
+    root = folder / f"fleet-{_key(json.dumps(asdict(settings)), source_digest(*SIMULATING))}"
     if root.is_dir():
         return root
     unfinished = root.with_suffix(".part")
     shutil.rmtree(unfinished, ignore_errors=True)
     tasks = [_simulated.remote(unfinished, settings, drive) for drive in range(settings.drives)]
-    entries: list[FrameEntry] = []
-    for done, task in enumerate(tasks, 1):
-        found: list[FrameEntry] = ray.get(task)
-        entries += found
-        told("simulating the fleet", done, len(tasks))
-    write_index(unfinished, entries)
+    entries: list[list[FrameEntry]] = _gathered(tasks, "simulating the fleet", told)
+    write_index(unfinished, chain.from_iterable(entries))
     unfinished.replace(root)
     return root
+
+
+def _gathered(tasks: Sequence[Any], what: str, told: Told) -> list[Any]:
+    """Return what tasks give, in their order; where one fails, or this process is interrupted, the others are cancelled."""
+    found = []
+    try:
+        for done, task in enumerate(tasks, 1):
+            found.append(got(task))
+            told(what, done, len(tasks))
+    except BaseException:
+        for task in tasks:
+            ray.cancel(task, force=True)
+        raise
+    return found
 
 
 @ray.remote(num_cpus=1)
@@ -134,21 +155,20 @@ def _crops_of_drive(root: Path, split: str, drive: str, settings: PoolSettings, 
 
 
 def _of_snapshot(path: Path, settings: PoolSettings, side: int, seed: int) -> Pool:
-    """Control drives are for evaluation: every second of them, the others to calibrate on; one alone serves both."""
+    """Of the store's control drives the first is for evaluation, the second to calibrate on, and so on in turn."""
     frames = read_snapshot(path).frames
     records = {f.frame_id: convert.record(fleet_log_pb2.FrameRecord.FromString(f.record)) for f in frames}
     held_out = sorted({f.drive_id for f in frames if f.control})
-    parts = [
-        {f.drive_id for f in frames if not f.control},
-        set(held_out[1::2] or held_out),
-        set(held_out[::2]),
-    ]
-    return Pool(
-        *(
-            _crops([(records[f.frame_id], f.labels) for f in frames if f.drive_id in drives], settings, side, seed)
-            for drives in parts
-        )
-    )
+    drives = {
+        "pool": {f.drive_id for f in frames if not f.control},
+        "control": set(held_out[1::2]),
+        "evaluation": set(held_out[::2]),
+    }
+    by_split = {
+        split: _crops([(records[f.frame_id], f.labels) for f in frames if f.drive_id in own], settings, side, seed)
+        for split, own in drives.items()
+    }
+    return _pool(by_split, settings)
 
 
 def _crops(frames: Sequence[tuple[FrameRecord, FrameLabels]], settings: PoolSettings, side: int, seed: int) -> Crops:

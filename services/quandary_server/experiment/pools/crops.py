@@ -1,5 +1,6 @@
 """Labelled crops with their times, in memory and on disk."""
 
+import hashlib
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
@@ -47,13 +48,8 @@ class Pool:
 
 def write_pool(path: Path, pool: Pool) -> None:
     """Write a pool as one NumPy archive, whole or not at all."""
-    arrays: dict[str, Any] = {}
-    for split in SPLITS:
-        crops: Crops = getattr(pool, split)
-        arrays[f"{split}.stamps_s"] = crops.stamps_s
-        arrays |= {f"{split}.{field.name}": getattr(crops.examples, field.name) for field in fields(Examples)}
     written = io.BytesIO()
-    np.savez(written, **arrays)
+    np.savez(written, **_arrays(pool))
     write_atomically(path, written.getvalue())
 
 
@@ -66,3 +62,21 @@ def read_pool(path: Path) -> Pool:
                 for split in SPLITS
             )
         )
+
+
+def pool_digest(pool: Pool) -> str:
+    """Return the SHA-256, hexadecimal, of all that a pool holds."""
+    digest = hashlib.sha256()
+    for name, array in _arrays(pool).items():
+        digest.update(f"{name} {array.dtype} {array.shape}\n".encode())
+        digest.update(array.tobytes())
+    return digest.hexdigest()
+
+
+def _arrays(pool: Pool) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for split in SPLITS:
+        crops: Crops = getattr(pool, split)
+        found[f"{split}.stamps_s"] = crops.stamps_s
+        found |= {f"{split}.{field.name}": getattr(crops.examples, field.name) for field in fields(Examples)}
+    return found

@@ -6,13 +6,20 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from quandary.errors import InvalidArgument
 from quandary.options import Estimator, ScoringOptions
 from quandary_server.detector.assessment import assess
 from quandary_server.detector.examples import Examples
 from quandary_server.experiment.judging.uncertainty import judged_uncertainty
 from quandary_server.experiment.methods import METHODS, RANDOM
 from quandary_server.experiment.pools.crops import Crops, Pool
-from quandary_server.experiment.replay.figures import class_counts, judged_classes, labelling_seconds, round_figures
+from quandary_server.experiment.replay.figures import (
+    MIN_CROPS_OF_CLASS,
+    class_counts,
+    judged_classes,
+    labelling_seconds,
+    round_figures,
+)
 from quandary_server.experiment.replay.rounds import ArmRecord, Round
 from quandary_server.experiment.replay.scored import candidates, scored, taken
 from quandary_server.experiment.replay.training import trained
@@ -50,8 +57,7 @@ class Arm:
         self._units = _units(self._pool.examples, self._replay)
         order = np.argsort(self._units, kind="stable")
         self._members = np.split(order, np.cumsum(np.bincount(self._units))[:-1])
-        taught = [pool.pool.examples, *([pretraining.examples] if pretraining else [])]
-        self._judged = judged_classes(pool.evaluation.examples, *taught)
+        self._judged = judged_classes(pool.evaluation.examples, *_taught(pool, pretraining))
         self._budgets = budgets(self._replay, method, len(self._pool))
 
     def run(self, before: ArmRecord | None = None) -> Iterator[ArmRecord]:
@@ -87,8 +93,12 @@ class Arm:
 
     def _first(self) -> list[int]:
         """Random units until there are as many labels as the first budget; the same for all methods of a seed."""
-        order = np.random.default_rng([self._seed, FIRST]).permutation(int(self._units.max()) + 1)
+        order = self._rng(FIRST).permutation(int(self._units.max()) + 1)
         return [int(i) for i in self._members_of(order, self._budgets[0])]
+
+    def _rng(self, *draw: int) -> np.random.Generator:
+        """The stream of a draw: one of FIRST, QUERY and FIT, the latter two with their round."""
+        return np.random.default_rng([self._settings.seed, self._seed, *draw])
 
     def _steps(self, labels: int) -> int:
         extra = len(self._pretraining) if self._pretraining else 0
@@ -99,7 +109,7 @@ class Arm:
         if self._pretraining:
             examples = Examples.joined([self._pretraining.examples, examples])
         members = self._settings.members if self._method.ensemble else 1
-        seed = int(np.random.default_rng([self._seed, FIT, number]).integers(2**31))
+        seed = int(self._rng(FIT, number).integers(2**31))
         return trained(self._settings, examples, steps=self._steps(len(labelled)), members=members, seed=seed)
 
     def _measured(self, generation: LoadedGeneration) -> dict[str, dict[str, float]]:
@@ -118,7 +128,7 @@ class Arm:
         left = np.setdiff1d(np.arange(len(self._pool)), labelled)
         if wanted >= len(left):
             return left
-        rng = np.random.default_rng([self._seed, QUERY, number])
+        rng = self._rng(QUERY, number)
         if self._method.plan.strategy is Strategy.RANDOM:
             return self._members_of(rng.permutation(np.unique(self._units[left])), wanted)
         return self._queried(generation, labelled, left, wanted, rng)
@@ -157,6 +167,24 @@ class Arm:
             if count >= wanted:
                 break
         return np.concatenate(found)
+
+
+def check_pool(name: str, replay: ReplaySettings, pool: Pool, pretraining: Crops | None = None) -> None:
+    """Raise InvalidArgument where a pool is smaller than the first budget, or shows too little to judge or calibrate on."""
+    if len(pool.pool) < replay.budgets[0]:
+        bound = f"at most {len(pool.pool)}, the crops of the pool"
+        raise InvalidArgument.of(f"replays.{name}.budgets.0", replay.budgets[0], bound)
+    if not judged_classes(pool.evaluation.examples, *_taught(pool, pretraining)):
+        bound = f"at least {MIN_CROPS_OF_CLASS} of a class that is trained on"
+        raise InvalidArgument.of(f"replays.{name}.pool", f"{len(pool.evaluation)} crops of evaluation drives", bound)
+    if replay.judge and not len(pool.control):
+        bound = "false: the pool has no crops of control drives, which judging calibrates on"
+        raise InvalidArgument.of(f"replays.{name}.judge", "true", bound)
+
+
+def _taught(pool: Pool, pretraining: Crops | None) -> list[Examples]:
+    """Return all that an arm may train on."""
+    return [pool.pool.examples, *([pretraining.examples] if pretraining else [])]
 
 
 def budgets(replay: ReplaySettings, method: str, pool: int) -> list[int]:

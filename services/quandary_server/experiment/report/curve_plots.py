@@ -7,7 +7,8 @@ from quandary.labels import CLASSES
 from quandary.options import Estimator
 from quandary_server.evaluation.savings import Better
 from quandary_server.experiment.methods import DEFAULT, METHODS, RANDOM
-from quandary_server.experiment.report.document import Document
+from quandary_server.experiment.report.document import Document, Sample
+from quandary_server.experiment.report.saving_words import count_told, seeds_told, short_told
 from quandary_server.experiment.report.style import (
     ESTIMATOR_LINES,
     ESTIMATOR_TITLES,
@@ -113,7 +114,8 @@ def _told(document: Document, replay: str, methods: Sequence[str], measure: Meas
     ours = f"{found['method_labels']:,.0f}" if found["reached"] else "never"
     theirs = f"{found['random_labels']:,.0f}" if found["random_reached"] else "never"
     name, _, _ = title_of(first).partition(",")
-    return f"{measure.title}: {better} is better\n{SHARE:.0%}: {name} {ours}, random {theirs}"
+    seeds = count_told(found["seeds"])
+    return f"{measure.title}: {better} is better ({seeds})\n{SHARE:.0%}: {name} {ours}, random {theirs}"
 
 
 def savings(document: Document, replay: str) -> "Figure | None":
@@ -135,27 +137,40 @@ def savings(document: Document, replay: str) -> "Figure | None":
 
 
 def draw_savings(axes: "Axes", document: Document, replay: str, methods: Sequence[str], measure: Measure) -> None:
-    """Draw one measure's savings as bars; a method that does not reach the target is named so."""
+    """Draw one measure's savings as bars; a method that does not reach the target has none, and is named so."""
     for place, method in enumerate(methods):
         found = document.saving(replay, method, measure.name, SHARE)
         if found is None:
             axes.annotate("undetermined", (0, place), (4, 0), textcoords="offset points", va="center", fontsize=8, color=GREY)
             continue
-        value, low, high = found["value"], found["low"], found["high"]
-        axes.barh(place, value, 0.62, color=colour_of(method), alpha=0.85)
-        if low is not None:
-            for colour, width, size in (("white", 3.6, 10), (INK, 1.4, 8)):
-                axes.plot([low, high], [place, place], color=colour, linewidth=width, marker="|", markersize=size)
-        text = f"{value:.0%}" if found["reached"] else "not reached"
-        right = max(value, high if high is not None else value, 0)
-        axes.annotate(text, (right, place), (5, 0), textcoords="offset points", va="center", fontsize=8.5, color=INK)
+        right = _draw_saving(axes, place, method, found) if found["reached"] else 0.0
+        axes.annotate(
+            short_told(found), (right, place), (5, 0), textcoords="offset points", va="center", fontsize=8.5, color=INK
+        )
     axes.axvline(0, color=INK, linewidth=0.8)
-    axes.set_yticks(range(len(methods)), [title_of(method) for method in methods])
-    axes.invert_yaxis()
+    axes.set_yticks(range(len(methods)), [title_with_seeds(document, replay, method, measure) for method in methods])
+    axes.set_ylim(len(methods) - 0.4, -0.6)
     axes.xaxis.set_major_formatter("{x:.0%}")
     dress(axes, measure.title, "labels saved")
     left, right = axes.get_xlim()
     axes.set_xlim(max(min(left, -0.02), -1.0), max(right, 0.3) + 0.16)
+
+
+def title_with_seeds(document: Document, replay: str, method: str, measure: Measure) -> str:
+    """Return what a method is called, and on how many seeds its saving stands."""
+    found = document.saving(replay, method, measure.name, SHARE)
+    return title_of(method) if found is None else f"{title_of(method)} ({seeds_told(found)})"
+
+
+def _draw_saving(axes: "Axes", place: int, method: str, found: Sample) -> float:
+    """Draw a saving and its interval; return where they end on the right, 0 at the least."""
+    value, low, high = found["value"], found["low"], found["high"]
+    axes.barh(place, value, 0.62, color=colour_of(method), alpha=0.85)
+    if low is None:
+        return max(float(value), 0.0)
+    for colour, width, size in (("white", 3.6, 10), (INK, 1.4, 8)):
+        axes.plot([low, high], [place, place], color=colour, linewidth=width, marker="|", markersize=size)
+    return max(float(value), float(high), 0.0)
 
 
 def classes(document: Document, replay: str) -> "Figure | None":
@@ -210,7 +225,7 @@ def _line(axes: "Axes", points: Sequence[Sequence[float]], method: str, label: s
         markersize=4,
         color=colour,
         linewidth=weight,
-        label=f"{label} ({min(seeds)} seed{'s' if min(seeds) > 1 else ''})" if few else label,
+        label=f"{label} ({count_told(min(seeds))})" if few else label,
         zorder=front,
     )
     if not few:

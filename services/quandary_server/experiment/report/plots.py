@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from quandary_server.experiment.methods import DEFAULT, RANDOM
 from quandary_server.experiment.report import curve_plots, uncertainty_plots
 from quandary_server.experiment.report.document import Document
-from quandary_server.experiment.report.style import DPI, TITLE, canvas, title_of, undetermined
+from quandary_server.experiment.report.style import DPI, TITLE, canvas, undetermined
 from quandary_server.experiment.results.measures import MACRO_RECALL
 from quandary_server.files import write_atomically
 
@@ -68,7 +68,13 @@ def summary(document: Document) -> "Figure | None":
         panels[1].set_title(title, fontsize=TITLE, loc="left")
         panels[1].set_yticks([])
         for place, method in enumerate(saved):
-            panels[1].annotate(title_of(method), (0, place - 0.34), (3, 2), textcoords="offset points", fontsize=8.5)
+            panels[1].annotate(
+                curve_plots.title_with_seeds(document, replay, method, MACRO_RECALL),
+                (0, place - 0.34),
+                (3, 2),
+                textcoords="offset points",
+                fontsize=8.5,
+            )
         panels[1].set_ylim(len(saved) - 0.55, -0.65)
     else:
         undetermined(panels[1], "labels saved")

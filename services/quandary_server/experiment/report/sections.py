@@ -1,6 +1,8 @@
 """What the page tells, section by section."""
 
+from collections import Counter
 from collections.abc import Mapping
+from typing import Any
 
 import yaml
 
@@ -17,8 +19,26 @@ from quandary_server.experiment.report.html import (
     subsection,
     table,
 )
+from quandary_server.experiment.report.saving_words import (
+    NOT_REACHED,
+    count_told,
+    interval_told,
+    needed_told,
+    place_told,
+    seeds_told,
+)
 from quandary_server.experiment.report.style import title_of
-from quandary_server.experiment.results.headlines import HEADLINES, HOURS, MAIN, QUICK, QUICK_LEAD, REPEATS, Headline
+from quandary_server.experiment.results.headlines import (
+    FOLDING,
+    HEADLINES,
+    HOURS,
+    MAIN,
+    QUICK,
+    QUICK_LEAD,
+    REPEATS,
+    WORST_ACTIVE,
+    Headline,
+)
 from quandary_server.experiment.results.measures import CENTRE, IOU, MACRO_RECALL, MEASURES, SAVED
 from quandary_server.experiment.settings import PoolSettings
 
@@ -59,7 +79,7 @@ def pool_told(pool: PoolSettings) -> str:
 def headlines(document: Document, summary: str | None) -> str:
     """Return the figures that the experiment is held to, met or not."""
     rows = [_headline(document, headline) for headline in HEADLINES if _belongs(document, headline)]
-    columns = ["figure", "what", "#value", "unit", "to reach", "", "known mark"]
+    columns = ["figure", "what", "#value", "unit", "behind it", "to reach", "", "known mark"]
     return section("What came of it", picture(summary, words.SUMMARY), table(columns, rows), _reading(document))
 
 
@@ -67,7 +87,7 @@ def _belongs(document: Document, headline: Headline) -> bool:
     """Whether an experiment was asked for what a headline tells."""
     if headline is QUICK_LEAD:
         return QUICK in document.replays
-    if headline.name == "saved_by_folding":
+    if headline is FOLDING:
         return REPEATS in document.replays
     return headline is HOURS or MAIN in document.replays
 
@@ -76,22 +96,42 @@ def _headline(document: Document, headline: Headline) -> list[str]:
     found = document.figure(headline.name)
     reach = f"{'at most' if headline.most else 'at least'} {headline.bound:g}"
     if found is None:
-        return [headline.name, headline.what, "", headline.unit, reach, UNDETERMINED, headline.mark]
+        return [headline.name, headline.what, "", headline.unit, "", reach, UNDETERMINED, headline.mark]
     met = "met" if found["met"] else "not met"
-    return [headline.name, headline.what, f"{found['value']:.3g}", headline.unit, reach, met, headline.mark]
+    saving = _saving_behind(found["samples"])
+    missed = saving is not None and not saving["reached"] and headline is not WORST_ACTIVE
+    value = NOT_REACHED if missed else f"{found['value']:.3g}"
+    return [headline.name, headline.what, value, headline.unit, _behind(found["samples"]), reach, met, headline.mark]
+
+
+def _behind(samples: list[Any]) -> str:
+    """Return on what a headline stands: the saving with its interval, and seeds."""
+    saving = _saving_behind(samples)
+    if saving is not None:
+        return f"{interval_told(saving)}, {seeds_told(saving)}"
+    return count_told(len(samples)) if all(isinstance(sample, float) for sample in samples) else ""
+
+
+def _saving_behind(samples: list[Any]) -> Sample | None:
+    first = next(iter(samples), None)
+    return first if isinstance(first, Mapping) and "reached" in first else None
 
 
 def _reading(document: Document) -> str:
-    worst = document.sample("worst_active_saving_high")
+    worst, *unknown = document.samples(WORST_ACTIVE.name) or [None]
     told = []
     if worst is not None:
-        told.append(f"The worst active method is {title_of(worst['method'])}, in {_at(worst)}: {_interval(worst)}.")
-    folded = document.sample("saved_by_folding")
+        what = f"The worst active method is {title_of(worst['method'])}, in {place_told(worst)}"
+        most = f", at most {worst['at_most']:z.1%}" if worst["reached"] else ""
+        told.append(f"{what}: {interval_told(worst)}{most}, {seeds_told(worst)}.")
+    if unknown:
+        counts = Counter(title_of(found["method"]) for found in unknown)
+        by_method = "; ".join(f"{title}: {count}" for title, count in counts.items())
+        told.append(f"{words.NO_UPPER_END} These are {len(unknown)} measures at targets, by method: {by_method}.")
+    folded = document.sample(FOLDING.name)
     if folded is not None:
-        told.append(
-            f"Folding: {title_of(folded['method'])} against {title_of(folded['against'])} saves {_interval(folded)}, over "
-            f"{folded['seeds']} seeds."
-        )
+        what = f"Folding, {title_of(folded['method'])} against {title_of(folded['against'])}"
+        told.append(f"{what}: saved {interval_told(folded)}, {seeds_told(folded)}.")
     told += [words.UNDETERMINED_MEANS, words.SAVED_MEANS, words.CROSSINGS]
     return bullets(told)
 
@@ -127,21 +167,12 @@ def _savings(document: Document, replay: str) -> str:
 
 
 def _saving_cells(found: Sample) -> list[str]:
-    reached = "yes" if found["reached"] else "no: counts as 0"
+    reached = "yes" if found["reached"] else "no"
     if not found["random_reached"]:
-        reached += "; random not: lower bound"
-    seeds = f"{found['seeds']}" + (f" ({found['left_out']} left out)" if found["left_out"] else "")
-    return [_interval(found), f"{found['method_labels']:,.0f}", f"{found['random_labels']:,.0f}", reached, seeds]
-
-
-def _interval(found: Sample) -> str:
-    if found["low"] is None:
-        return f"{found['value']:.1%} (one seed: no interval)"
-    return f"{found['value']:.1%} ({found['low']:.1%} to {found['high']:.1%})"
-
-
-def _at(found: Sample) -> str:
-    return f"{found['measure'].replace('_', ' ')} at {found['target']:.0%}"
+        reached += "; random not" + (": lower bound" if found["reached"] else "")
+    ours = needed_told(found["method_labels"], found["reached"])
+    theirs = needed_told(found["random_labels"], found["random_reached"])
+    return [interval_told(found), ours, theirs, reached, seeds_told(found)]
 
 
 def _costs(document: Document, replay: str) -> str:
@@ -149,20 +180,27 @@ def _costs(document: Document, replay: str) -> str:
     text = (
         f"A frame costs {cost.seconds_per_frame:g} s, a crop {cost.seconds_per_crop:g} s, a 3D box {cost.seconds_per_box:g} s; "
         f"an hour {cost.euros_per_hour:g} euros. Methods differ in how many objects they ask for, so that hours are saved in "
-        f"another share than labels. At 98 %:"
+        f"another share than labels. {words.COSTS} At 98 %:"
     )
     rows = []
     for method in document.replays[replay].methods:
         for measure in (MACRO_RECALL, CENTRE, IOU):
             found = document.saving(replay, method, measure.name, 0.98)
             if found is not None:
-                hours, random = found["hours"], found["random_hours"]
-                saved = f"{1 - hours / random:.1%}" if found["reached"] and random else "target not reached"
-                cells = [f"{hours:,.1f}", f"{random:,.1f}", saved, f"{found['euros_saved']:,.0f}"]
-                rows.append([title_of(method), measure.title, *cells])
+                rows.append([title_of(method), measure.title, *_cost_cells(found)])
     if not rows:
         return paragraph("No saving is determined yet, so no cost is.")
-    return paragraph(text) + table(["method", "measure", "#hours", "#random's hours", "#hours saved", "#euros saved"], rows)
+    saved = ["#hours saved", "#euros saved", "#labels saved (95 % interval)", "#seeds"]
+    return paragraph(text) + table(["method", "measure", "#hours", "#random's hours", *saved], rows)
+
+
+def _cost_cells(found: Sample) -> list[str]:
+    hours, random = found["hours"], found["random_hours"]
+    spent = [needed_told(hours, found["reached"], 1), needed_told(random, found["random_reached"], 1)]
+    saved = [NOT_REACHED, NOT_REACHED]
+    if found["reached"]:
+        saved = [f"{1 - hours / random:.1%}" if random else UNDETERMINED, f"{found['euros_saved']:,.0f}"]
+    return [*spent, *saved, interval_told(found), seeds_told(found)]
 
 
 def _classes(document: Document, replay: str) -> str:

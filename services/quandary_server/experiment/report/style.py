@@ -27,10 +27,12 @@ COLOURS = {
     "box": "#8c564b",
     "mi_box": "#111827",
     "k_centre": "#808000",
+    "mi_box_folded": "#b3123d",
+    "objects": "#e69f00",
 }
 """After Okabe and Ito, whose eight colours all can tell apart; the rest differ from them in lightness."""
 
-MARKERS = dict(zip(COLOURS, "osDvp^PXd<>h", strict=True))
+MARKERS = dict(zip(COLOURS, "osDvp^PXd<>h18", strict=True))
 OTHERS = ("#e41a1c", "#377eb8", "#4daf4a", "#984ea3", "#a65628")
 
 ESTIMATOR_COLOURS = {

@@ -17,11 +17,21 @@ ASKED = (
     "that was looked at, Background included. Pool, control and evaluation are split by drive."
 )
 UNDETERMINED_MEANS = (
-    "Undetermined: not run to the end, a single seed (no interval), or too few errors (under 20, or under 100 crops)."
+    "Undetermined: a seed that was not run to the end, a single seed (no interval), or too few errors (under 20, or under 100 "
+    "crops) on any seed."
 )
 SAVED_MEANS = (
     "Savings are 1 - labels of the method / labels of random sampling, where the running best of the mean curves crosses the "
-    "target. Intervals are paired bootstraps over seeds, somewhat narrow for few. A method that never reaches it counts as 0."
+    "target. Intervals are paired bootstraps over seeds, somewhat narrow for few. What a method saves that never reaches it is "
+    "not known: not reached. A draw of the bootstrap that does not reach it counts as 0, so that an interval may end there."
+)
+NO_UPPER_END = (
+    "Left out of it is what has no upper end: a method on one seed, and one that did not reach the target and was stopped "
+    "before it had as many labels as random sampling needed."
+)
+COSTS = (
+    "Hours and euros are those at the labels of the mean curves and have no interval of their own: that of the labels stands "
+    "beside them."
 )
 CROSSINGS = (
     "Crossings are linear between budgets. Where these are far apart, as on random sampling's last stretch to the whole pool, "

@@ -45,7 +45,7 @@ def _all(folder: ExperimentFolder) -> Iterator[Figure]:
 
 
 def _saved(saving: MethodSaving) -> Figure:
-    return reported(saving.name, saving.saving.value, "share of labels", [saving.sample()])
+    return reported(saving.name, saving.saving.value, f"share of labels{saving.caution}", [saving.sample()])
 
 
 def _short(figure: Figure) -> Figure:

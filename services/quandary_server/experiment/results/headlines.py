@@ -1,4 +1,4 @@
-"""The figures that the experiment is held to."""
+"""The figures that the experiment is held to. Each is told once all seeds that were asked for are complete, and not before."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,13 +17,17 @@ from quandary_server.experiment.results.savings import MethodSaving, saving_of
 MAIN, REPEATS, QUICK = "main", "repeats", "quick"
 """The replays that headlines are of."""
 
-FOLDED = "default_folded"
+FOLDED = "mi_box_folded"
 SHARE = 0.98
 
 
 @dataclass(frozen=True, slots=True)
 class Headline:
-    """What a figure tells, its bar, and the mark that is known for it."""
+    """What a figure tells, its bar, and the mark that is known for it.
+
+    Left out, it is undetermined: a seed is not complete, or there are too few to tell. A saving at a target that the method
+    does not reach is none, says so in its unit, and has not met its bar.
+    """
 
     name: str
     what: str
@@ -32,9 +36,9 @@ class Headline:
     most: bool = False
     mark: str = ""
 
-    def figure(self, value: float, samples: list[Any]) -> Figure:
-        """Return the figure of a value."""
-        return (at_most if self.most else at_least)(self.name, value, self.unit, self.bound, samples)
+    def figure(self, value: float, samples: list[Any], caution: str = "") -> Figure:
+        """Return the figure of a value; caution: what must stand behind its unit."""
+        return (at_most if self.most else at_least)(self.name, value, self.unit + caution, self.bound, samples)
 
 
 SAVED_RECALL = Headline(
@@ -56,7 +60,9 @@ SAVED_IOU = Headline(
 )
 WORST_ACTIVE = Headline(
     "worst_active_saving_high",
-    "least upper end of the saving's interval over active methods, class measures and targets",
+    "least upper end of the saving's interval over active methods, class measures and targets; one that does not reach the "
+    "target needs at the least one label more than its last budget, and where random needed more than that it is left out "
+    "and counted",
     "share of labels",
     0.0,
     mark="paper: active is always better",
@@ -85,7 +91,8 @@ ECE = Headline(
 )
 FOLDING = Headline(
     "saved_by_folding",
-    "labels saved at 98 % of macro recall by the stream-aware query over plain top-k, on drives with repeats",
+    "labels saved at 98 % of macro recall by top-k that folds drives and does nothing else over plain top-k, the same scores "
+    "for both, on drives with repeats",
     "share of labels",
     0.30,
 )
@@ -104,10 +111,10 @@ HEADLINES = (
 
 
 def headline_figures(records: Records, savings: list[MethodSaving], judgements: Judgements, seconds: float) -> Iterator[Figure]:
-    """Yield those that are determined; `hours` once every arm is complete."""
+    """Yield those that are determined; `hours` once everything that was asked for is done."""
     yield from _saved(records, savings)
-    yield from _worst(savings)
-    yield from _uncertainty(judgements)
+    yield from _worst(records, savings)
+    yield from _uncertainty(records, judgements)
     yield from _folding(records)
     if records.finished and seconds > 0:
         yield HOURS.figure(seconds / 3600, [{"seconds": seconds}])
@@ -115,9 +122,16 @@ def headline_figures(records: Records, savings: list[MethodSaving], judgements: 
 
 
 def best_method(records: Records, savings: list[MethodSaving]) -> str | None:
-    """Return the method that the headlines are of: the packaged query, else the surest saving of labels in macro recall."""
-    if MAIN in records.settings.replays and DEFAULT in records.methods(MAIN):
+    """Return the method that the headlines are of: the packaged query, else the surest saving of labels in macro recall.
+
+    None where neither can be told: the surest is known once every method is complete.
+    """
+    if MAIN not in records.settings.replays:
+        return None
+    if DEFAULT in records.methods(MAIN):
         return DEFAULT
+    if not records.all_complete(MAIN):
+        return None
     found = {s.method: s.saving.low for s in savings if (s.replay, s.measure, s.share) == (MAIN, MACRO_RECALL, SHARE)}
     determined = {method: low for method, low in found.items() if low is not None}
     return max(determined, key=lambda method: determined[method], default=None)
@@ -132,31 +146,39 @@ def plain_method(records: Records, replay: str, folded: str) -> str | None:
 
 def _saved(records: Records, savings: list[MethodSaving]) -> Iterator[Figure]:
     best = best_method(records, savings)
-    found = {s.measure: s for s in savings if (s.replay, s.method, s.share) == (MAIN, best, SHARE)}
+    if best is None or not records.all_complete(MAIN, RANDOM, best):
+        return
+    found = {s.measure: s for s in savings if (s.replay, s.method, s.share) == (MAIN, best, SHARE) and not s.left_out}
     for headline, measure in ((SAVED_RECALL, MACRO_RECALL), (SAVED_CENTRE, CENTRE), (SAVED_IOU, IOU)):
         if measure in found and (low := found[measure].saving.low) is not None:
-            yield headline.figure(low, [found[measure].sample()])
+            yield headline.figure(low, [found[measure].sample()], found[measure].caution)
 
 
-def _worst(savings: list[MethodSaving]) -> Iterator[Figure]:
-    judged = [(s.saving.high, s) for s in savings if s.replay == MAIN and s.measure in CLASS_MEASURES]
-    determined = [(high, saving) for high, saving in judged if high is not None]
-    if determined:
-        high, worst = min(determined, key=lambda pair: pair[0])
-        yield WORST_ACTIVE.figure(high, [worst.sample()])
+def _worst(records: Records, savings: list[MethodSaving]) -> Iterator[Figure]:
+    """Yield the worst saving of all active methods; samples are the worst, and then those of which nothing is known."""
+    judged = [s for s in savings if s.replay == MAIN and s.measure in CLASS_MEASURES]
+    if not judged or not records.all_complete(MAIN) or any(s.left_out for s in judged):
+        return
+    known = [(s.at_most, s) for s in judged if s.at_most is not None]
+    if known:
+        most, worst = min(known, key=lambda pair: pair[0])
+        yield WORST_ACTIVE.figure(most, [worst.sample(), *(s.sample() for s in judged if s.at_most is None)])
 
 
-def _uncertainty(judgements: Judgements) -> Iterator[Figure]:
-    estimator = Estimator.ENSEMBLE_MC_DROPOUT
+def _uncertainty(records: Records, judgements: Judgements) -> Iterator[Figure]:
+    """Yield how right the uncertainty is, where every seed of random sampling was judged and determines it."""
+    if MAIN not in records.settings.replays:
+        return
+    estimator, seeds = Estimator.ENSEMBLE_MC_DROPOUT, records.settings.replays[MAIN].methods.get(RANDOM, 0)
     for headline, kind, by in (
         (SPARSIFICATION_CLASS, "class", "predictive_entropy"),
         (SPARSIFICATION_CENTRE, "centre", "total"),
     ):
         gains = judgements.sparsifications(MAIN, estimator, kind, by, "gain")
-        if gains:
+        if gains and len(gains) >= seeds:
             yield headline.figure(float(np.mean(gains)), gains)
     errors = judgements.calibrations(MAIN, estimator, "calibrated", "ece")
-    if errors:
+    if errors and len(errors) >= seeds:
         yield ECE.figure(float(np.mean(errors)), errors)
 
 
@@ -164,14 +186,16 @@ def _folding(records: Records) -> Iterator[Figure]:
     if REPEATS not in records.settings.replays or FOLDED not in records.methods(REPEATS):
         return
     plain = plain_method(records, REPEATS, FOLDED)
-    found = saving_of(records, REPEATS, FOLDED, MACRO_RECALL, SHARE, against=plain) if plain else None
-    if found is not None:
-        yield FOLDING.figure(found.saving.value, [found.sample()])
+    if plain is None or not records.all_complete(REPEATS, RANDOM, plain, FOLDED):
+        return
+    found = saving_of(records, REPEATS, FOLDED, MACRO_RECALL, SHARE, against=plain)
+    if found is not None and not found.left_out:
+        yield FOLDING.figure(found.saving.value, [found.sample()], found.caution)
 
 
 def _quick(records: Records) -> Iterator[Figure]:
     """Yield the sign of the main effect, steadier than a crossing: each method's lead over random at the same rounds."""
-    if QUICK not in records.settings.replays:
+    if QUICK not in records.settings.replays or not records.all_complete(QUICK):
         return
     leads = [
         {"method": method, "seed": seed, "lead": float((ours.values - theirs.values[: len(ours.values)])[1:].mean())}

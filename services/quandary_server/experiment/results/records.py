@@ -21,6 +21,7 @@ class Records:
     def __init__(self, folder: ExperimentFolder) -> None:
         self.settings = folder.settings()
         self.arms = list(folder.arms())
+        self.missing_held_out = folder.missing_held_out()
 
     def methods(self, replay: str) -> list[str]:
         """Return the methods that a replay asks for, in the order of its settings."""
@@ -34,14 +35,15 @@ class Records:
         """Return the arms that are complete, by seed."""
         return {seed: arm for seed, arm in self.begun(replay, method).items() if arm.complete}
 
+    def all_complete(self, replay: str, *methods: str) -> bool:
+        """Whether every seed that a replay asks for is complete, of these methods, or of all where none is named."""
+        asked = self.settings.replays[replay].methods
+        return all(len(self.complete(replay, method)) >= asked.get(method, 0) for method in methods or asked)
+
     @property
     def finished(self) -> bool:
-        """Whether every arm that was asked for is complete."""
-        return all(
-            len(self.complete(name, method)) >= seeds
-            for name, replay in self.settings.replays.items()
-            for method, seeds in replay.methods.items()
-        )
+        """Whether all that was asked for is done: every arm, and every training without a class."""
+        return all(map(self.all_complete, self.settings.replays)) and not self.missing_held_out
 
     def full_pool(self, replay: str, estimator: Estimator, measure: Measure) -> float | None:
         """Return what the whole pool gives: the mean over random sampling's complete arms of their last rounds.

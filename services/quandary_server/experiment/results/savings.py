@@ -1,18 +1,19 @@
 """Labels, hours and euros saved at the targets."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 from zlib import crc32
 
 import numpy as np
 
-from quandary_server.evaluation.savings import Saving, labels_saved, target_value
+from quandary_server.evaluation.savings import Better, Curve, Saving, labels_saved, target_value
 from quandary_server.experiment.methods import RANDOM
 from quandary_server.experiment.results.measures import SAVED, Measure, saved_name
 from quandary_server.experiment.results.records import Records, curve_of, mean_labelling_seconds, own_estimator
 
 SAVINGS_SEED = 4
+ROUNDING = 1e-9
 
 
 @dataclass(frozen=True)
@@ -20,6 +21,9 @@ class MethodSaving:
     """What a method saves in a replay at a share of the full pool's performance, against another (random sampling).
 
     left_out: seeds asked for of which an arm is not complete. hours, against_hours: labelling work up to the target.
+    at_most: the interval's upper end if every draw in which the method does not reach the target took it one label more than
+    its last budget, in place of counting as nothing saved. None where that tells nothing: on one seed, and where the method
+    was stopped before it had as many labels as the other needed.
     """
 
     replay: str
@@ -29,6 +33,7 @@ class MethodSaving:
     share: float
     target: float
     saving: Saving
+    at_most: float | None
     left_out: int
     hours: float
     against_hours: float
@@ -40,29 +45,31 @@ class MethodSaving:
         return saved_name(self.replay, self.method, self.measure.name, self.share)
 
     @property
-    def hours_saved(self) -> float:
-        """Labelling work saved, in hours; like the labels 0 where the method does not reach the target."""
-        return self.against_hours - self.hours if self.saving.method_reached else 0.0
+    def caution(self) -> str:
+        """What must stand behind the unit of its value."""
+        return "" if self.saving.method_reached else ", target not reached"
 
     def sample(self) -> dict[str, Any]:
-        """Return all of it, as it stands beside a figure."""
+        """Return all of it, as it stands beside a figure; what a method saves that does not reach the target is None."""
+        reached = self.saving.method_reached
         found: dict[str, Any] = {
             "replay": self.replay,
             "method": self.method,
             "measure": self.measure.name,
             "target": self.share,
-            "value": self.saving.value,
-            "low": self.saving.low,
-            "high": self.saving.high,
+            "value": self.saving.value if reached else None,
+            "low": self.saving.low if reached else None,
+            "high": self.saving.high if reached else None,
+            "at_most": self.at_most,
             "method_labels": round(self.saving.method_labels, 1),
             "random_labels": round(self.saving.random_labels, 1),
-            "reached": self.saving.method_reached,
+            "reached": reached,
             "random_reached": self.saving.random_reached,
             "seeds": self.saving.seeds,
             "left_out": self.left_out,
             "hours": self.hours,
             "random_hours": self.against_hours,
-            "euros_saved": self.hours_saved * self.euros_per_hour,
+            "euros_saved": (self.against_hours - self.hours) * self.euros_per_hour if reached else None,
         }
         if self.against != RANDOM:
             found["against"] = self.against
@@ -88,9 +95,11 @@ def saving_of(
     if full_pool is None or not pairs:
         return None
     target = target_value(full_pool, share, measure.better)
-    name = saved_name(replay, method, measure.name, share)
-    rng = np.random.default_rng([records.settings.seed, SAVINGS_SEED, crc32(name.encode())])
-    found = labels_saved([pair[2] for pair in pairs], [pair[3] for pair in pairs], target, measure.better, rng)
+    draws = [records.settings.seed, SAVINGS_SEED, crc32(saved_name(replay, method, measure.name, share).encode())]
+    mine, others = [pair[2] for pair in pairs], [pair[3] for pair in pairs]
+    found = labels_saved(mine, others, target, measure.better, np.random.default_rng(draws))
+    at_best = _reaching(mine, target, measure.better)
+    most = labels_saved(at_best, others, target, measure.better, np.random.default_rng(draws)).high
     asked = records.settings.replays[replay].methods
     return MethodSaving(
         replay=replay,
@@ -100,11 +109,25 @@ def saving_of(
         share=share,
         target=target,
         saving=found,
+        at_most=most if _tells(found) else None,
         left_out=min(asked.get(method, 0), asked.get(against, 0)) - len(pairs),
         hours=float(np.interp(found.method_labels, *mean_labelling_seconds([pair[0] for pair in pairs]))) / 3600,
         against_hours=float(np.interp(found.random_labels, *mean_labelling_seconds([pair[1] for pair in pairs]))) / 3600,
         euros_per_hour=records.settings.cost.euros_per_hour,
     )
+
+
+def _reaching(curves: Sequence[Curve], target: float, better: Better) -> list[Curve]:
+    """Return curves whose mean reaches the target at the latest with one label more than they have."""
+    labels = max(int(curve.labels[-1]) for curve in curves) + 1
+    # the mean of equal numbers can miss them by its last bit
+    value = target * (1 + ROUNDING if better is Better.HIGHER else 1 - ROUNDING)
+    return [Curve(np.append(curve.labels, labels), np.append(curve.values, value)) for curve in curves]
+
+
+def _tells(found: Saving) -> bool:
+    """Return whether the method reached the target, or had as many labels as the other needed for it."""
+    return found.method_reached or (found.random_reached and found.method_labels >= found.random_labels)
 
 
 def all_savings(records: Records) -> Iterator[MethodSaving]:
