@@ -1,11 +1,11 @@
 """Is the simulator like the real frames? Their looks side by side, and what the same net learns of each.
 
-A net trained on real crops is judged on real drives it never saw, one trained on as many simulated crops on simulated drives it
-never saw: a simulator that is too easy or too hard gives itself away.
+A net trained on real crops is judged on real drives it never saw, one trained on as many simulated crops of as few objects on
+simulated drives it never saw: a simulator that is too easy or too hard gives itself away.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from quandary_server.experiment.pools.build import Told, built_pool
 from quandary_server.experiment.pools.crops import Pool
 from quandary_server.experiment.runner import Progress
 from quandary_server.experiment.settings import PoolSettings
+from quandary_server.experiment.study.distinct import distinct_counts, distinct_objects, with_few_objects
 from quandary_server.experiment.study.looks import Looks, looks, real_statistics, simulated_statistics
 from quandary_server.experiment.study.single import fitted_single
 from quandary_server.experiment.study.sources import POOL_SEED, WIDE_FLEET, narrow_fleet, real_pool, simulated_pool
@@ -33,12 +34,17 @@ REAL, SIMULATED, SIM_TO_REAL, WIDE_TO_REAL = "real", "simulated", "sim_to_real",
 """What a net was trained on and judged on: the same kind, or trained on a simulated fleet (narrow, wide) and judged on real."""
 
 
+OBJECTS = 2
+"""Which objects are kept is drawn from a stream of its own."""
+
+
 @dataclass(frozen=True)
 class MatchSettings:
     """What to match: the real frames, seeds, net and recipe, dropout masks, and the simulated fleets.
 
-    narrow: the fleet of a seed, with repeats as real drives have them; nets are trained on it. wide: the fleet whose looks are
-    compared, and whose control drives every simulated net is judged on beside those of its own fleet.
+    narrow: the fleet of a seed, with repeats as real drives have them; nets are trained on as many of its objects as the real
+    frames show of each class. wide: the fleet whose looks are compared, and whose control drives every simulated net is judged
+    on beside those of its own fleet.
     """
 
     kitti: Path
@@ -63,9 +69,11 @@ class Answers:
 
 @dataclass(frozen=True)
 class Match:
-    """What came of it: the crops each net was trained on, looks by REAL and SIMULATED, and all answers."""
+    """What came of it: the crops each net was trained on and the objects of a class that they show at most, looks by REAL and
+    SIMULATED, and all answers."""
 
     crops: int
+    objects: Mapping[str, int]
     looks: Mapping[str, Looks]
     answers: Sequence[Answers]
 
@@ -78,7 +86,8 @@ def matched(settings: MatchSettings, folder: Path, told: Told, progress: Progres
 
     real = built(_real(settings.kitti))
     wide = built(simulated_pool(settings.wide))
-    narrow = [built(simulated_pool(settings.narrow(seed))) for seed in range(settings.seeds)]
+    objects = distinct_counts(real.pool, distinct_objects(real.pool))
+    narrow = [_narrowed(built(simulated_pool(settings.narrow(seed))), objects, seed) for seed in range(settings.seeds)]
     crops = min(len(pool.pool) for pool in (real, wide, *narrow))
 
     counting = [
@@ -87,12 +96,18 @@ def matched(settings: MatchSettings, folder: Path, told: Told, progress: Progres
     ]
     learning = list(_learning(settings, real, wide, narrow, crops))
     counted_real, counted_simulated, *answers = gathered(counting + learning, progress)
-    return Match(crops, _looks(real, wide, counted_real, counted_simulated), [one for many in answers for one in many])
+    return Match(crops, objects, _looks(real, wide, counted_real, counted_simulated), [one for many in answers for one in many])
 
 
 def _real(folder: Path) -> PoolSettings:
     """All real drives that are not trained on judge: there are few."""
     return real_pool(folder).model_copy(update={"evaluation": ("control", "evaluation")})
+
+
+def _narrowed(pool: Pool, objects: Mapping[str, int], seed: int) -> Pool:
+    """Return the pool with no more objects of a class than asked for."""
+    kept = with_few_objects(pool.pool, distinct_objects(pool.pool), objects, np.random.default_rng([seed, OBJECTS]))
+    return replace(pool, pool=pool.pool.take(kept))
 
 
 def _learning(settings: MatchSettings, real: Pool, wide: Pool, narrow: Sequence[Pool], crops: int) -> Sequence[tuple[str, Any]]:

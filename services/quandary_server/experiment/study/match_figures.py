@@ -125,6 +125,8 @@ def _all(match: Match) -> Iterator[Figure]:
     for (judged, name), recall in found.items():
         yield reported(_name("recall", name, judged), recall.mean, "share", [*recall.by_seed])
     yield reported("training_crops", float(match.crops), "crops")
+    for name, objects in match.objects.items():
+        yield reported(_name("training_objects", name, REAL), float(objects), "objects")
     for source, seen in match.looks.items():
         yield from _look_figures(source, seen)
     for name, share in label_shares().items():
