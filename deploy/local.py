@@ -63,7 +63,8 @@ def install(extra: str) -> Path:
         say(f"making {home}")
         venv.create(home, with_pip=True)
     say(f"installing Quandary with the extra {extra}; the first time takes a minute or two")
-    pip = [str(binaries / "python"), "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
+    # what is imported is compiled then; to compile all of torch and Ray takes most of a minute
+    pip = [str(binaries / "python"), "-m", "pip", "--disable-pip-version-check", "install", "--quiet", "--no-compile"]
     subprocess.run([*pip, "--constraint", str(LOCK), "--editable", f"{ROOT}[{extra}]"], check=True)
     stamp.write_text(wanted)
     return binaries
