@@ -16,6 +16,7 @@ import subprocess
 import sys
 import venv
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NoReturn
 
@@ -23,15 +24,15 @@ ROOT = Path(__file__).resolve().parent.parent
 LOCK = ROOT / "deploy" / "requirements.lock"
 OLDEST_PYTHON = (3, 11)
 
-CHECKS: tuple[tuple[str, ...], ...] = (
-    ("ruff", "check", "."),
-    ("ruff", "format", "--check", "."),
+Check = tuple[str, ...]
+
+QUICK_CHECKS: tuple[Check, ...] = (("ruff", "check", "."), ("ruff", "format", "--check", "."))
+SLOW_CHECKS: tuple[Check, ...] = (
     ("mypy",),
     ("lint-imports",),
     ("buf", "lint", "protos"),
     ("buf", "format", "--diff", "--exit-code", "protos"),
     ("buf", "breaking", "protos", "--against", "tests/contract/baseline.binpb"),
-    ("pytest",),
 )
 
 
@@ -71,15 +72,34 @@ def install(extra: str) -> Path:
 
 
 def run_checks(binaries: Path, pytest_arguments: Sequence[str]) -> int:
-    """Run every check, also after one has failed; return 0 where all passed."""
-    failed = []
-    for check in CHECKS:
-        say(" ".join(check))
-        arguments = [*check, *pytest_arguments] if check == ("pytest",) else check
-        if code := run(binaries, arguments):
-            failed.append(f"{check[0]} (exit code {code})")
+    """Run every check, also after one has failed; return 0 where all passed. The slow ones run beside the tests."""
+    failed = [check[0] for check in QUICK_CHECKS if told(binaries, check)]
+    with ThreadPoolExecutor(1) as beside:
+        others = [(check, beside.submit(quietly, binaries, check)) for check in SLOW_CHECKS]
+        if code := told(binaries, ("pytest", *pytest_arguments)):
+            failed.append(f"pytest (exit code {code})")
+        for check, running in others:
+            done = running.result()
+            say(" ".join(check))
+            print(done.stdout, end="", flush=True)
+            if done.returncode:
+                failed.append(check[0])
     say(f"failed: {', '.join(failed)}" if failed else "all checks passed")
     return 1 if failed else 0
+
+
+def told(binaries: Path, check: Check) -> int:
+    """Say which check runs and run it in the open; return its exit code."""
+    say(" ".join(check))
+    return run(binaries, check)
+
+
+def quietly(binaries: Path, check: Check) -> subprocess.CompletedProcess[str]:
+    """Run a check and keep what it prints."""
+    command = [str(binaries / check[0]), *check[1:]]
+    return subprocess.run(
+        command, cwd=ROOT, env=environment(binaries), text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
 
 
 def run(binaries: Path, command: Sequence[str]) -> int:
