@@ -27,6 +27,7 @@ from quandary.error_messages import ERROR_TRAILER
 from quandary.v1 import error_pb2, scoring_pb2, scoring_pb2_grpc, training_pb2
 from quandary_server.clock import now
 from quandary_server.datasets.kitti import KittiFolder
+from quandary_server.registry.directory import Registry
 from quandary_server.simulator.fleet import simulate_fleet
 from quandary_server.simulator.settings import FleetSettings
 from quandary_server.stack import alive
@@ -72,6 +73,12 @@ def current(quandary: Quandary) -> str:
     return found[0].removeprefix("generations/") if found else ""
 
 
+def promoted(quandary: Quandary, before: str = "") -> str:
+    """Return the generation that the registry points to, nothing while it is the one before."""
+    pointer = Registry(quandary.settings.registry).pointer()
+    return pointer.generation if pointer is not None and pointer.generation != before else ""
+
+
 def label_by_hand(quandary: Quandary, fleet: KittiFolder, crops: int, folder: Path, queue: str = "active") -> None:
     """Lease and acknowledge on the command line until so many crops are labelled."""
     done = 0
@@ -95,8 +102,9 @@ def test_the_loop_closes_by_hand(quandary: Quandary, fleet: KittiFolder, make_fr
 
         label_by_hand(quandary, fleet, 10, tmp_path, queue="control")
         label_by_hand(quandary, fleet, 30, tmp_path)
-        first = quandary.wait_for(lambda: current(quandary))
+        first = quandary.wait_for(lambda: promoted(quandary))
         loop.wait_for(first)
+        assert current(quandary) == first
         runs = quandary.json("runs")
         assert runs[-1]["trigger"] == "RUN_TRIGGER_LABELS"
         quandary.wait_for(lambda: quandary.json("queue", "stats")[0]["behind"] == 0)
@@ -106,7 +114,7 @@ def test_the_loop_closes_by_hand(quandary: Quandary, fleet: KittiFolder, make_fr
         assert "most doubtful is object" in why
 
         label_by_hand(quandary, fleet, 30, tmp_path)
-        second = quandary.wait_for(lambda: (name := current(quandary)) != first and name)
+        second = quandary.wait_for(lambda: promoted(quandary, first))
         loop.wait_for(second)
         rolled = quandary.cli("generations", "rollback").stdout
         assert f"generations/{first} is current" in rolled
@@ -213,7 +221,7 @@ def test_services_that_are_killed_lose_nothing(
         quandary.wait_for(lambda: client.queue_stats().waiting == 10)
         for task in client.lease_tasks(max_tasks=10):
             client.acknowledge_task(task.name, task.lease.token, labels[task.frame_id])
-    generation = quandary.wait_for(lambda: current(quandary))
+    generation = quandary.wait_for(lambda: promoted(quandary))
 
     kill_selector_in_mid_stream(quandary, records[10:])
     kill_trainer_in_mid_run(quandary, generation, make_frame)

@@ -161,5 +161,7 @@ class ScoringLoop:
                     self.answers[response.generation] += 1
                 except NoGeneration:
                     self.too_early += 1
+                    # whoever waits for the first generation leaves the cores to those who train it
+                    self._over.wait(0.1)
                 except QuandaryError as error:
                     self.problems.append(repr(error))

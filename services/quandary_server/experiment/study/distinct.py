@@ -71,7 +71,7 @@ def with_few_objects(
 
     A class that `most` does not name loses all its crops.
     """
-    kept = objects == BACKGROUND_ID
+    kept = np.asarray(objects == BACKGROUND_ID)
     for name in LABEL_CLASSES:
         numbers = np.unique(objects[crops.examples.classes == CLASSES.index(name)])
         drawn = rng.permutation(numbers)[: most.get(name, 0)]

@@ -48,7 +48,7 @@ class MatchSettings:
     """
 
     kitti: Path
-    seeds: int = 6
+    seeds: int = 3
     net: NetSettings = field(default_factory=NetSettings)
     fit: FitSettings = field(default_factory=FitSettings)
     mc_samples: int = 10
