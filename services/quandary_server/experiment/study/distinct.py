@@ -90,9 +90,10 @@ def _linked(stamps_s: Array, centres: Array, numbers: "count[int]") -> NDArray[n
         distance = np.linalg.norm(centres[seen][:, None] - expected[None], axis=2)
         gates = np.array([track.gate_m for track in tracks])
         rows, columns = linear_sum_assignment(np.where(distance <= gates, distance, 1e6))
-        matched = {
-            row: tracks[column] for row, column in zip(rows, columns, strict=True) if distance[row, column] <= gates[column]
-        }
+        matched: dict[int, _Track] = {}
+        for own, other in zip(rows.tolist(), columns.tolist(), strict=True):
+            if distance[own, other] <= gates[other]:
+                matched[own] = tracks[other]
         for row, index in enumerate(seen.tolist()):
             track = matched.get(row)
             if track is None:
