@@ -6,6 +6,10 @@ from typing import Any
 
 import pytest
 
+from quandary_server.experiment.methods import METHODS, RANDOM
+from quandary_server.experiment.results.headlines import HEADLINES, MAIN, QUICK_LEAD, SHARE
+from quandary_server.experiment.results.measures import CENTRE, IOU, MACRO_RECALL, Measure, saved_name
+
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / "tests" / "bench" / "results"
 SHAPE = {"name", "value", "unit", "reach", "met", "samples"}
@@ -36,6 +40,45 @@ def demo_table() -> str:
 
 def test_the_demos_table_is_that_of_its_figures() -> None:
     assert demo_table() in (ROOT / "README.md").read_text(), f"the README should hold:\n{demo_table()}"
+
+
+def saving(found: dict[str, Any], method: str, measure: Measure) -> str:
+    """Return a saving in percent with its interval, as the README's table has it."""
+    figure = found.get(saved_name(MAIN, method, measure.name, SHARE))
+    if figure is None:
+        return "undetermined"
+    (sample,) = figure["samples"]
+    if not sample["reached"]:
+        return "not reached"
+    told = f"{100 * sample['value']:.0f}"
+    return told if sample["low"] is None else f"{told} ({100 * sample['low']:.0f} to {100 * sample['high']:.0f})"
+
+
+def experiment_tables() -> str:
+    """Return the README's tables of the experiment: what each method saves, and the figures that are held to a bar."""
+    found = figures("experiment.json")
+    asked = found["experiment"]["samples"][0]["replays"][MAIN]["methods"]
+    lines = [
+        "| labels saved (%) at 98 % of the full pool's | seeds | macro recall | centre error | IoU |",
+        "|---|---:|---:|---:|---:|",
+    ]
+    for method, seeds in asked.items():
+        if method != RANDOM:
+            cells = " | ".join(saving(found, method, measure) for measure in (MACRO_RECALL, CENTRE, IOU))
+            lines.append(f"| {METHODS[method].title} | {seeds} | {cells} |")
+    lines += ["", "| figure | what | value | bar | |", "|---|---|---:|---:|---|"]
+    for headline in HEADLINES:
+        if headline is not QUICK_LEAD:
+            figure = found.get(headline.name)
+            value = "undetermined" if figure is None else f"{figure['value']:.2f}"
+            bar = f"{'<=' if headline.most else '>='} {headline.bound:g}"
+            met = "" if figure is None else "met" if figure["met"] else "not met"
+            lines.append(f"| `{headline.name}` | {headline.what} | {value} | {bar} | {met} |")
+    return "\n".join(lines)
+
+
+def test_the_experiments_tables_are_those_of_its_figures() -> None:
+    assert experiment_tables() in (ROOT / "README.md").read_text(), f"the README should hold:\n{experiment_tables()}"
 
 
 @pytest.mark.parametrize("path", sorted(RESULTS.glob("*.json")), ids=lambda path: path.name)
