@@ -63,7 +63,7 @@ def test_a_method_that_does_not_reach_the_target_with_what_random_needed_saves_l
     sample = found.sample()
     assert (sample["reached"], sample["random_reached"], sample["value"]) == (False, True, None)
     # at the best, the label after its last does it
-    assert found.at_most == pytest.approx(1 - 7901 / NEEDED)
+    assert found.saving.at_most == pytest.approx(1 - 7901 / NEEDED)
     assert NEEDED < 7900
 
 
@@ -79,14 +79,14 @@ def test_a_draw_that_does_not_reach_the_target_counts_for_at_most_as_a_label_mor
     assert found.saving.method_reached
     assert found.saving.value == pytest.approx(1 - 1 / 0.84)
     assert found.saving.high == 0.0
-    assert found.at_most == pytest.approx(1 - 1 / 0.98)
+    assert found.saving.at_most == pytest.approx(1 - 1 / 0.98)
 
 
 def test_at_most_is_the_upper_end_where_every_draw_reaches_the_target(tmp_path: Path) -> None:
     settings = make_settings({"main": replay(HALF)})
     found = saving_of(Records(write(tmp_path, settings, {"default": 3.0}, noise=0.01)), "main", "default", CENTRE, 0.98)
     assert found is not None
-    assert found.at_most == found.saving.high
+    assert found.saving.at_most == found.saving.high
 
 
 def test_random_sampling_that_does_not_reach_the_target_either_tells_nothing(tmp_path: Path) -> None:
@@ -94,7 +94,7 @@ def test_random_sampling_that_does_not_reach_the_target_either_tells_nothing(tmp
     records = Records(write(tmp_path, settings, {}))
     found = saving_of(records, "repeats", "default", MACRO_RECALL, 0.98, against="mi_box")
     assert found is not None
-    assert (found.saving.method_reached, found.saving.random_reached, found.at_most) == (False, False, None)
+    assert (found.saving.method_reached, found.saving.random_reached, found.saving.at_most) == (False, False, None)
 
 
 def test_seeds_whose_arm_is_not_complete_are_left_out_and_counted(tmp_path: Path) -> None:
@@ -133,7 +133,7 @@ def test_one_seed_has_a_saving_without_an_interval(tmp_path: Path) -> None:
     assert found is not None
     assert found.saving.value == pytest.approx(2 / 3)
     assert found.saving.low is None
-    assert found.at_most is None
+    assert found.saving.at_most is None
 
 
 def test_two_methods_are_compared_at_the_target_of_the_full_pool(tmp_path: Path) -> None:

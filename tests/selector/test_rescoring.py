@@ -273,23 +273,22 @@ def test_a_query_whose_picks_are_all_leased_before_they_are_ranked_runs_again(
     assert len(ranked_of(store)) == 1
 
 
+@pytest.mark.parametrize(("budget", "warned"), [(timedelta(seconds=1), True), (timedelta(hours=1), False)])
 def test_a_budget_below_a_frame_asks_for_one_and_says_so(
-    scoring: ScoringService, selector: Selector, store: Store, caplog: pytest.LogCaptureFixture
+    scoring: ScoringService,
+    selector: Selector,
+    store: Store,
+    caplog: pytest.LogCaptureFixture,
+    budget: timedelta,
+    warned: bool,
 ) -> None:
-    selector.query = QuerySettings(chance=0.0, gap=timedelta(), budget=timedelta(seconds=1))
+    selector.query = QuerySettings(chance=0.0, gap=timedelta(), budget=budget)
     scoring.promote(scoring.register())
     selector.settle()
-    (picked,) = ranked_of(store)
-    (told,) = [record.getMessage() for record in caplog.records if record.getMessage().startswith("budget_below_a_frame")]
-    assert f"frame={picked.frame_id} " in told
-    assert told.endswith("budget_s=1")
-
-
-def test_a_budget_of_a_frame_or_more_says_nothing(
-    scoring: ScoringService, selector: Selector, store: Store, caplog: pytest.LogCaptureFixture
-) -> None:
-    selector.query = QuerySettings(chance=0.0, gap=timedelta(), budget=timedelta(hours=1))
-    scoring.promote(scoring.register())
-    selector.settle()
-    assert len(ranked_of(store)) > 1
-    assert "budget_below_a_frame" not in caplog.text
+    picked = ranked_of(store)
+    told = [record.getMessage() for record in caplog.records if record.getMessage().startswith("budget_below_a_frame")]
+    assert (len(picked) == 1) == warned
+    assert len(told) == warned
+    if warned:
+        assert f"frame={picked[0].frame_id} " in told[0]
+        assert told[0].endswith("budget_s=1")

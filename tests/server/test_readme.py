@@ -71,6 +71,8 @@ def experiment_tables() -> str:
         if headline is not QUICK_LEAD:
             figure = found.get(headline.name)
             value = "undetermined" if figure is None else f"{figure['value']:.2f}"
+            if figure is not None and figure["unit"].endswith("target not reached"):
+                value = "not reached"
             bar = f"{'<=' if headline.most else '>='} {headline.bound:g}"
             met = "" if figure is None else "met" if figure["met"] else "not met"
             lines.append(f"| `{headline.name}` | {headline.what} | {value} | {bar} | {met} |")

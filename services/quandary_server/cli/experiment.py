@@ -66,9 +66,9 @@ def run(
     from quandary_server.experiment.runner import Experiment
 
     where = ExperimentFolder(folder)
-    where.claim(settings, any_code=any_code)
+    experiment = Experiment(settings, where, any_code=any_code)
     with running_cluster(load_settings()), progress_bar(settings.title, None) as advance:
-        Experiment(settings, where, any_code=any_code).run(
+        experiment.run(
             lambda what, done, total: advance(done, f"{what} ({done} of {total} drives)"),
             lambda done, total, what: advance(done, what, total),
         )

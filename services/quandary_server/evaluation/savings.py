@@ -49,11 +49,15 @@ class Saving:
 
     low and high bound the interval, None where one seed does not determine it. An arm that does not reach the target has
     its largest budget as its labels and says so: without the method the value is 0, without random it is a lower bound.
+    at_most: the interval's upper end if every draw in which the method does not reach the target took it one label more than
+    its last budget, in place of counting as nothing saved. None where that tells nothing: on one seed, and where the method
+    was stopped before it had as many labels as random needed.
     """
 
     value: float
     low: float | None
     high: float | None
+    at_most: float | None
     method_labels: float
     random_labels: float
     method_reached: bool
@@ -118,20 +122,23 @@ def labels_saved(
     method_arm, random_arm = _on_one_grid(method), _on_one_grid(random)
 
     whole = np.arange(seeds)[None]
-    (value,), (method_labels,), (random_labels,), (method_reached,), (random_reached,) = _savings(
+    (value,), _, (method_labels,), (random_labels,), (method_reached,), (random_reached,) = _savings(
         method_arm, random_arm, whole, target, better
     )
 
-    low = high = None
+    low = high = at_most = None
     if seeds > 1:
         drawn = rng.integers(0, seeds, size=(draws, seeds))
-        saved = _savings(method_arm, random_arm, drawn, target, better)[0]
+        saved, most, *_ = _savings(method_arm, random_arm, drawn, target, better)
         low, high = expanded_interval(saved, seeds, level)
+        if method_reached or (random_reached and method_labels >= random_labels):
+            at_most = expanded_interval(most, seeds, level)[1]
 
     return Saving(
         value=float(value),
         low=low,
         high=high,
+        at_most=at_most,
         method_labels=float(method_labels),
         random_labels=float(random_labels),
         method_reached=bool(method_reached),
@@ -161,12 +168,14 @@ def _on_one_grid(curves: Sequence[Curve]) -> _Arm:
 
 def _savings(
     method: _Arm, random: _Arm, drawn: NDArray[np.integer], target: float, better: Better
-) -> tuple[Array, Array, Array, NDArray[np.bool_], NDArray[np.bool_]]:
-    """Return what is saved, each arm's labels and whether it reached (all (B,)), of the mean curves of drawn seeds (B, S)."""
+) -> tuple[Array, Array, Array, Array, NDArray[np.bool_], NDArray[np.bool_]]:
+    """Return what is saved and what may be at most, each arm's labels and whether it reached (all (B,)), of the mean curves of
+    drawn seeds (B, S)."""
     method_labels, method_reached = _crossings(method.labels, method.values[drawn].mean(axis=1), target, better)
     random_labels, random_reached = _crossings(random.labels, random.values[drawn].mean(axis=1), target, better)
     saved = np.where(method_reached, 1.0 - method_labels / random_labels, 0.0)
-    return saved, method_labels, random_labels, method_reached, random_reached
+    most = 1.0 - (method_labels + ~method_reached) / random_labels
+    return saved, most, method_labels, random_labels, method_reached, random_reached
 
 
 def _crossings(labels: Array, values: Array, target: float, better: Better) -> tuple[Array, NDArray[np.bool_]]:

@@ -1,7 +1,7 @@
 """Running an experiment on Ray: every arm a task, every round on disk, so that a run that was stopped goes on."""
 
 import time
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -17,10 +17,7 @@ from quandary_server.experiment.pools.crops import Pool, pool_digest
 from quandary_server.experiment.replay.arm import Arm, budgets, check_pool
 from quandary_server.experiment.replay.rounds import ArmRecord
 from quandary_server.experiment.settings import ExperimentSettings, HeldOutSettings, PoolSettings, ReplaySettings
-from quandary_server.experiment.window import Job, cluster_width, run_in_order
-
-Progress = Callable[[int, int, str], None]
-"""Told how many rounds are done, how many there are, and which was the last."""
+from quandary_server.experiment.window import Job, Progress, cluster_width, run_in_order
 
 RETRIES = 2
 """A worker that dies is replaced: the task begins again, and Ray passes over what it had yielded already."""
@@ -31,21 +28,22 @@ Shared = Mapping[PoolSettings, Any]
 
 
 class Experiment:
-    """An experiment and the folder where its pools, arms and results lie. A Ray must have been joined.
+    """An experiment and the folder where its pools, arms and results lie, which it claims.
 
-    any_code: go on in a folder that other code began.
+    any_code: go on in a folder that other code began. Raises InvalidArgument where the folder holds another experiment.
     """
 
     def __init__(self, settings: ExperimentSettings, folder: ExperimentFolder, *, any_code: bool = False) -> None:
-        self._settings, self._folder, self._any_code = settings, folder, any_code
+        self._settings, self._folder = settings, folder
+        folder.claim(settings, any_code=any_code)
 
     def run(self, told: Told, progress: Progress) -> None:
-        """Run what is not there yet: replays in their order, each seed by seed, then the trainings without a class.
+        """Run what is not there yet, on a Ray that was joined: replays in their order, each seed by seed, then the trainings
+        without a class.
 
-        Raises InvalidArgument where the folder holds another experiment or a pool cannot bear what is asked of it, and what
-        an arm raises; the others are cancelled then. What is finished stays.
+        Raises InvalidArgument where the folder holds other crops or a pool cannot bear what is asked of it, and what an arm
+        raises; the others are cancelled then. What is finished stays.
         """
-        self._folder.claim(self._settings, any_code=self._any_code)
         clock = _Clock(self._folder)
         try:
             pools = self._pools(told)

@@ -1,12 +1,15 @@
-"""Ray's tasks run in their order, a window of them at a time."""
+"""Ray's tasks: run in their order, a window of them at a time, or all at once and waited for."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
 import ray
 from ray import ObjectRefGenerator
+
+Progress = Callable[[int, int, str], None]
+"""Told how many are done, how many there are, and which was the last."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +46,26 @@ def run_in_order(jobs: Iterable[Job], width: int) -> None:
         for stream in running:
             ray.cancel(stream, force=True)
         raise
+
+
+def gathered(tasks: Sequence[tuple[str, Any]], progress: Progress) -> list[Any]:
+    """Return what named tasks that were submitted give, in their order; progress is told of each that ends.
+
+    Where one fails, or this process is interrupted, the others are cancelled. Raises what a task raised itself.
+    """
+    names = {reference: name for name, reference in tasks}
+    found: dict[Any, Any] = {}
+    waiting = list(names)
+    try:
+        while waiting:
+            (ready,), waiting = ray.wait(waiting)
+            found[ready] = got(ready)
+            progress(len(found), len(names), names[ready])
+    except BaseException:
+        for reference in waiting:
+            ray.cancel(reference, force=True)
+        raise
+    return [found[reference] for _, reference in tasks]
 
 
 def cluster_width() -> int:

@@ -9,7 +9,6 @@ from dataclasses import asdict
 from functools import cache
 from itertools import chain
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import ray
@@ -28,7 +27,7 @@ from quandary_server.experiment.pools.digests import folder_digest
 from quandary_server.experiment.pools.noise import noisy
 from quandary_server.experiment.settings import FleetSource, FolderSource, PoolSettings, SnapshotSource
 from quandary_server.experiment.source import CUTTING, SIMULATING, source_digest
-from quandary_server.experiment.window import got
+from quandary_server.experiment.window import gathered
 from quandary_server.simulator.fleet import simulate_drive
 from quandary_server.simulator.settings import FleetSettings
 from quandary_server.storage.snapshots import read_snapshot
@@ -95,8 +94,8 @@ def _build(settings: PoolSettings, side: int, seed: int, folder: Path, told: Tol
         root = kitti_folder(settings.source.path)
     entries = KittiFolder(root).frames()
     drives = list(dict.fromkeys((entry.split, entry.drive_id) for entry in entries))
-    tasks = [_crops_of_drive.remote(root, split, drive, settings, side, seed) for split, drive in drives]
-    found: list[Crops] = _gathered(tasks, "cutting crops", told)
+    tasks = [("cutting crops", _crops_of_drive.remote(root, split, drive, settings, side, seed)) for split, drive in drives]
+    found: list[Crops] = gathered(tasks, lambda done, total, what: told(what, done, total))
     by_split = {split: Crops.joined([c for c, (own, _) in zip(found, drives, strict=True) if own == split]) for split in SPLITS}
     return _pool(by_split, settings)
 
@@ -113,25 +112,11 @@ def _fleet(settings: FleetSettings, folder: Path, told: Told) -> Path:
         return root
     unfinished = root.with_suffix(".part")
     shutil.rmtree(unfinished, ignore_errors=True)
-    tasks = [_simulated.remote(unfinished, settings, drive) for drive in range(settings.drives)]
-    entries: list[list[FrameEntry]] = _gathered(tasks, "simulating the fleet", told)
+    tasks = [("simulating the fleet", _simulated.remote(unfinished, settings, drive)) for drive in range(settings.drives)]
+    entries: list[list[FrameEntry]] = gathered(tasks, lambda done, total, what: told(what, done, total))
     write_index(unfinished, chain.from_iterable(entries))
     unfinished.replace(root)
     return root
-
-
-def _gathered(tasks: Sequence[Any], what: str, told: Told) -> list[Any]:
-    """Return what tasks give, in their order; where one fails, or this process is interrupted, the others are cancelled."""
-    found = []
-    try:
-        for done, task in enumerate(tasks, 1):
-            found.append(got(task))
-            told(what, done, len(tasks))
-    except BaseException:
-        for task in tasks:
-            ray.cancel(task, force=True)
-        raise
-    return found
 
 
 @ray.remote(num_cpus=1)

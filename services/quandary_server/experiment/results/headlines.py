@@ -159,10 +159,10 @@ def _worst(records: Records, savings: list[MethodSaving]) -> Iterator[Figure]:
     judged = [s for s in savings if s.replay == MAIN and s.measure in CLASS_MEASURES]
     if not judged or not records.all_complete(MAIN) or any(s.left_out for s in judged):
         return
-    known = [(s.at_most, s) for s in judged if s.at_most is not None]
+    known = [(s.saving.at_most, s) for s in judged if s.saving.at_most is not None]
     if known:
         most, worst = min(known, key=lambda pair: pair[0])
-        yield WORST_ACTIVE.figure(most, [worst.sample(), *(s.sample() for s in judged if s.at_most is None)])
+        yield WORST_ACTIVE.figure(most, [worst.sample(), *(s.sample() for s in judged if s.saving.at_most is None)])
 
 
 def _uncertainty(records: Records, judgements: Judgements) -> Iterator[Figure]:

@@ -1,19 +1,18 @@
 """Labels, hours and euros saved at the targets."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 from zlib import crc32
 
 import numpy as np
 
-from quandary_server.evaluation.savings import Better, Curve, Saving, labels_saved, target_value
+from quandary_server.evaluation.savings import Saving, labels_saved, target_value
 from quandary_server.experiment.methods import RANDOM
 from quandary_server.experiment.results.measures import SAVED, Measure, saved_name
 from quandary_server.experiment.results.records import Records, curve_of, mean_labelling_seconds, own_estimator
 
 SAVINGS_SEED = 4
-ROUNDING = 1e-9
 
 
 @dataclass(frozen=True)
@@ -21,9 +20,6 @@ class MethodSaving:
     """What a method saves in a replay at a share of the full pool's performance, against another (random sampling).
 
     left_out: seeds asked for of which an arm is not complete. hours, against_hours: labelling work up to the target.
-    at_most: the interval's upper end if every draw in which the method does not reach the target took it one label more than
-    its last budget, in place of counting as nothing saved. None where that tells nothing: on one seed, and where the method
-    was stopped before it had as many labels as the other needed.
     """
 
     replay: str
@@ -33,7 +29,6 @@ class MethodSaving:
     share: float
     target: float
     saving: Saving
-    at_most: float | None
     left_out: int
     hours: float
     against_hours: float
@@ -60,7 +55,7 @@ class MethodSaving:
             "value": self.saving.value if reached else None,
             "low": self.saving.low if reached else None,
             "high": self.saving.high if reached else None,
-            "at_most": self.at_most,
+            "at_most": self.saving.at_most,
             "method_labels": round(self.saving.method_labels, 1),
             "random_labels": round(self.saving.random_labels, 1),
             "reached": reached,
@@ -95,11 +90,9 @@ def saving_of(
     if full_pool is None or not pairs:
         return None
     target = target_value(full_pool, share, measure.better)
-    draws = [records.settings.seed, SAVINGS_SEED, crc32(saved_name(replay, method, measure.name, share).encode())]
-    mine, others = [pair[2] for pair in pairs], [pair[3] for pair in pairs]
-    found = labels_saved(mine, others, target, measure.better, np.random.default_rng(draws))
-    at_best = _reaching(mine, target, measure.better)
-    most = labels_saved(at_best, others, target, measure.better, np.random.default_rng(draws)).high
+    name = saved_name(replay, method, measure.name, share)
+    rng = np.random.default_rng([records.settings.seed, SAVINGS_SEED, crc32(name.encode())])
+    found = labels_saved([pair[2] for pair in pairs], [pair[3] for pair in pairs], target, measure.better, rng)
     asked = records.settings.replays[replay].methods
     return MethodSaving(
         replay=replay,
@@ -109,25 +102,11 @@ def saving_of(
         share=share,
         target=target,
         saving=found,
-        at_most=most if _tells(found) else None,
         left_out=min(asked.get(method, 0), asked.get(against, 0)) - len(pairs),
         hours=float(np.interp(found.method_labels, *mean_labelling_seconds([pair[0] for pair in pairs]))) / 3600,
         against_hours=float(np.interp(found.random_labels, *mean_labelling_seconds([pair[1] for pair in pairs]))) / 3600,
         euros_per_hour=records.settings.cost.euros_per_hour,
     )
-
-
-def _reaching(curves: Sequence[Curve], target: float, better: Better) -> list[Curve]:
-    """Return curves whose mean reaches the target at the latest with one label more than they have."""
-    labels = max(int(curve.labels[-1]) for curve in curves) + 1
-    # the mean of equal numbers can miss them by its last bit
-    value = target * (1 + ROUNDING if better is Better.HIGHER else 1 - ROUNDING)
-    return [Curve(np.append(curve.labels, labels), np.append(curve.values, value)) for curve in curves]
-
-
-def _tells(found: Saving) -> bool:
-    """Return whether the method reached the target, or had as many labels as the other needed for it."""
-    return found.method_reached or (found.random_reached and found.method_labels >= found.random_labels)
 
 
 def all_savings(records: Records) -> Iterator[MethodSaving]:

@@ -20,14 +20,13 @@ from quandary_server.detector.examples import Examples
 from quandary_server.detector.settings import FitSettings, NetSettings
 from quandary_server.experiment.pools.build import Told, built_pool
 from quandary_server.experiment.pools.crops import Pool
-from quandary_server.experiment.runner import Progress
 from quandary_server.experiment.settings import PoolSettings
 from quandary_server.experiment.study.distinct import distinct_counts, distinct_objects, with_few_objects
 from quandary_server.experiment.study.looks import Looks, looks, real_statistics, simulated_statistics
 from quandary_server.experiment.study.single import fitted_single
 from quandary_server.experiment.study.sources import POOL_SEED, WIDE_FLEET, narrow_fleet, real_pool, simulated_pool
-from quandary_server.experiment.study.tasks import gathered
 from quandary_server.experiment.study.trials import sampled
+from quandary_server.experiment.window import Progress, gathered
 from quandary_server.simulator.settings import FleetSettings
 
 REAL, SIMULATED, SIM_TO_REAL, WIDE_TO_REAL = "real", "simulated", "sim_to_real", "wide_to_real"

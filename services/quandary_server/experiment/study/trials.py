@@ -14,12 +14,11 @@ from quandary_server.detector.examples import Examples
 from quandary_server.experiment.pools.build import Told, built_pool
 from quandary_server.experiment.pools.crops import Pool
 from quandary_server.experiment.replay.figures import MIN_CROPS_OF_CLASS, judged_classes, round_figures
-from quandary_server.experiment.runner import Progress
 from quandary_server.experiment.settings import PoolSettings
 from quandary_server.experiment.study.single import fitted_single, inference_ms
 from quandary_server.experiment.study.sources import POOL_SEED, WIDE_FLEET, real_pool, simulated_pool
-from quandary_server.experiment.study.tasks import gathered
 from quandary_server.experiment.study.variants import Variant, all_variants
+from quandary_server.experiment.window import Progress, gathered
 from quandary_server.simulator.settings import FleetSettings
 
 SIMULATED, KITTI = "simulated", "kitti"
