@@ -26,6 +26,9 @@ OLDEST_PYTHON = (3, 11)
 
 Check = tuple[str, ...]
 
+NO_TESTS = 5
+"""What pytest ends with where it was asked for none that is there."""
+
 QUICK_CHECKS: tuple[Check, ...] = (("ruff", "check", "."), ("ruff", "format", "--check", "."))
 SLOW_CHECKS: tuple[Check, ...] = (
     ("mypy",),
@@ -72,18 +75,21 @@ def install(extra: str) -> Path:
 
 
 def run_checks(binaries: Path, pytest_arguments: Sequence[str]) -> int:
-    """Run every check, also after one has failed; return 0 where all passed. The slow ones run beside the tests."""
+    """Run every check, also after one has failed; return 0 where all passed.
+
+    What takes long and mostly waits, as the tests of the real services do, runs beside the other tests and is shown after them.
+    """
     failed = [check[0] for check in QUICK_CHECKS if told(binaries, check)]
-    with ThreadPoolExecutor(1) as beside:
-        others = [(check, beside.submit(quietly, binaries, check)) for check in SLOW_CHECKS]
-        if code := told(binaries, ("pytest", *pytest_arguments)):
-            failed.append(f"pytest (exit code {code})")
-        for check, running in others:
+    with ThreadPoolExecutor(1) as pool:
+        slow = [*SLOW_CHECKS, ("pytest", "-m", "e2e", *pytest_arguments)]
+        beside = [(check, pool.submit(quietly, binaries, check)) for check in slow]
+        codes = [("pytest", told(binaries, ("pytest", "-m", "not e2e", *pytest_arguments)))]
+        for check, running in beside:
             done = running.result()
             say(" ".join(check))
             print(done.stdout, end="", flush=True)
-            if done.returncode:
-                failed.append(check[0])
+            codes.append((check[0], done.returncode))
+    failed += [f"{name} (exit code {code})" for name, code in codes if code and (name, code) != ("pytest", NO_TESTS)]
     say(f"failed: {', '.join(failed)}" if failed else "all checks passed")
     return 1 if failed else 0
 

@@ -12,6 +12,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from importlib.util import find_spec
+from itertools import islice
 from pathlib import Path
 
 import ray
@@ -27,6 +28,12 @@ REPLICA_PORTS = 64
 
 PORT_BLOCKS = range(20000, 30000, 2 * REPLICA_PORTS + 1)
 """Between the ports of Ray's workers and those that Linux gives to outgoing connections."""
+
+FREE_PORTS = range(PORT_BLOCKS.stop + 2 * REPLICA_PORTS + 1, 32768)
+"""Above the blocks, and below those that Linux gives to outgoing connections, Ray's own among them: one that is free now stays
+so until it is listened on."""
+
+LOOPBACK = "127.0.0.1"
 
 _claims: list[socket.socket] = []
 
@@ -132,7 +139,7 @@ def _block_of_ports() -> int:
         held = socket.socket()
         try:
             # the port before the block is the claim to it
-            held.bind(("127.0.0.1", claim))
+            held.bind((LOOPBACK, claim))
             held.listen()
             with ExitStack() as stack:
                 for port in range(claim + 1, claim + 1 + 2 * REPLICA_PORTS):
@@ -159,9 +166,19 @@ def _signals_kept() -> Iterator[None]:
 
 
 def free_ports(count: int) -> list[int]:
-    """Return as many ports of the loopback interface that nobody listens on now."""
-    with ExitStack() as stack:
-        probes = [stack.enter_context(closing(socket.socket())) for _ in range(count)]
-        for probe in probes:
-            probe.bind(("127.0.0.1", 0))
-        return [probe.getsockname()[1] for probe in probes]
+    """Return as many ports of the loopback interface that nobody listens on now; raises Unavailable where they are too few."""
+    found = list(islice((port for port in random.sample(FREE_PORTS, len(FREE_PORTS)) if port_is_free(LOOPBACK, port)), count))
+    if len(found) < count:
+        raise Unavailable(f"no {count} free ports between {FREE_PORTS.start} and {FREE_PORTS.stop}")
+    return found
+
+
+def port_is_free(host: str, port: int) -> bool:
+    """Return whether nobody listens on a port."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError:
+            return False
+    return True

@@ -1,6 +1,5 @@
 """All three services on one machine: a local Ray, and a process each."""
 
-import socket
 import threading
 import time
 from collections.abc import Callable
@@ -14,7 +13,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from quandary.errors import Unavailable
 from quandary_server.auth import ensure_tokens
-from quandary_server.cluster import start_cluster
+from quandary_server.cluster import port_is_free, start_cluster
 from quandary_server.settings import Settings
 from quandary_server.supervisor import Supervisor
 
@@ -95,17 +94,6 @@ class Stack:
                     log = self._settings.data / "logs" / f"{name}.log"
                     raise Unavailable(f"{name} does not answer at {target} after {START_TIMEOUT.seconds} s; see {log}")
         return True
-
-
-def port_is_free(host: str, port: int) -> bool:
-    """Return whether nobody listens on a port."""
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError:
-            return False
-    return True
 
 
 def alive(target: str) -> bool:

@@ -15,7 +15,7 @@ def quandary(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, timeout=540)
 
 
-def test_asking_beats_chance_and_what_is_there_is_not_run_again(tmp_path: Path) -> None:
+def test_asking_beats_chance_and_the_figures_alone_draw_the_report(tmp_path: Path) -> None:
     folder, figures = tmp_path / "experiment", tmp_path / "figures.json"
     done = quandary("run", "--quick", "--out", str(folder), "--json", str(figures))
     assert done.returncode == 0, done.stderr + done.stdout
@@ -23,11 +23,6 @@ def test_asking_beats_chance_and_what_is_there_is_not_run_again(tmp_path: Path) 
     found = {figure["name"]: figure for figure in json.loads(figures.read_text())["figures"]}
     assert found["quick_lead"]["value"] > 0
     assert found["quick_lead"]["met"] is True
-
-    before = {path: path.stat().st_mtime_ns for path in (folder / "arms").rglob("*.json")}
-    again = quandary("run", "quick", "--out", str(folder))
-    assert again.returncode == 0, again.stderr
-    assert {path: path.stat().st_mtime_ns for path in (folder / "arms").rglob("*.json")} == before
 
     drawn = quandary("report", "--from", str(figures), "--out", str(tmp_path / "drawn"))
     assert drawn.returncode == 0, drawn.stderr

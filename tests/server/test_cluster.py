@@ -1,10 +1,12 @@
 """Two clusters share a machine."""
 
 import os
+import socket
 import subprocess
 import sys
+from pathlib import Path
 
-from quandary_server.cluster import REPLICA_PORTS
+from quandary_server.cluster import FREE_PORTS, LOOPBACK, REPLICA_PORTS, free_ports, port_is_free
 
 PRINT_PORTS = """
 import os, sys
@@ -33,3 +35,21 @@ def test_no_two_quandarys_of_a_machine_have_a_replica_port_in_common() -> None:
     taken = [port for first, stop in ranges for port in range(first, stop)]
     assert len(taken) == len(set(taken)) == 4 * 2 * REPLICA_PORTS
     assert all(first > 20000 and stop < 32768 for first, stop in ranges)
+
+
+def test_free_ports_are_none_that_an_outgoing_connection_may_take_meanwhile() -> None:
+    kept = Path("/proc/sys/net/ipv4/ip_local_port_range")
+    first = int(kept.read_text().split()[0]) if kept.is_file() else 32768
+    found = free_ports(7)
+    assert len(set(found)) == 7
+    assert all(port in FREE_PORTS and port < first for port in found)
+
+
+def test_a_port_that_somebody_listens_on_is_not_free() -> None:
+    (port,) = free_ports(1)
+    assert port_is_free(LOOPBACK, port)
+    with socket.socket() as taken:
+        taken.bind((LOOPBACK, port))
+        taken.listen()
+        assert not port_is_free(LOOPBACK, port)
+    assert port_is_free(LOOPBACK, port)
