@@ -54,6 +54,27 @@ def test_classes_to_leave_out_are_known_and_named_once(classes: list[str], probl
         HeldOutSettings.model_validate({"pool": pool.model_dump(), "classes": classes})
 
 
+def test_a_part_has_the_replays_and_methods_that_are_named_and_random() -> None:
+    full = load_experiment("full")
+    part = full.part(["main"], ["default"])
+    assert {name: replay.methods for name, replay in part.replays.items()} == {"main": {"random": 10, "default": 10}}
+    assert part.held_out is None
+    assert part.replays["main"].pool == full.replays["main"].pool
+    assert full.part([], []) == full
+
+
+def test_a_part_leaves_out_replays_that_have_none_of_the_methods() -> None:
+    part = load_experiment("full").part([], ["k_centre"])
+    assert {name: set(replay.methods) for name, replay in part.replays.items()} == {"main": {"random", "k_centre"}}
+
+
+@pytest.mark.parametrize(("replays", "methods", "field"), [(["mian"], [], "only"), (["kitti"], ["k_centre"], "method")])
+def test_a_part_that_is_not_there_is_refused(replays: list[str], methods: list[str], field: str) -> None:
+    with pytest.raises(InvalidArgument) as caught:
+        load_experiment("full").part(replays, methods)
+    assert [violation.field for violation in caught.value.violations] == [field]
+
+
 @pytest.mark.parametrize("text", ["replays: [", "- 1\n- 2", "\x00"])
 def test_what_is_no_experiment_is_refused(tmp_path: Path, text: str) -> None:
     path = tmp_path / "experiment.yaml"

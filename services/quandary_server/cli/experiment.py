@@ -46,6 +46,10 @@ def run(
     ] = "",
     folder: OutOption = Path("quandary-experiment"),
     quick: Annotated[bool, typer.Option("--quick", help="the packaged quick experiment: the sign of the main effect")] = False,
+    only: Annotated[list[str] | None, typer.Option("--only", help="a replay to run, and no other; may be repeated")] = None,
+    method: Annotated[
+        list[str] | None, typer.Option("--method", help="a method to run beside random, and no other; may be repeated")
+    ] = None,
     any_code: Annotated[
         bool, typer.Option("--any-code", help="go on in a folder that other code began; settings and queries must be its own")
     ] = False,
@@ -58,7 +62,7 @@ def run(
         raise typer.BadParameter("name an experiment, or give --quick: one of them", param_hint="CONFIG")
     check_file(json_file, "--json")
     name = "quick" if quick else config
-    settings = load_experiment(name)
+    settings = load_experiment(name).part(only or (), method or ())
 
     # torch and Ray take seconds to import: mistakes are told before
     from quandary_server.cluster import running_cluster
@@ -72,7 +76,8 @@ def run(
             lambda what, done, total: advance(done, f"{what} ({done} of {total} drives)"),
             lambda done, total, what: advance(done, what, total),
         )
-    _finish(where, f"quandary experiment run {name}", json_file)
+    chosen = [f" --only {each}" for each in only or ()] + [f" --method {each}" for each in method or ()]
+    _finish(where, f"quandary experiment run {name}{''.join(chosen)}", json_file)
 
 
 @app.command()

@@ -1,5 +1,6 @@
 """What an experiment is to do: the YAML file, checked."""
 
+from collections.abc import Collection, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -11,7 +12,7 @@ from quandary.errors import InvalidArgument
 from quandary.labels import LABEL_CLASSES
 from quandary_server.datasets.sources import ProposalSource
 from quandary_server.detector.settings import FitSettings, NetSettings
-from quandary_server.experiment.methods import METHODS
+from quandary_server.experiment.methods import METHODS, RANDOM
 from quandary_server.settings import refused
 from quandary_server.simulator.settings import FleetSettings
 
@@ -99,6 +100,10 @@ class ReplaySettings(Part):
 
     judge: bool = Field(default=False, description="judge the uncertainty of what the whole pool gives")
 
+    def with_methods(self, names: Collection[str]) -> Self:
+        """Return the replay with those of its methods that are named."""
+        return self.model_copy(update={"methods": {name: seeds for name, seeds in self.methods.items() if name in names}})
+
     @model_validator(mode="after")
     def _sound(self) -> Self:
         if unknown := [name for name in self.methods if name not in METHODS]:
@@ -151,6 +156,28 @@ class ExperimentSettings(Part):
     cost: CostSettings = CostSettings()
     replays: dict[Annotated[str, Field(pattern=r"^[a-z0-9_]+$")], ReplaySettings] = Field(min_length=1)
     held_out: HeldOutSettings | None = None
+
+    def part(self, replays: Sequence[str], methods: Sequence[str]) -> Self:
+        """Return these replays alone with these methods and random sampling alone; all of them where none is named.
+
+        Replays that have none of the methods, and the trainings without a class, are left out. Raises InvalidArgument for a replay, or a method in all of them, that is not there.
+        """
+        _check_there("only", replays, self.replays)
+        chosen = {name: replay for name, replay in self.replays.items() if not replays or name in replays}
+        if methods:
+            _check_there("method", methods, {name for replay in chosen.values() for name in replay.methods})
+            chosen = {
+                name: replay.with_methods({RANDOM, *methods})
+                for name, replay in chosen.items()
+                if replay.methods.keys() & set(methods)
+            }
+        whole = not replays and not methods
+        return self.model_copy(update={"replays": chosen, "held_out": self.held_out if whole else None})
+
+
+def _check_there(name: str, asked: Sequence[str], there: Collection[str]) -> None:
+    if missing := [each for each in asked if each not in there]:
+        raise InvalidArgument.of(name, ", ".join(missing), f"any of {', '.join(sorted(there))}")
 
 
 def load_experiment(name: str) -> ExperimentSettings:
