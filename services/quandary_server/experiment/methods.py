@@ -27,6 +27,15 @@ TOP_K = QueryPlan(Strategy.TOP_K)
 NEIGHBOUR_GAP_S, NEIGHBOUR_DISTANCE = 0.6, 0.2
 """Crops of one drive are near copies within this time where their embeddings are this near: a frame holds many objects."""
 
+
+def _mixed(title: str, acquisition: Acquisition, *, class_floor: float = 0.0, chance: float = 0.0) -> Method:
+    """Return a mixture that stood for the default query: near copies folded, the rest of its steps as told."""
+    plan = QueryPlan(
+        Strategy.TOP_K, class_floor=class_floor, gap_s=NEIGHBOUR_GAP_S, max_distance=NEIGHBOUR_DISTANCE, chance=chance
+    )
+    return Method(f"ensemble x MC, {title}", Estimator.ENSEMBLE_MC_DROPOUT, acquisition, plan)
+
+
 RANDOM = "random"
 DEFAULT = "default"
 
@@ -53,6 +62,21 @@ METHODS: dict[str, Method] = {
         Estimator.ENSEMBLE_MC_DROPOUT,
         Acquisition.INFORMATION_AND_BOX,
         QueryPlan(Strategy.TOP_K, chance=1.0, gap_s=NEIGHBOUR_GAP_S, max_distance=NEIGHBOUR_DISTANCE),
+    ),
+    "mi_folded": _mixed("MI, folded", Acquisition.MUTUAL_INFORMATION),
+    "mi_floor": _mixed("MI, folded, class floor", Acquisition.MUTUAL_INFORMATION, class_floor=DEFAULT_PLAN.class_floor),
+    "mi_chance": _mixed("MI, folded, a quarter by chance", Acquisition.MUTUAL_INFORMATION, chance=0.25),
+    "mi_floor_chance": _mixed(
+        "MI, folded, class floor, a quarter by chance",
+        Acquisition.MUTUAL_INFORMATION,
+        class_floor=DEFAULT_PLAN.class_floor,
+        chance=0.25,
+    ),
+    "mi_box_floor_chance": _mixed(
+        "MI + box, folded, class floor, a quarter by chance",
+        Acquisition.INFORMATION_AND_BOX,
+        class_floor=DEFAULT_PLAN.class_floor,
+        chance=0.25,
     ),
     "k_centre": Method("k-centre (core-set)", Estimator.MC_DROPOUT, None, QueryPlan(Strategy.K_CENTRE)),
     DEFAULT: Method(

@@ -16,7 +16,7 @@ from quandary_server.experiment.methods import METHODS, RANDOM
 from quandary_server.settings import refused
 from quandary_server.simulator.settings import FleetSettings
 
-PACKAGED = ("full", "quick")
+PACKAGED = ("full", "quick", "query")
 
 
 class Part(BaseModel):
@@ -160,7 +160,8 @@ class ExperimentSettings(Part):
     def part(self, replays: Sequence[str], methods: Sequence[str]) -> Self:
         """Return these replays alone with these methods and random sampling alone; all of them where none is named.
 
-        Replays that have none of the methods, and the trainings without a class, are left out. Raises InvalidArgument for a replay, or a method in all of them, that is not there.
+        Replays that have none of the methods, and the trainings without a class, are left out. Raises InvalidArgument for a
+        replay that is not there, and for a method that none of them has.
         """
         _check_there("only", replays, self.replays)
         chosen = {name: replay for name, replay in self.replays.items() if not replays or name in replays}
@@ -181,7 +182,7 @@ def _check_there(name: str, asked: Sequence[str], there: Collection[str]) -> Non
 
 
 def load_experiment(name: str) -> ExperimentSettings:
-    """Return the experiment of a YAML file, or of one of the packaged ones by its name (full, quick).
+    """Return the experiment of a YAML file, or of one of the packaged ones by its name (full, quick, query).
 
     Raises InvalidArgument naming file, field, value and bound.
     """
