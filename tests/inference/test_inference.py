@@ -17,6 +17,20 @@ from quandary_server.registry.directory import Artefacts, Registry
 from quandary_server.uncertainty.samples import Samples
 
 WIDTHS = (10, 6)
+PER_OBJECT = (
+    "score",
+    "mean_probs",
+    "predictive_entropy",
+    "expected_entropy",
+    "variation_ratio",
+    "margin",
+    "box",
+    "aleatoric",
+    "epistemic",
+    "embedding",
+    "points",
+    "usable",
+)
 ESTIMATORS = [e for e in Estimator if e is not Estimator.ESCALATE]
 
 
@@ -73,8 +87,9 @@ def test_answers_do_not_depend_on_company_to_the_bit(
     together = score_rasters(loaded, many, options)
     for which in ([0], [69], [3, 65], list(range(10, 40))):
         alone = score_rasters(loaded, _take(many, which), options)
-        for name in ("score", "mean_probs", "predictive_entropy", "box", "aleatoric", "epistemic", "embedding", "margin"):
+        for name in PER_OBJECT:
             assert getattr(alone, name).tobytes() == getattr(together, name)[which].tobytes(), name
+        assert alone.boxes() == [together.boxes()[i] for i in which]
         if together.score_without is not None:
             assert alone.score_without is not None
             assert alone.score_without.tobytes() == together.score_without[:, which].tobytes()

@@ -1,5 +1,6 @@
 """What fleets get for good requests, through a real channel."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -49,7 +50,7 @@ def test_crops_made_by_the_client_score_as_the_whole_cloud_does_to_the_bit(servi
 def test_one_objects_standard_error_is_its_frames(service: Any, make_frame: Any) -> None:
     with service.client() as client:
         score = result_score(client.score_frames([make_frame("a", proposals=1)]).results[0])
-    assert score.score_standard_error == pytest.approx(score.objects[0].score_standard_error)
+    assert score.score_standard_error == score.objects[0].score_standard_error
     assert score.score_standard_error > 0
 
 
@@ -59,6 +60,20 @@ def test_a_frame_scores_the_same_in_any_company(service: Any, make_frame: Any) -
         together = client.score_frames(frames).results
         alone = [client.score_frames([frame]).results[0] for frame in frames]
     assert [r.SerializeToString() for r in together] == [r.SerializeToString() for r in alone]
+
+
+def test_an_object_scores_the_same_alone_in_its_frame_and_beside_others_to_the_bit(service: Any, make_frame: Any) -> None:
+    whole = make_frame("a", proposals=6)
+    options = ScoringOptions(mc_samples=100, include_embedding=True)
+    frames = [whole, *(replace(whole, proposals=[proposal]) for proposal in whole.proposals)]
+    with service.client() as client:
+        together, *alone = (result_score(result) for result in client.score_frames(frames, options).results)
+    for index, score in enumerate(alone):
+        assert score.score_standard_error == together.objects[index].score_standard_error
+        score.objects[0].proposal_index = index
+        assert score.objects[0].SerializeToString(deterministic=True) == together.objects[index].SerializeToString(
+            deterministic=True
+        )
 
 
 def test_seeds_draw_apart_and_are_told(service: Any, make_frame: Any) -> None:

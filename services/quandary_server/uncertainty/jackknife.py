@@ -7,7 +7,12 @@ Array = NDArray[np.float64]
 
 
 def standard_error(without: Array) -> Array:
-    """Return the standard error (...) of a figure from its T values (T, ...), each without one of the T draws."""
+    """Return the standard error (...) of a figure from its T values (T, ...), each without one of the T draws.
+
+    A figure alone and one among others get the same bytes.
+    """
     count = len(without)
-    spread = ((without - without.mean(axis=0)) ** 2).sum(axis=0)
+    # (..., T) in one piece: along any other axis NumPy sums a lone figure in another order than several
+    values = np.ascontiguousarray(np.moveaxis(without, 0, -1))
+    spread = ((values - values.mean(axis=-1, keepdims=True)) ** 2).sum(axis=-1)
     return np.asarray(np.sqrt((count - 1) / count * spread))
