@@ -8,6 +8,9 @@ from types import ModuleType
 
 import pytest
 from google.protobuf.descriptor import FieldDescriptor, FileDescriptor, MethodDescriptor
+from grpc_health.v1 import health_pb2
+from grpc_reflection.v1alpha import reflection_pb2
+from ray.serve.generated import serve_pb2
 
 from quandary.v1 import (
     error_pb2,
@@ -19,9 +22,10 @@ from quandary.v1 import (
     training_pb2,
     view_pb2,
 )
+from quandary_server.wire.inference_v2 import open_inference_pb2
 
 ROOT = Path(__file__).resolve().parents[2]
-GENERATED = ROOT / "clients" / "quandary" / "v1"
+GENERATED = ["clients/quandary/v1", "services/quandary_server/wire/inference_v2"]
 FILES: list[FileDescriptor] = [
     module.DESCRIPTOR
     for module in (
@@ -56,16 +60,24 @@ def test_generated_code_is_fresh(tmp_path: Path) -> None:
     except subprocess.CalledProcessError:
         pytest.skip("the generator's environment could not be made (no package index): freshness is not checked")
     generate.generate(tmp_path)
-    made = {path.name: path.read_text() for path in (tmp_path / "quandary" / "v1").iterdir()}
-    there = {path.name: path.read_text() for path in GENERATED.iterdir() if path.is_file() and path.name != "__init__.py"}
-    assert sorted(made) == sorted(there)
-    stale = [name for name in made if made[name] != there[name]]
-    assert stale == [], "run: python3 protos/generate.py"
+    for folder in GENERATED:
+        made = {path.name: path.read_text() for path in (tmp_path / folder).iterdir()}
+        committed = [path for path in (ROOT / folder).iterdir() if path.is_file() and path.name != "__init__.py"]
+        there = {path.name: path.read_text() for path in committed}
+        assert sorted(made) == sorted(there)
+        stale = [name for name in made if made[name] != there[name]]
+        assert stale == [], "run: python3 protos/generate.py"
 
 
 def test_no_two_calls_share_a_name() -> None:
-    """Serve's ingress dispatches by the last segment of the path."""
-    names = [method.name for method in METHODS]
+    """Serve's ingress dispatches by the last segment of the path; scoring's port has other people's services, too."""
+    others = [
+        open_inference_pb2.DESCRIPTOR.services_by_name["GRPCInferenceService"],
+        health_pb2.DESCRIPTOR.services_by_name["Health"],
+        reflection_pb2.DESCRIPTOR.services_by_name["ServerReflection"],
+        serve_pb2.DESCRIPTOR.services_by_name["RayServeAPIService"],
+    ]
+    names = [method.name for method in METHODS] + [method.name for service in others for method in service.methods]
     assert len(names) == len(set(names))
 
 
