@@ -18,6 +18,8 @@ import numpy as np
 import psutil
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+from support.ingress import check_open_inference, check_reflection
+from support.open_inference import OpenInference
 from support.quandary import Quandary, ScoringLoop, small_settings
 from support.records import labelled_record, log_record
 
@@ -33,6 +35,7 @@ from quandary_server.simulator.settings import FleetSettings
 from quandary_server.stack import alive
 from quandary_server.storage.fleet_log import SqliteFleetLog
 from quandary_server.storage.store import Store
+from quandary_server.wire.inference_v2 import open_inference_pb2 as protocol
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
@@ -99,6 +102,9 @@ def test_the_loop_closes_by_hand(quandary: Quandary, fleet: KittiFolder, make_fr
         assert queues["queues/active"]["unscored"] == 16
         assert queues["queues/control"]["waiting"] == 8
         assert loop.too_early > 0
+        stub = OpenInference(quandary.settings.scoring_target, token="")
+        assert stub.call("ServerLive", protocol.ServerLiveRequest()).live
+        assert not stub.call("ServerReady", protocol.ServerReadyRequest()).ready
 
         label_by_hand(quandary, fleet, 10, tmp_path, queue="control")
         label_by_hand(quandary, fleet, 30, tmp_path)
@@ -126,6 +132,8 @@ def test_the_loop_closes_by_hand(quandary: Quandary, fleet: KittiFolder, make_fr
     check_metrics(quandary)
     check_health(quandary)
     check_refusals(quandary, make_frame("bad"))
+    check_open_inference(quandary, make_frame("shared"), tmp_path)
+    check_reflection(quandary.settings.scoring_target)
     refused = quandary.cli("generations", "rollback", check=False)
     assert refused.returncode == 1
     assert "there is none to roll back to" in refused.stderr
@@ -202,6 +210,7 @@ def check_health(quandary: Quandary) -> None:
     settings = quandary.settings
     for target, service in (
         (settings.scoring_target, "quandary.v1.ScoringService"),
+        (settings.scoring_target, "inference.GRPCInferenceService"),
         (f"127.0.0.1:{settings.selector.port}", "quandary.v1.QueueService"),
         (f"127.0.0.1:{settings.trainer.port}", "quandary.v1.TrainingService"),
     ):

@@ -15,10 +15,12 @@ from quandary_server.registry.manifest import Manifest, member_name
 from quandary_server.registry.pointer import Pointer
 from quandary_server.scoring.engine import Engine
 from quandary_server.scoring.keeper import Keeper
+from quandary_server.scoring.open_inference.servicer import INFERENCE_SERVICE, OpenInferenceServicer
 from quandary_server.scoring.servicer import SERVICE, ScoringServicer
 from quandary_server.trainer.promotion import wait_for_replicas
 from quandary_server.wire.door import Door
 from quandary_server.wire.frames import Limits
+from quandary_server.wire.inference_v2 import open_inference_pb2_grpc
 from support.grpc_thread import ServerThread
 
 LIMITS = Limits(max_frames=8, max_proposals=6, max_crops=30, max_points=5000, max_message_bytes=64 << 20)
@@ -44,11 +46,14 @@ class ScoringService:
         self.keeper.start()
         door = Door(Keyring(self.tokens, now), lambda method, code, _: self.calls.append((method, code)))
         servicer = ScoringServicer(door, self.keeper, self.engine, LIMITS, "replica-1", WINDOW)
+        open_inference = OpenInferenceServicer(door, self.keeper, self.engine, LIMITS)
 
         def register(server: grpc.aio.Server) -> None:
             scoring_pb2_grpc.add_ScoringServiceServicer_to_server(servicer, server)
+            open_inference_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(open_inference, server)
 
-        self._server = ServerThread(register, {SERVICE: lambda: bool(self.keeper.resident)}, port)
+        services = dict.fromkeys((SERVICE, INFERENCE_SERVICE), lambda: bool(self.keeper.resident))
+        self._server = ServerThread(register, services, port)
         self.target = self._server.target
 
     def stop(self) -> None:

@@ -1,5 +1,6 @@
 """A generation in memory: one session per member."""
 
+import copy
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -51,6 +52,12 @@ class LoadedGeneration:
     def seed(self, asked: int | None) -> int:
         """Return the seed of the masks: the one asked for, else the generation's own."""
         return self.manifest.seed if asked is None else asked
+
+    def only(self, member: int) -> "LoadedGeneration":
+        """Return the generation with one of its members (from 0) and no other; it shares the session."""
+        alone = copy.copy(self)
+        alone._sessions = [self._sessions[member]]
+        return alone
 
     def draw(self, rasters: Rasters, estimator: Estimator, mc_samples: int, seed: int) -> Draws:
         """Return the draws of an estimator for D >= 1 crops; T = 1, mc_samples, members, or members x mc_samples.

@@ -46,6 +46,11 @@ class ObjectScores:
     def __len__(self) -> int:
         return len(self.points)
 
+    @property
+    def mutual_information(self) -> Array:
+        """Predictive less expected entropy (D,), in nats."""
+        return np.maximum(self.predictive_entropy - self.expected_entropy, 0.0)
+
     def boxes(self, part: slice = slice(None)) -> list[Box3D]:
         """Return the mean boxes of a part, which must be `usable`, in the LiDAR frame."""
         return decode_boxes(self.box[part], Anchors(self.anchors.centre[part], self.anchors.bearing[part]))

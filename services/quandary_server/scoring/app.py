@@ -13,6 +13,7 @@ from quandary_server.clock import now
 from quandary_server.registry.directory import Registry
 from quandary_server.scoring.engine import Engine, Work
 from quandary_server.scoring.keeper import Keeper
+from quandary_server.scoring.open_inference.servicer import INFERENCE_SERVICE, OpenInferenceServicer
 from quandary_server.scoring.servicer import SERVICE, ScoringServicer
 from quandary_server.settings import ScoringSettings
 from quandary_server.wire.door import Door
@@ -62,7 +63,7 @@ class Meters:
             self._generation.set(number)
 
 
-class ScoringIngress(ScoringServicer, HealthServicer):
+class ScoringIngress(ScoringServicer, OpenInferenceServicer, HealthServicer):
     """One replica."""
 
     def __init__(self, settings: ScoringSettings, registry: Path, tokens: Path) -> None:
@@ -73,7 +74,8 @@ class ScoringIngress(ScoringServicer, HealthServicer):
         engine = Engine(limits, settings.max_waiting_crops, meters.work)
         door = Door(Keyring(tokens, now), meters.call)
         ScoringServicer.__init__(self, door, keeper, engine, limits, replica, settings.stream_window)
-        HealthServicer.__init__(self, {SERVICE: lambda: bool(keeper.resident)})
+        OpenInferenceServicer.__init__(self, door, keeper, engine, limits)
+        HealthServicer.__init__(self, dict.fromkeys((SERVICE, INFERENCE_SERVICE), lambda: bool(keeper.resident)))
         keeper.start()
 
     def __del__(self) -> None:

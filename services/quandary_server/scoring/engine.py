@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
+from typing import TypeVar
 
 from quandary.error_messages import error_message
 from quandary.errors import (
@@ -27,6 +28,8 @@ from quandary_server.uncertainty.acquisition import ACQUISITIONS
 from quandary_server.wire import frames as wire_frames
 from quandary_server.wire.door import known
 from quandary_server.wire.scores import empty_score, frame_score
+
+Result = TypeVar("Result")
 
 RETRY_AFTER = timedelta(milliseconds=200)
 
@@ -85,6 +88,19 @@ class Engine:
         """
         most = self._limits.max_proposals
         crops = sum(max(len(message.proposals), 1) for message in messages if len(message.proposals) <= most)
+        compute = partial(self._compute, generation, messages, paths, options)
+        return await self.run(crops, options, compute, deadline, patient=patient)
+
+    async def run(
+        self,
+        crops: int,
+        options: ScoringOptions,
+        compute: Callable[[], tuple[Result, Work]],
+        deadline: float | None,
+        *,
+        patient: bool = False,
+    ) -> Result:
+        """Return what `compute` gives in the compute thread, admitted by its crops; raises as `score` does."""
         while self._waiting and self._waiting + crops > self._max_waiting:
             if not patient:
                 raise Overloaded(f"{self._waiting} crops are waiting, at most {self._max_waiting} may", retry_after=RETRY_AFTER)
@@ -92,13 +108,12 @@ class Engine:
             await self._freed.wait()
         self._waiting += crops
         try:
-            compute = partial(self._compute, generation, messages, paths, options, deadline)
-            results, work = await asyncio.get_running_loop().run_in_executor(self._thread, compute)
+            result, work = await asyncio.get_running_loop().run_in_executor(self._thread, _in_time, deadline, compute)
         finally:
             self._waiting -= crops
             self._freed.set()
         self._report(options, work, self._waiting)
-        return results
+        return result
 
     def _compute(
         self,
@@ -106,11 +121,8 @@ class Engine:
         messages: Sequence[scoring_pb2.FrameInput],
         paths: Sequence[str],
         options: ScoringOptions,
-        deadline: float | None,
     ) -> tuple[list[scoring_pb2.FrameResult], Work]:
         """Parse, rasterise, draw, reduce, answer."""
-        if deadline is not None and time.monotonic() > deadline:
-            raise DeadlineExceeded("the timeout passed before the frames were scored")
         started = time.perf_counter()
         parsed = [self._prepare(message, path, generation) for message, path in zip(messages, paths, strict=True)]
         results: list[scoring_pb2.FrameResult] = []
@@ -133,6 +145,12 @@ class Engine:
                 return Ready(frame, rasterise(frame.crops or [], frame.calibration, boxes, generation.manifest.net.side))
         except Exception as error:
             return known(error, "prepare_frame")
+
+
+def _in_time(deadline: float | None, compute: Callable[[], tuple[Result, Work]]) -> tuple[Result, Work]:
+    if deadline is not None and time.monotonic() > deadline:
+        raise DeadlineExceeded("the timeout passed before the frames were scored")
+    return compute()
 
 
 def _parts(parsed: Sequence[Ready | QuandaryError], crops: int) -> Iterator[slice]:
@@ -158,11 +176,14 @@ def check_served(options: ScoringOptions) -> None:
         raise NotServedYet("jittered proposals are not served yet")
 
 
-def check_samples(options: ScoringOptions, members: int) -> None:
-    """Raise MeaninglessRequest for an acquisition that needs several samples of a generation that gives one."""
+def check_samples(options: ScoringOptions, members: int, path: str = "options") -> None:
+    """Raise MeaninglessRequest for an acquisition that needs several samples of a generation that gives one.
+
+    path: where the options are in the request.
+    """
     if options.effective_acquisition.needs_samples and sample_count(options, members) < 2:
         raise MeaninglessRequest.of(
-            "options.acquisition",
+            f"{path}.acquisition",
             options.effective_acquisition.name,
             f"one that needs no samples: {options.estimator.name} of this generation's {members} member gives one",
         )

@@ -10,6 +10,7 @@ from quandary_server.settings import Settings
 
 SERVICERS = [
     "quandary.v1.scoring_pb2_grpc.add_ScoringServiceServicer_to_server",
+    "quandary_server.wire.inference_v2.open_inference_pb2_grpc.add_GRPCInferenceServiceServicer_to_server",
     "grpc_health.v1.health_pb2_grpc.add_HealthServicer_to_server",
 ]
 

@@ -85,8 +85,7 @@ def _object_score(
     )
     regression = scoring_pb2.BoxUncertainty(aleatoric_variance=scores.aleatoric[i].tolist())
     if several:
-        information = scores.predictive_entropy[i] - scores.expected_entropy[i]
-        classification.mutual_information_nats = max(float(information), 0.0)
+        classification.mutual_information_nats = scores.mutual_information[i]
         classification.variation_ratio = scores.variation_ratio[i]
         regression.epistemic_variance.extend(scores.epistemic[i].tolist())
     message = scoring_pb2.ObjectScore(

@@ -1,0 +1,1 @@
+"""The Open Inference Protocol over the same keeper and engine: rasterised crops in, tensors of probabilities and doubts out."""

@@ -1,0 +1,81 @@
+"""What the protocol calls models: ways to draw from a generation, whose id is the model's version."""
+
+import re
+from dataclasses import dataclass
+
+from quandary.errors import InvalidArgument, NotFound, Violation, within
+from quandary.options import MAX_MC_SAMPLES, Acquisition, Estimator, ScoringOptions
+from quandary_server.inference.generation import LoadedGeneration
+from quandary_server.uncertainty.acquisition import ACQUISITIONS
+from quandary_server.wire.inference_parameters import Parameters, check_names, integer, text
+
+ENSEMBLE, MC_DROPOUT = "ensemble", "mc_dropout"
+MEMBER = re.compile(r"member-(0|[1-9][0-9]{0,3})")
+
+SERVED = tuple(a for a in ACQUISITIONS if a not in (Acquisition.TIGHTNESS, Acquisition.STABILITY))
+"""The acquisition functions of a crop by itself; the others jitter proposals, and a raster has none."""
+
+
+@dataclass(frozen=True)
+class Model:
+    """`ensemble` draws from every member, `mc_dropout` from the first, `member-K` is one pass of a member without dropout."""
+
+    name: str
+    member: int | None = None
+
+    def serving(self, field: str, generation: LoadedGeneration) -> LoadedGeneration:
+        """Return what this model draws from: the generation, or its one member; raises NotFound where it lacks the member."""
+        if self.member is None:
+            return generation
+        if self.member >= generation.members:
+            raise _unknown(field, self.name, generation.members)
+        return generation.only(self.member)
+
+    @property
+    def parameters(self) -> tuple[str, ...]:
+        """Names of the parameters that it knows."""
+        return ("acquisition", "timeout") if self.member is not None else ("seed", "mc_samples", "acquisition", "timeout")
+
+    def options(self, parameters: Parameters) -> ScoringOptions:
+        """Return how to score; raises InvalidArgument for a parameter that is unknown, of another type or out of bounds."""
+        check_names(parameters, self.parameters)
+        acquisition = _acquisition(text(parameters, "acquisition"))
+        if self.member is not None:
+            with within("parameters"):
+                return ScoringOptions(Estimator.SOFTMAX, acquisition)
+        samples, seed = integer(parameters, "mc_samples"), integer(parameters, "seed")
+        if self.name == ENSEMBLE and samples == 0:
+            with within("parameters"):
+                return ScoringOptions(Estimator.DEEP_ENSEMBLE, acquisition, seed=seed)
+        if samples is None:
+            samples = ScoringOptions().mc_samples
+        if not 2 <= samples <= MAX_MC_SAMPLES:
+            bound = f"2 to {MAX_MC_SAMPLES}" + (", or 0 for no dropout" if self.name == ENSEMBLE else "")
+            raise InvalidArgument.of("parameters.mc_samples", samples, bound)
+        estimator = Estimator.ENSEMBLE_MC_DROPOUT if self.name == ENSEMBLE else Estimator.MC_DROPOUT
+        with within("parameters"):
+            return ScoringOptions(estimator, acquisition, mc_samples=samples, seed=seed)
+
+
+def named(field: str, name: str) -> Model:
+    """Return the model of a name; raises NotFound for one that no generation has. field: where the name is in the request."""
+    if name in (ENSEMBLE, MC_DROPOUT):
+        return Model(name)
+    member = MEMBER.fullmatch(name)
+    if member is None:
+        raise _unknown(field, name)
+    return Model(name, int(member[1]))
+
+
+def _acquisition(name: str | None) -> Acquisition | None:
+    if name is None:
+        return None
+    if name not in SERVED:
+        raise InvalidArgument.of("parameters.acquisition", repr(name), f"one of {', '.join(SERVED)}")
+    return Acquisition(name)
+
+
+def _unknown(field: str, name: str, members: int | None = None) -> NotFound:
+    last = "K" if members is None else f"0 to member-{members - 1}"
+    violation = Violation(field, repr(name[:80]), f"one of {ENSEMBLE}, {MC_DROPOUT}, member-{last}")
+    return NotFound(str(violation), violations=[violation])
