@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from quandary.errors import InvalidArgument
+from quandary.errors import InvalidArgument, within
 from quandary_server.wire.inference_parameters import check_names, integer, parameter, text
 from quandary_server.wire.inference_tensors import DTYPES, VARIES, TensorSpec, read_inputs, write_output
 from quandary_server.wire.inference_v2 import open_inference_pb2 as protocol
@@ -45,5 +45,5 @@ def test_parameters_that_are_not_there_are_none_and_unknown_ones_are_refused() -
     assert (integer({}, "seed"), text({}, "acquisition")) == (None, None)
     assert text({"acquisition": parameter("margin")}, "acquisition") == "margin"
     check_names({"seed": parameter(1)}, ["seed"])
-    with pytest.raises(InvalidArgument, match="parameters is 'sead', must be one of seed"):
+    with pytest.raises(InvalidArgument, match="parameters is 'sead', must be one of seed"), within("parameters"):
         check_names({"sead": parameter(1)}, ["seed"])

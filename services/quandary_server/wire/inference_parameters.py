@@ -1,4 +1,4 @@
-"""Parameters of the Open Inference Protocol: named values of several types."""
+"""Parameters of the Open Inference Protocol: named values of several types. Errors name the parameter, no path."""
 
 from collections.abc import Collection, Mapping
 
@@ -14,7 +14,7 @@ def check_names(parameters: Parameters, known: Collection[str]) -> None:
     """Raise InvalidArgument for a parameter that is not known."""
     for name in sorted(parameters):
         if name not in known:
-            raise InvalidArgument.of("parameters", repr(name), f"one of {', '.join(known)}")
+            raise InvalidArgument.of("", repr(name), f"one of {', '.join(known)}")
 
 
 def integer(parameters: Parameters, name: str) -> int | None:
@@ -27,7 +27,7 @@ def integer(parameters: Parameters, name: str) -> int | None:
             return found.int64_param
         case "uint64_param":
             return found.uint64_param
-    raise InvalidArgument.of(f"parameters.{name}", _told(found), "an integer: int64_param or uint64_param")
+    raise InvalidArgument.of(name, _told(found), "an integer: int64_param or uint64_param")
 
 
 def text(parameters: Parameters, name: str) -> str | None:
@@ -37,7 +37,7 @@ def text(parameters: Parameters, name: str) -> str | None:
     found = parameters[name]
     if found.WhichOneof("parameter_choice") == "string_param":
         return found.string_param
-    raise InvalidArgument.of(f"parameters.{name}", _told(found), "a text: string_param")
+    raise InvalidArgument.of(name, _told(found), "a text: string_param")
 
 
 def parameter(value: int | str) -> protocol.InferParameter:

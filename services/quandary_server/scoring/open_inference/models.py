@@ -38,22 +38,20 @@ class Model:
 
     def options(self, parameters: Parameters) -> ScoringOptions:
         """Return how to score; raises InvalidArgument for a parameter that is unknown, of another type or out of bounds."""
-        check_names(parameters, self.parameters)
-        acquisition = _acquisition(text(parameters, "acquisition"))
-        if self.member is not None:
-            with within("parameters"):
-                return ScoringOptions(Estimator.SOFTMAX, acquisition)
-        samples, seed = integer(parameters, "mc_samples"), integer(parameters, "seed")
-        if self.name == ENSEMBLE and samples == 0:
-            with within("parameters"):
-                return ScoringOptions(Estimator.DEEP_ENSEMBLE, acquisition, seed=seed)
-        if samples is None:
-            samples = ScoringOptions().mc_samples
-        if not 2 <= samples <= MAX_MC_SAMPLES:
-            bound = f"2 to {MAX_MC_SAMPLES}" + (", or 0 for no dropout" if self.name == ENSEMBLE else "")
-            raise InvalidArgument.of("parameters.mc_samples", samples, bound)
-        estimator = Estimator.ENSEMBLE_MC_DROPOUT if self.name == ENSEMBLE else Estimator.MC_DROPOUT
         with within("parameters"):
+            check_names(parameters, self.parameters)
+            acquisition = _acquisition(text(parameters, "acquisition"))
+            if self.member is not None:
+                return ScoringOptions(Estimator.SOFTMAX, acquisition)
+            seed, samples = integer(parameters, "seed"), integer(parameters, "mc_samples")
+            if self.name == ENSEMBLE and samples == 0:
+                return ScoringOptions(Estimator.DEEP_ENSEMBLE, acquisition, seed=seed)
+            if samples is None:
+                samples = ScoringOptions().mc_samples
+            if not 2 <= samples <= MAX_MC_SAMPLES:
+                bound = f"2 to {MAX_MC_SAMPLES}" + (", or 0 for no dropout" if self.name == ENSEMBLE else "")
+                raise InvalidArgument.of("mc_samples", samples, bound)
+            estimator = Estimator.ENSEMBLE_MC_DROPOUT if self.name == ENSEMBLE else Estimator.MC_DROPOUT
             return ScoringOptions(estimator, acquisition, mc_samples=samples, seed=seed)
 
 
@@ -71,7 +69,7 @@ def _acquisition(name: str | None) -> Acquisition | None:
     if name is None:
         return None
     if name not in SERVED:
-        raise InvalidArgument.of("parameters.acquisition", repr(name), f"one of {', '.join(SERVED)}")
+        raise InvalidArgument.of("acquisition", repr(name), f"one of {', '.join(SERVED)}")
     return Acquisition(name)
 
 

@@ -4,7 +4,7 @@ import time
 from functools import partial
 from importlib.metadata import version
 
-from quandary.errors import InvalidArgument
+from quandary.errors import InvalidArgument, within
 from quandary.frames import check_identifier
 from quandary_server.auth import Caller, Role
 from quandary_server.inference.generation import LoadedGeneration, sample_count
@@ -93,9 +93,10 @@ class OpenInferenceServicer(open_inference_pb2_grpc.GRPCInferenceServiceServicer
 
 def _deadline(parameters: Parameters) -> float | None:
     """Return by time.monotonic() when the server may give up: Triton's clients send `timeout` in microseconds."""
-    microseconds = integer(parameters, "timeout")
-    if microseconds is None:
-        return None
-    if not 0 < microseconds <= MAX_TIMEOUT_US:
-        raise InvalidArgument.of("parameters.timeout", microseconds, f"1 to {MAX_TIMEOUT_US} microseconds")
+    with within("parameters"):
+        microseconds = integer(parameters, "timeout")
+        if microseconds is None:
+            return None
+        if not 0 < microseconds <= MAX_TIMEOUT_US:
+            raise InvalidArgument.of("timeout", microseconds, f"1 to {MAX_TIMEOUT_US} microseconds")
     return time.monotonic() + microseconds / 1e6
