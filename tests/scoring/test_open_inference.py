@@ -1,5 +1,7 @@
 """The Open Inference Protocol for good requests, through a real channel: the same figures as ScoreFrames, to the bit."""
 
+import asyncio
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -8,24 +10,31 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from support.open_inference import OpenInference, infer_request, output_values, raster_frame, tensors
+from support.scoring import LIMITS
 
 from quandary import Acquisition, Estimator, ScoringOptions, result_score
 from quandary.convert import tensor_values
-from quandary.v1 import scoring_pb2
-from quandary_server.auth import Role, Token, TokenFile, read_tokens
+from quandary.error_messages import ERROR_TRAILER
+from quandary.v1 import error_pb2, scoring_pb2
+from quandary_server.auth import Keyring, Role, Token, TokenFile, read_tokens
+from quandary_server.clock import now
 from quandary_server.files import write_atomically
 from quandary_server.frustum.raster import Rasters
+from quandary_server.grpc_server import start_server
 from quandary_server.inference.generation import LoadedGeneration
 from quandary_server.inference.provider import Provider
 from quandary_server.inference.scores import score_rasters
 from quandary_server.registry.directory import Artefacts
-from quandary_server.scoring.engine import MAX_DRAWS
+from quandary_server.scoring.engine import MAX_DRAWS, Engine, Work
 from quandary_server.scoring.open_inference.infer import Inference, infer
 from quandary_server.scoring.open_inference.inputs import read_crops
 from quandary_server.scoring.open_inference.models import named
 from quandary_server.scoring.open_inference.outputs import OUTPUTS, outputs_of
+from quandary_server.scoring.open_inference.servicer import OpenInferenceServicer
+from quandary_server.wire.door import Door
 from quandary_server.wire.frames import Limits
 from quandary_server.wire.inference_v2 import open_inference_pb2 as protocol
+from quandary_server.wire.inference_v2 import open_inference_pb2_grpc
 
 SAME = [
     ("ensemble", {}, ScoringOptions()),
@@ -239,6 +248,36 @@ def test_calls_are_counted_by_method_and_code(service: Any, stub: OpenInference,
         stub.infer(tensors(rasters(2)), "resnet")
     counted = [("ServerLive", "OK"), ("ServerReady", "OK"), ("ModelInfer", "OK"), ("ModelInfer", "NOT_FOUND")]
     assert service.calls[-4:] == counted
+
+
+def test_work_is_admitted_by_the_engine_that_all_calls_share(service: Any, rasters: Callable[[int], Rasters]) -> None:
+    async def go() -> None:
+        engine, let_go = Engine(LIMITS, max_waiting_crops=40, report=lambda *_: None), threading.Event()
+        servicer = OpenInferenceServicer(Door(Keyring(service.tokens, now), lambda *_: None), service.keeper, engine, LIMITS)
+
+        def register(server: grpc.aio.Server) -> None:
+            open_inference_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(servicer, server)
+
+        def hold() -> tuple[bool, Work]:
+            return let_go.wait(60), Work(0, 0, 0, 0.0)
+
+        server, port = await start_server("127.0.0.1", 0, {}, [register])
+        held = asyncio.create_task(engine.run(40, ScoringOptions(), hold, None))
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+            infer_with = open_inference_pb2_grpc.GRPCInferenceServiceStub(channel).ModelInfer
+            request, metadata = infer_request(tensors(rasters(1))), (("authorization", f"Bearer {service.token}"),)
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await infer_with(request, metadata=metadata, timeout=30)
+            assert code(caught.value) == "RESOURCE_EXHAUSTED"
+            trailers: Any = caught.value.trailing_metadata()
+            assert error_pb2.Error.FromString(dict(trailers)[ERROR_TRAILER]).HasField("retry_after")
+            let_go.set()
+            assert await held
+            assert (await infer_with(request, metadata=metadata, timeout=30)).outputs
+        await server.stop(0)
+        engine.close()
+
+    asyncio.run(go())
 
 
 def code(error: Any) -> str:
