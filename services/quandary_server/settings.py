@@ -10,7 +10,7 @@ import tomllib
 from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Self
+from typing import TYPE_CHECKING, Annotated, Self
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import (
@@ -28,6 +28,9 @@ from quandary_server.inference.provider import Provider
 from quandary_server.selection.cost import LabellingCost
 from quandary_server.selection.plan import QueryPlan, Strategy
 
+if TYPE_CHECKING:
+    import grpc
+
 Port = Annotated[int, Field(ge=1, le=65_535)]
 Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -35,13 +38,33 @@ PREFIX = "QUANDARY_"
 CONFIG_VARIABLE = "QUANDARY_CONFIG"
 NO_SETTINGS = (CONFIG_VARIABLE, "QUANDARY_KITTI", "QUANDARY_VENV")
 """Variables of our prefix that are no settings: this file's, the tests' and deploy/local.py's."""
-SECTIONS = ("ray", "scoring", "selector", "trainer")
+SECTIONS = ("tls", "ray", "scoring", "selector", "trainer")
 
 
 class Section(BaseModel):
     """Base of all sections: frozen, nothing unknown."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class TlsSettings(Section):
+    """TLS towards a service, as the front in deploy/envoy wants it. Nothing set: plain text."""
+
+    ca: Path | None = Field(default=None, description="PEM file of the authorities that its certificate may come from")
+    certificate: Path | None = Field(default=None, description="PEM file of our certificate, with its chain")
+    key: Path | None = Field(default=None, description="PEM file of its private key")
+
+    @model_validator(mode="after")
+    def _pair(self) -> Self:
+        if (self.certificate is None) != (self.key is None) or (self.key and not self.ca):
+            raise ValueError("ca alone, or ca, certificate and key")
+        return self
+
+    def credentials(self) -> "grpc.ChannelCredentials | None":
+        """Return what a client wants for TLS, None for plain text; the files are read now. Raises InvalidArgument."""
+        from quandary.connection import tls_credentials  # gRPC is for who connects, not for who reads settings
+
+        return None if self.ca is None else tls_credentials(self.ca, self.certificate, self.key)
 
 
 class RaySettings(Section):
@@ -125,6 +148,10 @@ class SelectorSettings(Section):
     port: Port = Field(default=9701, description="gRPC")
     metrics_port: Port = Field(default=9721, description="Prometheus")
     scoring_target: str = Field(default="", description="host:port of the scoring service; empty: as set under scoring")
+    scoring_token_file: Path | None = Field(
+        default=None, description="file of the bearer token for scoring, read at every call; None: the admin's of the data"
+    )
+    scoring_tls: TlsSettings = TlsSettings()
     log: str = Field(default="fleet", description="name of the fleet log; its file is <data>/<name>.log.db")
     batch: int = Field(default=64, ge=1, le=10_000, description="records applied in one transaction")
     in_flight: int = Field(default=8, ge=1, le=256, description="frames being read and scored at once")
@@ -180,6 +207,8 @@ class Settings(BaseSettings):
 
     data: Path = Field(default=Path("quandary-data"), description="directory of all state")
     token: SecretStr = Field(default=SecretStr(""), description="bearer token of the commands; empty: the admin's of the data")
+    target: str = Field(default="", description="host:port of a front that the commands call; empty: each service's own")
+    tls: TlsSettings = TlsSettings()
     ray: RaySettings = RaySettings()
     scoring: ScoringSettings = ScoringSettings()
     selector: SelectorSettings = SelectorSettings()
@@ -208,7 +237,8 @@ class Settings(BaseSettings):
     def environment(self) -> dict[str, str]:
         """Return the environment variables from which another process loads these settings."""
         sections = {f"QUANDARY_{name.upper()}": getattr(self, name).model_dump_json() for name in SECTIONS}
-        return {"QUANDARY_DATA": str(self.data.resolve()), "QUANDARY_TOKEN": self.token.get_secret_value(), **sections}
+        own = {"DATA": str(self.data.resolve()), "TOKEN": self.token.get_secret_value(), "TARGET": self.target}
+        return {**{f"{PREFIX}{name}": value for name, value in own.items()}, **sections}
 
     @property
     def scoring_target(self) -> str:

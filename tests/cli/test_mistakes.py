@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from quandary_server.auth import Role, Token, TokenFile
+from quandary_server.auth import ensure_tokens
 from quandary_server.cli import app
 from quandary_server.storage.fleet_log import LogRecord, SqliteFleetLog
 
@@ -139,13 +139,18 @@ def test_in_the_wrong_folder_the_way_to_a_token_is_told(quandary: Any, monkeypat
     assert said.startswith("Unauthenticated: no token: set QUANDARY_TOKEN, or name the data directory")
 
 
-def test_a_token_file_without_an_admin_is_named(quandary: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    fleet = Token(token="f" * 16, subject="fleet", roles=(Role.FLEET,))
-    Path("quandary-data").mkdir()
-    Path("quandary-data/tokens.json").write_text(TokenFile(tokens=(fleet,)).model_dump_json())
+def test_a_data_directory_without_its_token_is_named(quandary: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    ensure_tokens(Path("quandary-data/tokens.json"))
+    Path("quandary-data/admin.token").chmod(0o644)
     code, said = stats_of_somebody(quandary, monkeypatch)
     assert code == FAILED
-    assert said.startswith("CorruptArtefact: tokens.json has no valid token with the role admin")
+    assert said.startswith("CorruptArtefact: admin.token has the mode 0644, must be 0600")
+    Path("quandary-data/admin.token").unlink()
+    code, said = stats_of_somebody(quandary, monkeypatch)
+    assert code == FAILED
+    assert said.startswith(
+        "CorruptArtefact: admin.token cannot be read: No such file or directory; a service that starts makes one"
+    )
 
 
 def test_a_poisoned_record_is_shown_as_unreadable(quandary: Any) -> None:

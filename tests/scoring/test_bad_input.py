@@ -2,9 +2,10 @@
 
 import re
 import struct
-from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import grpc
@@ -12,11 +13,12 @@ import numpy as np
 import pytest
 from support.scoring import ScoringService
 
+from quandary import ScoringClient, Unauthenticated
 from quandary.convert import frame_message, tensor_message
 from quandary.error_messages import ERROR_TRAILER
 from quandary.v1 import error_pb2, geometry_pb2, scoring_pb2, scoring_pb2_grpc
-from quandary_server.auth import Role, Token, TokenFile, read_tokens
-from quandary_server.files import write_atomically
+from quandary_server.auth import Role, issue_token, revoke_token, rotate_token
+from quandary_server.clock import now
 from quandary_server.registry.directory import Artefacts
 
 Mutate = Callable[[scoring_pb2.FrameInput], None]
@@ -280,11 +282,10 @@ def test_no_valid_token_no_answer(service: Any, make_frame: Any, token: str) -> 
 
 
 def test_roles_expiry_and_rotation_need_no_restart(service: Any, make_frame: Any) -> None:
-    (admin,) = read_tokens(service.tokens)
-    labeller = Token(token="l" * 20, subject="lena", roles=(Role.LABELLER,))
-    fleet = Token(token="f" * 20, subject="fleet-7", roles=(Role.FLEET,))
-    late = Token(token="e" * 20, subject="eva", roles=(Role.FLEET,), expires=datetime(2020, 1, 1, tzinfo=UTC))
-    write_atomically(service.tokens, TokenFile(tokens=(admin, labeller, fleet, late)).model_dump_json().encode())
+    day, tokens = timedelta(days=1), service.tokens
+    labeller = issue_token(tokens, "lena", [Role.LABELLER], time=now(), lifetime=None)
+    fleet = issue_token(tokens, "fleet-7", [Role.FLEET], time=now(), lifetime=day)
+    late = issue_token(tokens, "eva", [Role.FLEET], time=now() - 2 * day, lifetime=day)
 
     request = request_of(make_frame)
     assert Raw(service, fleet.token).score(request).results[0].HasField("score")
@@ -292,10 +293,33 @@ def test_roles_expiry_and_rotation_need_no_restart(service: Any, make_frame: Any
     assert reason(error) == "WRONG_ROLE"
     assert "lena has the roles labeller; this call needs fleet" in error.message
     error = Raw(service, late.token).refused(request)
-    assert (reason(error), error.message) == ("NO_TOKEN", "the bearer token of eva has expired")
+    assert (reason(error), error.message) == ("NO_TOKEN", f"the bearer token {late.record.id} of eva has expired")
 
-    write_atomically(service.tokens, TokenFile(tokens=(admin,)).model_dump_json().encode())
+    after = rotate_token(tokens, fleet.record.id, time=now(), overlap=day / 2)
+    for valid in (fleet, after):
+        assert Raw(service, valid.token).score(request).results[0].HasField("score")
+    revoke_token(tokens, fleet.record.id, time=now())
     assert reason(Raw(service, fleet.token).refused(request)) == "NO_TOKEN"
+    assert Raw(service, after.token).score(request).results[0].HasField("score")
+
+
+def test_a_revoked_token_ends_the_stream_that_it_opened(service: Any, make_frame: Any) -> None:
+    fleet = issue_token(service.tokens, "fleet-7", [Role.FLEET], time=now(), lifetime=None)
+    answers: list[str] = []
+
+    def frames() -> Iterator[Any]:
+        yield make_frame("before")
+        while not answers:
+            Event().wait(0.01)
+        revoke_token(service.tokens, fleet.record.id, time=now())
+        yield make_frame("after")
+
+    def read(client: ScoringClient) -> None:
+        answers.extend(answer.result.frame_id for answer in client.stream_scores(frames()))
+
+    with service.client(fleet.token) as client, pytest.raises(Unauthenticated, match="not valid"):
+        read(client)
+    assert answers == ["before"]
 
 
 def opening(**options: Any) -> scoring_pb2.StreamScoresRequest:

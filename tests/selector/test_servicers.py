@@ -26,9 +26,8 @@ from quandary import (
 from quandary.convert import box3d
 from quandary.names import task_name
 from quandary.v1 import labels_pb2_grpc, queue_pb2, queue_pb2_grpc, view_pb2
-from quandary_server.auth import Keyring, Role, Token, TokenFile, ensure_tokens, read_tokens
+from quandary_server.auth import Keyring, Role, ensure_tokens, issue_token
 from quandary_server.clock import now
-from quandary_server.files import write_atomically
 from quandary_server.selector.label_servicer import LabelServicer
 from quandary_server.selector.queue_servicer import QueueServicer
 from quandary_server.storage.store import Store
@@ -56,7 +55,7 @@ class Server:
 
     def __init__(self, store: Store, tokens: Path) -> None:
         self.store, self.tokens, self.time = store, tokens, START
-        self.token = ensure_tokens(tokens).token
+        self.token = ensure_tokens(tokens)
         door = Door(Keyring(tokens, now), lambda *_: None)
         queues = QueueServicer(door, store, State(), lambda: self.time)
         labels = LabelServicer(door, store, lambda: self.time)
@@ -290,10 +289,8 @@ def test_all_labels_can_be_streamed_out(server: Server) -> None:
 
 
 def test_roles_are_held_and_what_is_not_served_yet_says_so(server: Server) -> None:
-    (admin,) = read_tokens(server.tokens)
-    labeller = Token(token="l" * 20, subject="lena", roles=(Role.LABELLER,))
-    fleet = Token(token="f" * 20, subject="fleet-7", roles=(Role.FLEET,))
-    write_atomically(server.tokens, TokenFile(tokens=(admin, labeller, fleet)).model_dump_json().encode())
+    labeller = issue_token(server.tokens, "lena", [Role.LABELLER], time=now(), lifetime=None)
+    fleet = issue_token(server.tokens, "fleet-7", [Role.FLEET], time=now(), lifetime=None)
     with server.client(labeller.token) as client:
         (task,) = client.lease_tasks()
         assert task.lease.holder == "lena"

@@ -37,6 +37,8 @@ def test_another_process_loads_the_same_settings_from_the_environment(monkeypatc
         selector={"control_drives": ("a", "b"), "poll": timedelta(milliseconds=7)},
         trainer={"fit": {"steps": 9}},
         scoring={"port": 4321},
+        target="front:9443",
+        tls={"ca": "/ca.pem", "certificate": "/c.pem", "key": "/c.key"},
     )
     for name, value in settings.environment().items():
         monkeypatch.setenv(name, value)
@@ -52,6 +54,8 @@ def test_another_process_loads_the_same_settings_from_the_environment(monkeypatc
         ({"selector": {"control_share": 1.5}}, "selector.control_share"),
         ({"trainer": {"fit": {"steps": 0}}}, "trainer.fit.steps"),
         ({"selector": {"estimator": "guess"}}, "selector.estimator"),
+        ({"tls": {"ca": "/ca.pem", "key": "/c.key"}}, "tls"),
+        ({"selector": {"scoring_tls": {"certificate": "/c.pem", "key": "/c.key"}}}, "selector.scoring_tls"),
         ({"nonsense": 1}, "nonsense"),
     ],
 )

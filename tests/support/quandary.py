@@ -62,7 +62,7 @@ class Quandary:
         self.environment = environment
         self.process = subprocess.Popen([*COMMAND, "up"], env=environment, stdout=self._out, stderr=subprocess.STDOUT)
         self.wait_for(self._started, 120)
-        self.token = ensure_tokens(settings.tokens).token
+        self.token = ensure_tokens(settings.tokens)
 
     def _started(self) -> bool:
         assert self.process.poll() is None, self._log.read_text()

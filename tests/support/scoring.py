@@ -34,7 +34,7 @@ class ScoringService:
         self._generation = generation
         self.root = home / "registry"
         self.registry = Registry(self.root)
-        self.token = ensure_tokens(home / "tokens.json").token
+        self.token = ensure_tokens(home / "tokens.json")
         self.tokens = home / "tokens.json"
         self.calls: list[tuple[str, str]] = []
         self.loaded: list[int | None] = []

@@ -20,9 +20,8 @@ from quandary import (
     WrongState,
 )
 from quandary.v1 import training_pb2, training_pb2_grpc, view_pb2
-from quandary_server.auth import Keyring, Role, Token, TokenFile, ensure_tokens, read_tokens
+from quandary_server.auth import Keyring, Role, ensure_tokens, issue_token
 from quandary_server.clock import now
-from quandary_server.files import write_atomically
 from quandary_server.registry.directory import Artefacts, Registry
 from quandary_server.registry.manifest import GateRecord, Manifest
 from quandary_server.registry.roster import Heartbeat
@@ -40,7 +39,7 @@ class Server:
     def __init__(self, settings: Settings, store: Store, generation: Artefacts) -> None:
         self.store, self.settings, self._generation = store, settings, generation
         self.registry = Registry(settings.registry)
-        self.token = ensure_tokens(settings.tokens).token
+        self.token = ensure_tokens(settings.tokens)
         self.scheduler = Scheduler(store, self.registry, settings, now, lambda _: None)
         door = Door(Keyring(settings.tokens, now), lambda *_: None)
         servicer = TrainingServicer(door, store, self.registry, self.scheduler, now)
@@ -185,10 +184,8 @@ def test_a_run_that_goes_on_is_watched_until_it_ends(server: Server) -> None:
 
 
 def test_only_trainers_train(server: Server) -> None:
-    (admin,) = read_tokens(server.settings.tokens)
-    trainer = Token(token="t" * 20, subject="tina", roles=(Role.TRAINER,))
-    labeller = Token(token="l" * 20, subject="lena", roles=(Role.LABELLER,))
-    write_atomically(server.settings.tokens, TokenFile(tokens=(admin, trainer, labeller)).model_dump_json().encode())
+    trainer = issue_token(server.settings.tokens, "tina", [Role.TRAINER], time=now(), lifetime=None)
+    labeller = issue_token(server.settings.tokens, "lena", [Role.LABELLER], time=now(), lifetime=None)
     with server.client(trainer.token) as client:
         assert list(client.list_runs()) == []
     with server.client(labeller.token) as client, pytest.raises(PermissionDenied):

@@ -6,7 +6,7 @@ import typer
 from pydantic import ValidationError
 
 from quandary.errors import InvalidArgument, QuandaryError
-from quandary_server.cli import bench, demo, experiment, frames, generations, labels, log, queue, runs, services
+from quandary_server.cli import bench, demo, experiment, frames, generations, labels, log, queue, runs, services, tokens
 from quandary_server.cli.output import err, print_error
 from quandary_server.settings import refused
 
@@ -22,6 +22,7 @@ app.add_typer(queue.app, name="queue")
 app.add_typer(labels.app, name="labels")
 app.add_typer(generations.app, name="generations")
 app.add_typer(experiment.app, name="experiment")
+app.add_typer(tokens.app, name="token")
 for module in (services, demo, frames, runs, bench):
     module.add_to(app)
 

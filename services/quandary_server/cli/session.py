@@ -3,8 +3,9 @@
 import os
 import socket
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypedDict
 
+import grpc
 import typer
 
 from quandary import LabellingClient, ScoringClient, TrainingClient, Unauthenticated, Unavailable
@@ -18,6 +19,13 @@ MAX_SEED = 2**64 - 1
 
 DataOption = Annotated[Path | None, typer.Option("--data", help=DATA_HELP, show_default=False, file_okay=False)]
 JsonOption = Annotated[bool, typer.Option("--json", help="print JSON in place of a table")]
+
+
+class Access(TypedDict):
+    """How every client gets in."""
+
+    token: str
+    credentials: grpc.ChannelCredentials | None
 
 
 def check_file(path: Path | None, option: str) -> None:
@@ -47,28 +55,34 @@ def token(settings: Settings) -> str:
             f"no token: set QUANDARY_TOKEN, or name the data directory of a running Quandary with --data "
             f"({settings.tokens} does not exist; `quandary up` makes it)"
         )
-    return admin_token(settings.tokens).token
+    return admin_token(settings.tokens)
 
 
 def scoring_client(settings: Settings) -> ScoringClient:
     """Return a client of the scoring service."""
-    return ScoringClient(_listening(settings.scoring_target), token=token(settings))
+    return ScoringClient(_listening(settings, settings.scoring_target), **_access(settings))
 
 
 def labelling_client(settings: Settings) -> LabellingClient:
     """Return a client of the selector."""
-    target = _listening(f"{settings.selector.host}:{settings.selector.port}")
-    return LabellingClient(target, token=token(settings))
+    return LabellingClient(_listening(settings, f"{settings.selector.host}:{settings.selector.port}"), **_access(settings))
 
 
 def training_client(settings: Settings) -> TrainingClient:
     """Return a client of the trainer."""
-    target = _listening(f"{settings.trainer.host}:{settings.trainer.port}")
-    return TrainingClient(target, token=token(settings))
+    return TrainingClient(_listening(settings, f"{settings.trainer.host}:{settings.trainer.port}"), **_access(settings))
 
 
-def _listening(target: str) -> str:
-    """Return the target if somebody listens there: a person should not wait for the retries that a pipeline wants."""
+def _access(settings: Settings) -> Access:
+    return {"token": token(settings), "credentials": settings.tls.credentials()}
+
+
+def _listening(settings: Settings, own: str) -> str:
+    """Return the front's address, or else the service's own, if somebody listens there.
+
+    A person should not wait for the retries that a pipeline wants.
+    """
+    target = settings.target or own
     host, _, port = target.rpartition(":")
     try:
         with socket.create_connection((host, int(port)), timeout=CONNECT_TIMEOUT_S):

@@ -5,11 +5,13 @@ import contextlib
 import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import partial
 
 import grpc
 import numpy as np
 from prometheus_client import CollectorRegistry, start_http_server
 
+from quandary.errors import CorruptArtefact
 from quandary.scoring import AsyncScoringClient
 from quandary.v1 import labels_pb2_grpc, queue_pb2_grpc
 from quandary_server import metrics
@@ -101,8 +103,9 @@ async def serve_selector(settings: Settings) -> None:
         store = stack.enter_context(Store.open(settings.database, max_failed_leases=selector.max_failed_leases))
         fleet_log = stack.enter_context(SqliteFleetLog.open(settings.fleet_log))
         client = await stack.enter_async_context(
-            # the token is read anew for every call: tokens are changed without a restart
-            AsyncScoringClient(settings.scoring_target, token=lambda: admin_token(settings.tokens).token)
+            AsyncScoringClient(
+                settings.scoring_target, token=partial(_scoring_token, settings), credentials=selector.scoring_tls.credentials()
+            )
         )
         scorer = FrameScorer(client, selector.scoring_options(), meters.retries.inc, meters.score_seconds.observe)
         assignment = Assignment(selector.control_share, frozenset(selector.control_drives), selector.shuffle_seed)
@@ -129,6 +132,17 @@ async def serve_selector(settings: Settings) -> None:
         finally:
             await server.stop(GRACE.total_seconds())
             http.shutdown()
+
+
+def _scoring_token(settings: Settings) -> str:
+    """Return the token for scoring; read anew for every call, for tokens are changed without a restart."""
+    file = settings.selector.scoring_token_file
+    if file is None:
+        return admin_token(settings.tokens)
+    try:
+        return file.read_text().strip()
+    except OSError as error:
+        raise CorruptArtefact(f"{file} cannot be read: {error.strerror}") from error
 
 
 async def _until_stopped(consumer: Consumer, rescorer: Rescorer) -> None:

@@ -71,7 +71,7 @@ class Demo:
                 services = stack.enter_context(Stack(settings, self._told))
                 self._told("starting Ray and the services ...")
                 services.start()
-            token = ensure_tokens(settings.tokens).token
+            token = ensure_tokens(settings.tokens)
             labelling = stack.enter_context(LabellingClient(f"127.0.0.1:{settings.selector.port}", token=token))
             training = stack.enter_context(TrainingClient(f"127.0.0.1:{settings.trainer.port}", token=token))
             loop = ScoringLoop(settings.scoring_target, token, frames.records["evaluation"][:LOOP_FRAMES])
