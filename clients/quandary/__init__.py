@@ -42,6 +42,7 @@ from quandary.options import Acquisition, Estimator, Reduction, ScoringOptions
 from quandary.records import EgoPose, FrameRecord
 
 if TYPE_CHECKING:
+    from quandary.connection import tls_credentials
     from quandary.error_messages import result_score
     from quandary.labelling import AsyncLabellingClient, LabellingClient
     from quandary.leases import AsyncLeasedTask, LeasedTask
@@ -102,6 +103,7 @@ __all__ = [
     "WrongState",
     "crop_frusta",
     "result_score",
+    "tls_credentials",
 ]
 
 _NAMED_LATER = {
@@ -114,6 +116,7 @@ _NAMED_LATER = {
     "ScoringClient": "quandary.scoring",
     "TrainingClient": "quandary.training",
     "result_score": "quandary.error_messages",
+    "tls_credentials": "quandary.connection",
 }
 
 if not TYPE_CHECKING:  # to a type checker it would make every misspelt name an attribute

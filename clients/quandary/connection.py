@@ -1,9 +1,11 @@
 """Where a client connects to, as whom and how patiently: what synchronous and asynchronous channels share."""
 
 import re
+import ssl
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
+from pathlib import Path
 
 import grpc
 import grpc.aio
@@ -11,7 +13,7 @@ import grpc.aio
 from quandary.errors import InvalidArgument
 from quandary.retries import service_config
 
-__all__ = ["DEFAULT_TIMEOUT", "MAX_MESSAGE_BYTES", "Connection"]
+__all__ = ["DEFAULT_TIMEOUT", "MAX_MESSAGE_BYTES", "Connection", "tls_credentials"]
 
 DEFAULT_TIMEOUT = timedelta(seconds=30)
 MAX_MESSAGE_BYTES = 64 * 2**20
@@ -79,6 +81,38 @@ class Connection:
         if self.credentials is None:
             return grpc.aio.insecure_channel(self.target, options)
         return grpc.aio.secure_channel(self.target, self.credentials, options)
+
+
+def tls_credentials(
+    ca: Path | str, certificate: Path | str | None = None, key: Path | str | None = None
+) -> grpc.ChannelCredentials:
+    """Return credentials for a client: TLS, and with certificate and key mutual TLS.
+
+    All are PEM files: of the authorities that the server's certificate may come from, of our certificate with its chain, of its
+    private key without a passphrase. They are read once: after a change make a new client. Raises InvalidArgument for files
+    that cannot be read, are not what they should be, or do not belong together.
+    """
+    # gRPC says of a bad file no more than that nobody can be reached
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    try:
+        context.load_verify_locations(ca)
+    except OSError as error:  # ssl.SSLError is one
+        raise InvalidArgument.of("ca", ca, f"certificates in a PEM file ({error.strerror or error})") from None
+    if certificate is None or key is None:
+        if certificate is not key:
+            raise InvalidArgument.of("certificate" if key else "key", "missing", "given: certificate and key go together")
+        return grpc.ssl_channel_credentials(Path(ca).read_bytes())
+    try:
+        context.load_cert_chain(certificate, key, password=_no_passphrase)
+    except OSError as error:
+        bound = f"a certificate in a PEM file, and the key {key} its private key ({error.strerror or error})"
+        raise InvalidArgument.of("certificate", certificate, bound) from None
+    return grpc.ssl_channel_credentials(Path(ca).read_bytes(), Path(key).read_bytes(), Path(certificate).read_bytes())
+
+
+def _no_passphrase() -> str:
+    """What an encrypted key is given, so that nobody is asked at the terminal."""
+    return ""
 
 
 def _check_token(token: str) -> None:

@@ -3,11 +3,19 @@ import traceback
 from collections.abc import Callable
 from concurrent.futures import CancelledError, ThreadPoolExecutor
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import grpc
 import numpy as np
 import pytest
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    PrivateFormat,
+    load_pem_private_key,
+)
+from support.certificates import Authority
 
 from quandary import (
     Calibration,
@@ -19,6 +27,7 @@ from quandary import (
     ResourceExhausted,
     ScoringClient,
     TrainingClient,
+    tls_credentials,
 )
 from quandary.connection import MAX_MESSAGE_BYTES
 from quandary.scoring import AsyncScoringClient
@@ -153,3 +162,44 @@ def test_tls_is_spoken_with_credentials(serve: Serve, connect: Connect) -> None:
         client.serving_status(timeout=timedelta(milliseconds=300))
     assert error.value.status in ("UNAVAILABLE", "DEADLINE_EXCEEDED")
     assert TOKEN not in "".join(traceback.format_exception(error.value))
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    return Authority(tmp_path_factory.mktemp("certificates"))
+
+
+def test_tls_and_mutual_tls_are_asked_for_by_files(authority: Authority) -> None:
+    certificate, key = authority.sign("fleet")
+    assert isinstance(tls_credentials(authority.ca), grpc.ChannelCredentials)
+    assert isinstance(tls_credentials(str(authority.ca), certificate, key), grpc.ChannelCredentials)
+
+
+def test_files_that_give_no_tls_are_named(authority: Authority, tmp_path: Path) -> None:
+    certificate, key = authority.sign("fleet")
+    _, other = authority.sign("other")
+    ca, missing, empty = authority.ca, tmp_path / "missing.pem", tmp_path / "empty.pem"
+    empty.touch()
+    cases: list[tuple[tuple[Path | None, ...], str]] = [
+        ((missing,), "ca"),
+        ((empty,), "ca"),
+        ((key,), "ca"),
+        ((ca, missing, key), "certificate"),
+        ((ca, certificate, empty), "certificate"),
+        ((ca, certificate, other), "certificate"),
+        ((ca, certificate, None), "key"),
+        ((ca, None, key), "certificate"),
+    ]
+    for files, field in cases:
+        with pytest.raises(InvalidArgument) as error:
+            tls_credentials(*files)  # type: ignore[arg-type]
+        assert error.value.violations[0].field == field
+
+
+def test_an_encrypted_key_is_refused_and_nobody_is_asked(authority: Authority, tmp_path: Path) -> None:
+    certificate, key = authority.sign("fleet")
+    secret = load_pem_private_key(key.read_bytes(), None)
+    encrypted = tmp_path / "encrypted.key"
+    encrypted.write_bytes(secret.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"open sesame")))
+    with pytest.raises(InvalidArgument, match="certificate is"):
+        tls_credentials(authority.ca, certificate, encrypted)

@@ -21,7 +21,7 @@ PUBLIC = """
     GenerationNotResident ImageBox Internal InvalidArgument Label LabellingClient LeasedTask MeaninglessRequest NoGeneration
     NonFiniteOutput NotFound NotServedYet Overloaded PermissionDenied PointerMoved Proposal QuandaryError Reduction
     ResourceExhausted ScoringClient ScoringOptions StaleLease TooLarge TooLittleData TrainingClient Unauthenticated Unavailable
-    Violation WrongState crop_frusta result_score
+    Violation WrongState crop_frusta result_score tls_credentials
 """
 
 
