@@ -2,20 +2,36 @@
 
 import asyncio
 import signal
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import timedelta
+from typing import Any, cast
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
+from grpc_reflection.v1alpha import reflection, reflection_pb2, reflection_pb2_grpc
 
 from quandary.errors import Unavailable
+from quandary_server.wire.decoding import Tolerant, Undecodable
 from quandary_server.wire.health import HealthServicer, Readiness
 
 GRACE = timedelta(seconds=2)
 MAX_MESSAGE_BYTES = 64 << 20
 
 Register = Callable[[grpc.aio.Server], None]
+
+
+class Reflection(reflection.aio.ReflectionServicer):  # type: ignore[misc]
+    """Reflection that answers a request which cannot be parsed as it does an empty one: in band, INVALID_ARGUMENT."""
+
+    async def ServerReflectionInfo(self, requests: AsyncIterator[Any], context: Any) -> AsyncIterator[Any]:  # noqa: N802
+        """Answer what services and messages there are."""
+        async for answer in super().ServerReflectionInfo(_parsed(requests), context):
+            yield answer
+
+
+async def _parsed(requests: AsyncIterator[Any]) -> AsyncIterator[Any]:
+    async for request in requests:
+        yield reflection_pb2.ServerReflectionRequest() if isinstance(request, Undecodable) else request
 
 
 async def start_server(
@@ -32,11 +48,12 @@ async def start_server(
         ("grpc.so_reuseport", 0),
     ]
     server = grpc.aio.server(options=options)
+    tolerant = cast(grpc.aio.Server, Tolerant(server))
     for register in registrations:
-        register(server)
-    health_pb2_grpc.add_HealthServicer_to_server(HealthServicer(services), server)
+        register(tolerant)
+    health_pb2_grpc.add_HealthServicer_to_server(HealthServicer(services), tolerant)
     names = [*services, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name, reflection.SERVICE_NAME]
-    reflection.enable_server_reflection(names, server)
+    reflection_pb2_grpc.add_ServerReflectionServicer_to_server(Reflection(names), tolerant)
     try:
         bound = server.add_insecure_port(f"{host}:{port}")
     except RuntimeError:

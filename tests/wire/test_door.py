@@ -75,7 +75,7 @@ def call(tmp_path: Path, frame_ids: list[str], *, stream: bool = False) -> Outco
     outcome = Outcome()
 
     async def go() -> None:
-        token = ensure_tokens(tmp_path / "tokens.json").token
+        token = ensure_tokens(tmp_path / "tokens.json")
         door = Door(Keyring(tmp_path / "tokens.json", now), lambda m, c, _: outcome.observed.append((m, c)))
         servicer = Servicer(door)
 

@@ -1,5 +1,6 @@
 import asyncio
 import threading
+from datetime import timedelta
 
 import grpc
 import pytest
@@ -8,6 +9,7 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from quandary.errors import Unavailable
 from quandary_server.grpc_server import start_server
+from quandary_server.wire.health import MAX_WATCHES, HealthServicer
 
 SERVING, NOT_SERVING = health_pb2.HealthCheckResponse.SERVING, health_pb2.HealthCheckResponse.NOT_SERVING
 
@@ -58,6 +60,47 @@ def test_a_readiness_that_hangs_is_not_ready_holds_nobody_up_and_is_asked_once()
         await server.stop(0)
 
     asyncio.run(go())
+
+
+SERVICE = "quandary.v1.QueueService"
+
+
+def test_who_watches_without_a_token_cannot_use_the_process_up() -> None:
+    async def go() -> None:
+        server, port = await start_server("127.0.0.1", 0, {SERVICE: lambda: True}, [])
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+            stub = health_pb2_grpc.HealthStub(channel)
+            watches = [stub.Watch(health_pb2.HealthCheckRequest(service=SERVICE)) for _ in range(MAX_WATCHES)]
+            for watch in watches:
+                assert (await watch.read()).status == SERVING
+            with pytest.raises(grpc.aio.AioRpcError, match="64 watch already") as caught:
+                await anext(aiter(stub.Watch(health_pb2.HealthCheckRequest())))
+            assert caught.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
+            assert (await stub.Check(health_pb2.HealthCheckRequest())).status == SERVING
+
+            watches[0].cancel()
+            while await stub.Watch(health_pb2.HealthCheckRequest()).read() is grpc.aio.EOF:
+                await asyncio.sleep(0)
+        await server.stop(0)
+
+    asyncio.run(go())
+
+
+def test_a_watch_ends_in_order_when_its_time_is_over() -> None:
+    async def go() -> tuple[list[int], grpc.StatusCode]:
+        server = grpc.aio.server()
+        servicer = HealthServicer({SERVICE: lambda: True}, watch_lifetime=timedelta(milliseconds=50))
+        health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
+        port = server.add_insecure_port("127.0.0.1:0")
+        await server.start()
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+            watch = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest(service=SERVICE))
+            told = [answer.status async for answer in watch]
+            code = await watch.code()
+        await server.stop(0)
+        return told, code
+
+    assert asyncio.run(go()) == ([SERVING], grpc.StatusCode.OK)
 
 
 def test_reflection_lists_the_services() -> None:

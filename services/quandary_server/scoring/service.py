@@ -6,13 +6,8 @@ from ray.serve.config import HTTPOptions, ProxyLocation, gRPCOptions
 from quandary_server.auth import ensure_tokens
 from quandary_server.registry.directory import Registry
 from quandary_server.scoring.app import APPLICATION, application
+from quandary_server.scoring.registration import SERVICERS
 from quandary_server.settings import Settings
-
-SERVICERS = [
-    "quandary.v1.scoring_pb2_grpc.add_ScoringServiceServicer_to_server",
-    "quandary_server.wire.inference_v2.open_inference_pb2_grpc.add_GRPCInferenceServiceServicer_to_server",
-    "grpc_health.v1.health_pb2_grpc.add_HealthServicer_to_server",
-]
 
 
 def start_scoring(settings: Settings) -> None:

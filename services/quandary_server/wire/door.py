@@ -3,8 +3,9 @@
 import logging
 import secrets
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import aclosing
+from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar, cast
 
 import grpc
 from google.protobuf.any_pb2 import Any as AnyMessage
@@ -12,9 +13,10 @@ from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
 
 from quandary.error_messages import ERROR_TRAILER, error_message
-from quandary.errors import Internal, QuandaryError
+from quandary.errors import Internal, PermissionDenied, QuandaryError
 from quandary.v1 import error_pb2
 from quandary_server.auth import Caller, Keyring, Role, require
+from quandary_server.wire.decoding import decoded
 
 STATUS_TRAILER = "grpc-status-details-bin"
 MAX_TEXT_CHARACTERS = 300
@@ -94,11 +96,12 @@ def unary(
         async def call(self: Servant, request: Request, grpc_context: Context) -> Response:
             started, code = time.perf_counter(), "CANCELLED"
             try:
-                answer = await method(self, request, self.door.admit(grpc_context, role))
+                caller = self.door.admit(grpc_context, role)
+                answer = await method(self, decoded(request), caller)
                 code = "OK"
                 return answer
             except Exception as error:
-                code = refuse(grpc_context, known(error, name))
+                code = refuse(grpc_context, _told(known(error, name), name))
                 return response()
             finally:
                 self.door.report(name, code, started)
@@ -114,7 +117,10 @@ def streaming(
     [Callable[[Servant, Request, Caller], AsyncIterator[Response]]],
     Callable[[Servant, Request, Context], AsyncIterator[Response]],
 ]:
-    """Make a streaming RPC of an async generator method, as `unary` does."""
+    """Make a streaming RPC of an async generator method, as `unary` does.
+
+    The caller is admitted once more for each response: a token that is revoked, or expires, ends the streams it opened.
+    """
 
     def decorate(
         method: Callable[[Servant, Request, Caller], AsyncIterator[Response]],
@@ -124,11 +130,15 @@ def streaming(
         async def call(self: Servant, request: Request, grpc_context: Context) -> AsyncIterator[Response]:
             started, code = time.perf_counter(), "CANCELLED"
             try:
-                async for response in method(self, request, self.door.admit(grpc_context, role)):
-                    yield response
+                caller = self.door.admit(grpc_context, role)
+                responses = cast(AsyncGenerator[Response, None], method(self, decoded(request), caller))
+                async with aclosing(responses):
+                    async for response in responses:
+                        self.door.admit(grpc_context, role)
+                        yield response
                 code = "OK"
             except Exception as error:
-                code = refuse(grpc_context, known(error, name))
+                code = refuse(grpc_context, _told(known(error, name), name))
             finally:
                 self.door.report(name, code, started)
 
@@ -144,6 +154,13 @@ def known(error: Exception, where: str) -> QuandaryError:
     incident = secrets.token_hex(4)
     log.error("call_failed method=%s incident=%s", where, incident, exc_info=error)
     return Internal(f"internal error; the server's log has it as incident {incident}")
+
+
+def _told(error: QuandaryError, method: str) -> QuandaryError:
+    """Log that a subject was refused for its roles, and return the error; who has no token could fill the log at will."""
+    if isinstance(error, PermissionDenied):
+        log.warning("call_denied method=%s problem=%s", method, error.message)
+    return error
 
 
 def refuse(context: Context, error: QuandaryError) -> str:

@@ -2,14 +2,20 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from datetime import timedelta
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from quandary_server.wire.door import Context
+from quandary.errors import InvalidArgument, Overloaded
+from quandary_server.wire.decoding import decoded
+from quandary_server.wire.door import Context, refuse
 
 WATCH_INTERVAL_S = 1.0
 PATIENCE_S = 2.0
+
+MAX_WATCHES = 64
+WATCH_LIFETIME = timedelta(minutes=10)
 
 Status = health_pb2.HealthCheckResponse.ServingStatus
 Readiness = Callable[[], bool]
@@ -20,17 +26,25 @@ class HealthServicer(health_pb2_grpc.HealthServicer):  # type: ignore[misc]
 
     It is asked in a thread of its own, since that may take a look at a database. Where it takes longer than 2 s the service is
     not ready, and the question that hangs is all that is asked until it returns.
+
+    Health is asked for without a token, so whoever watches it must not be able to use the process up: there are at most 64
+    watches, and each ends in order after `watch_lifetime`, upon which a client that still cares asks again.
     """
 
-    def __init__(self, services: dict[str, Readiness]) -> None:
-        self._services = services
+    def __init__(self, services: dict[str, Readiness], watch_lifetime: timedelta = WATCH_LIFETIME) -> None:
+        self._services, self._lifetime = services, watch_lifetime
         self._asked: dict[str, asyncio.Task[bool]] = {}
+        self._watches = 0
 
     async def Check(  # noqa: N802
         self, request: health_pb2.HealthCheckRequest, grpc_context: Context
     ) -> health_pb2.HealthCheckResponse:
         """Return SERVING or NOT_SERVING; NOT_FOUND for a service that is not here."""
-        status = await self._status(request.service)
+        try:
+            status = await self._status(decoded(request).service)
+        except InvalidArgument as error:
+            refuse(grpc_context, error)
+            return health_pb2.HealthCheckResponse()
         if status == Status.SERVICE_UNKNOWN:
             grpc_context.set_code(grpc.StatusCode.NOT_FOUND)
             grpc_context.set_details(f"no service {request.service[:100]!r} here; known are {', '.join(['', *self._services])}")
@@ -40,14 +54,28 @@ class HealthServicer(health_pb2_grpc.HealthServicer):  # type: ignore[misc]
     async def Watch(  # noqa: N802
         self, request: health_pb2.HealthCheckRequest, grpc_context: Context
     ) -> AsyncIterator[health_pb2.HealthCheckResponse]:
-        """Yield the status now and whenever it has changed, until the client ends the call."""
-        told: int | None = None
-        while True:
-            status = await self._status(request.service)
+        """Yield the status now and whenever it has changed, until the client ends the call or its time is over."""
+        if self._watches >= MAX_WATCHES:
+            refuse(grpc_context, Overloaded(f"{MAX_WATCHES} watch already", retry_after=self._lifetime))
+            return
+        self._watches += 1
+        try:
+            async for status in self._changes(decoded(request).service):
+                yield health_pb2.HealthCheckResponse(status=status)
+        except InvalidArgument as error:
+            refuse(grpc_context, error)
+        finally:
+            self._watches -= 1
+
+    async def _changes(self, service: str) -> AsyncIterator[int]:
+        loop = asyncio.get_running_loop()
+        over, told = loop.time() + self._lifetime.total_seconds(), None
+        while loop.time() < over:
+            status = await self._status(service)
             if status != told:
                 told = status
-                yield health_pb2.HealthCheckResponse(status=status)
-            await asyncio.sleep(WATCH_INTERVAL_S)
+                yield status
+            await asyncio.sleep(min(WATCH_INTERVAL_S, max(over - loop.time(), 0.0)))
 
     async def _status(self, service: str) -> int:
         if service and service not in self._services:
