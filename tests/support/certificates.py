@@ -39,6 +39,10 @@ class Authority:
         file.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
         return certificate, file
 
+    def serial(self, name: str) -> str:
+        """Return the serial number of a certificate, as hexadecimal digits."""
+        return f"{x509.load_pem_x509_certificate((self._folder / f'{name}.pem').read_bytes()).serial_number:x}"
+
     def _builder(
         self, subject: x509.Name, key: EllipticCurvePrivateKey, constraints: x509.BasicConstraints, lifetime: timedelta = DAY
     ) -> x509.CertificateBuilder:
