@@ -1,7 +1,7 @@
 """Bytes that are no message, through a real channel to each kind of method."""
 
 import asyncio
-from collections.abc import AsyncIterable, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +35,7 @@ class Servicer(scoring_pb2_grpc.ScoringServiceServicer):
     @streaming(Role.FLEET)
     async def StreamScores(  # noqa: N802
         self, request: AsyncIterator[scoring_pb2.StreamScoresRequest], caller: Caller
-    ) -> AsyncIterator[scoring_pb2.StreamScoresResponse]:
+    ) -> AsyncGenerator[scoring_pb2.StreamScoresResponse, None]:
         async for message in request:
             yield scoring_pb2.StreamScoresResponse(sequence=message.sequence)
 

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -41,7 +41,7 @@ class Servicer(scoring_pb2_grpc.ScoringServiceServicer):
     @streaming(Role.FLEET)
     async def StreamScores(  # noqa: N802
         self, request: AsyncIterator[scoring_pb2.StreamScoresRequest], caller: Caller
-    ) -> AsyncIterator[scoring_pb2.StreamScoresResponse]:
+    ) -> AsyncGenerator[scoring_pb2.StreamScoresResponse, None]:
         async for message in request:
             await act(message.frame.frame_id)
             yield scoring_pb2.StreamScoresResponse(sequence=message.sequence)

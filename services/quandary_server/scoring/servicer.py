@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 
 from quandary.convert import duration
 from quandary.errors import InvalidArgument, within
@@ -39,7 +39,7 @@ class ScoringServicer(scoring_pb2_grpc.ScoringServiceServicer):
     @streaming(Role.FLEET)
     async def StreamScores(
         self, request: AsyncIterator[scoring_pb2.StreamScoresRequest], caller: Caller
-    ) -> AsyncIterator[scoring_pb2.StreamScoresResponse]:
+    ) -> AsyncGenerator[scoring_pb2.StreamScoresResponse, None]:
         """Score frames as they come, answered in their order; at most a window of them is in work."""
         options = _first(await anext(aiter(request), None))
         check_samples(options, self.keeper.generation(options.generation).members)

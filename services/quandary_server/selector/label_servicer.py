@@ -1,7 +1,7 @@
 """LabelService: convert, call, convert."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from datetime import datetime
 
 from quandary import convert
@@ -62,7 +62,7 @@ class LabelServicer(labels_pb2_grpc.LabelServiceServicer):
     @streaming(Role.LABELLER)
     async def StreamFrameLabels(
         self, request: labels_pb2.StreamFrameLabelsRequest, caller: Caller
-    ) -> AsyncIterator[labels_pb2.StreamFrameLabelsResponse]:
+    ) -> AsyncGenerator[labels_pb2.StreamFrameLabelsResponse, None]:
         """Stream labelled frames out, oldest first, page by page: nothing is held for long."""
         since = None
         if request.HasField("since"):

@@ -1,7 +1,7 @@
 """TrainingService: convert, call, convert."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from datetime import datetime, timedelta
 
 from google.protobuf.duration_pb2 import Duration
@@ -68,7 +68,7 @@ class TrainingServicer(training_pb2_grpc.TrainingServiceServicer):
     @streaming(Role.TRAINER)
     async def WatchRun(
         self, request: training_pb2.WatchRunRequest, caller: Caller
-    ) -> AsyncIterator[training_pb2.WatchRunResponse]:
+    ) -> AsyncGenerator[training_pb2.WatchRunResponse, None]:
         """Yield the run whenever it changed, until it ended."""
         told: training_pb2.Run | None = None
         while True:

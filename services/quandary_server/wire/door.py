@@ -5,7 +5,7 @@ import secrets
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
-from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar, cast
+from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 import grpc
 from google.protobuf.any_pb2 import Any as AnyMessage
@@ -114,7 +114,7 @@ def unary(
 def streaming(
     role: Role,
 ) -> Callable[
-    [Callable[[Servant, Request, Caller], AsyncIterator[Response]]],
+    [Callable[[Servant, Request, Caller], AsyncGenerator[Response, None]]],
     Callable[[Servant, Request, Context], AsyncIterator[Response]],
 ]:
     """Make a streaming RPC of an async generator method, as `unary` does.
@@ -123,7 +123,7 @@ def streaming(
     """
 
     def decorate(
-        method: Callable[[Servant, Request, Caller], AsyncIterator[Response]],
+        method: Callable[[Servant, Request, Caller], AsyncGenerator[Response, None]],
     ) -> Callable[[Servant, Request, Context], AsyncIterator[Response]]:
         name = method.__name__
 
@@ -131,8 +131,7 @@ def streaming(
             started, code = time.perf_counter(), "CANCELLED"
             try:
                 caller = self.door.admit(grpc_context, role)
-                responses = cast(AsyncGenerator[Response, None], method(self, decoded(request), caller))
-                async with aclosing(responses):
+                async with aclosing(method(self, decoded(request), caller)) as responses:
                     async for response in responses:
                         self.door.admit(grpc_context, role)
                         yield response
