@@ -159,8 +159,9 @@ class Calibration:
                 raise InvalidArgument.of(name, getattr(self, name), f"1 to {MAX_IMAGE_PX}")
         _check_projection(self.projection)
         rotation = self.lidar_to_camera[:, :3]
-        error = float(np.abs(rotation @ rotation.T - np.eye(3)).max())
-        if error > ROTATION_TOLERANCE or np.linalg.det(rotation) < 0:
+        with np.errstate(over="ignore", invalid="ignore"):  # what overflows, or is NaN then, is no rotation either
+            error = float(np.abs(rotation @ rotation.T - np.eye(3)).max())
+        if not error <= ROTATION_TOLERANCE or np.linalg.det(rotation) < 0:
             raise InvalidArgument.of(
                 "lidar_to_camera", f"off a rotation by {error:.3g}", f"a rotation to within {ROTATION_TOLERANCE:g}"
             )

@@ -8,13 +8,14 @@ import grpc
 from google.protobuf.message import DecodeError
 
 from quandary.error_messages import ERROR_TRAILER, STATUS_NUMBERS, quandary_error
-from quandary.errors import QuandaryError
+from quandary.errors import QuandaryError, TooLarge
 from quandary.v1 import error_pb2
 
 __all__ = ["error_of_call", "translated_errors"]
 
 
 RESET = "RST_STREAM"
+TOO_LARGE = "larger than max"
 
 
 def error_of_call(error: grpc.RpcError) -> QuandaryError:
@@ -28,6 +29,9 @@ def error_of_call(error: grpc.RpcError) -> QuandaryError:
             except DecodeError:
                 break
     code, details = error.code(), error.details() or ""
+    if code is grpc.StatusCode.RESOURCE_EXHAUSTED and TOO_LARGE in details:
+        # gRPC's own limit, on either side: nothing that backing off would help
+        return TooLarge(details)
     if code is grpc.StatusCode.CANCELLED and RESET in details:
         # not the caller's doing: what served the call is gone
         code = grpc.StatusCode.UNAVAILABLE

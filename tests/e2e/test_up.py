@@ -18,6 +18,7 @@ import numpy as np
 import psutil
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+from support.front_door import check_front, check_mutated_requests
 from support.ingress import check_open_inference, check_reflection
 from support.open_inference import OpenInference
 from support.quandary import Quandary, ScoringLoop, small_settings
@@ -134,6 +135,8 @@ def test_the_loop_closes_by_hand(quandary: Quandary, fleet: KittiFolder, make_fr
     check_refusals(quandary, make_frame("bad"))
     check_open_inference(quandary, make_frame("shared"), tmp_path)
     check_reflection(quandary.settings.scoring_target)
+    check_mutated_requests(quandary, make_frame("good"))
+    check_front(quandary, make_frame("good"), tmp_path / "front")
     refused = quandary.cli("generations", "rollback", check=False)
     assert refused.returncode == 1
     assert "there is none to roll back to" in refused.stderr

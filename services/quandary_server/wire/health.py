@@ -51,6 +51,13 @@ class HealthServicer(health_pb2_grpc.HealthServicer):  # type: ignore[misc]
             return health_pb2.HealthCheckResponse()
         return health_pb2.HealthCheckResponse(status=status)
 
+    async def List(  # noqa: N802
+        self, request: health_pb2.HealthListRequest, grpc_context: Context
+    ) -> health_pb2.HealthListResponse:
+        """Return the status of every service."""
+        statuses = {name: health_pb2.HealthCheckResponse(status=await self._status(name)) for name in ["", *self._services]}
+        return health_pb2.HealthListResponse(statuses=statuses)
+
     async def Watch(  # noqa: N802
         self, request: health_pb2.HealthCheckRequest, grpc_context: Context
     ) -> AsyncIterator[health_pb2.HealthCheckResponse]:
