@@ -1,5 +1,6 @@
 """The front in deploy/envoy, with the real Envoy before real servicers: who gets in, and what arrives."""
 
+import asyncio
 import json
 from collections.abc import Iterator
 from datetime import timedelta
@@ -14,6 +15,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from support.certificates import DAY, Authority
 from support.envoy import CONFIGURATION, Front, envoy_binary
 from support.grpc_thread import ServerThread
+from support.records import log_record, record_of
 from support.scoring import ScoringService
 
 from quandary import (
@@ -33,11 +35,15 @@ from quandary.connection import MAX_MESSAGE_BYTES
 from quandary.retries import CONTRACT
 from quandary.v1 import queue_pb2_grpc, training_pb2_grpc
 from quandary_server.auth import Keyring, Role, issue_token
+from quandary_server.cli import app
 from quandary_server.clock import now
+from quandary_server.cluster import free_ports
 from quandary_server.registry.directory import Artefacts
 from quandary_server.scoring.servicer import SERVICE
 from quandary_server.selector.queue_servicer import QueueServicer
+from quandary_server.selector.service import serve_selector
 from quandary_server.settings import load_settings
+from quandary_server.storage.fleet_log import SqliteFleetLog
 from quandary_server.storage.store import Store
 from quandary_server.trainer.scheduler import Scheduler
 from quandary_server.trainer.servicer import TrainingServicer
@@ -245,6 +251,60 @@ def test_large_messages_pass_and_too_large_ones_are_refused(fleet: Fleet, make_f
         with pytest.raises(grpc.RpcError, match="larger than max") as caught:
             call(bytes(MAX_MESSAGE_BYTES + 1), metadata=metadata, timeout=60)
         assert caught.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
+
+
+def test_the_commands_reach_all_services_by_the_front(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    certificate, key = fleet.authority.sign("engineer")
+    files = {"CA": fleet.authority.ca, "CERTIFICATE": certificate, "KEY": key}
+    for name, value in {f"TLS__{name}": path for name, path in files.items()}.items():
+        monkeypatch.setenv(f"QUANDARY_{name}", str(value))
+    monkeypatch.setenv("QUANDARY_TARGET", fleet.front.target)
+    monkeypatch.setenv("QUANDARY_TOKEN", fleet.scoring.token)
+    for command in (["queue", "list", "--json"], ["generations", "list", "--json"]):
+        monkeypatch.setattr("sys.argv", ["quandary", *command])
+        with pytest.raises(SystemExit) as ended:
+            app.run()
+        assert not ended.value.code
+    assert fleet.scoring.keeper.generation().id in capsys.readouterr().out
+
+
+def test_the_selector_scores_through_the_front_and_reads_its_token_anew(fleet: Fleet, make_frame: Any, tmp_path: Path) -> None:
+    certificate, key = fleet.authority.sign("selector")
+    token_file = tmp_path / "scoring.token"
+    token_file.write_text("not-yet-a-token\n")
+    port, metrics_port = free_ports(2)
+    selector = {
+        "port": port,
+        "metrics_port": metrics_port,
+        "scoring_target": fleet.front.target,
+        "scoring_token_file": token_file,
+        "scoring_tls": {"ca": fleet.authority.ca, "certificate": certificate, "key": key},
+        "control_share": 0.0,
+        "mc_samples": 2,
+    }
+    settings = load_settings(data=tmp_path / "data", selector=selector)
+    settings.data.mkdir()
+    with SqliteFleetLog.open(settings.fleet_log) as log:
+        log.append([log_record(record_of(make_frame("f"), tmp_path / "clouds"))], now=now())
+
+    async def go() -> None:
+        begun = len(fleet.scoring.calls)
+        serving = asyncio.create_task(serve_selector(settings))
+
+        async def called(code: str) -> None:
+            while ("ScoreFrames", code) not in fleet.scoring.calls[begun:]:
+                assert not serving.done()
+                await asyncio.sleep(0.02)
+
+        await asyncio.wait_for(called("UNAUTHENTICATED"), 30)
+        token_file.write_text(issue_token(fleet.tokens, "selector", [Role.FLEET], time=now(), lifetime=None).token)
+        await asyncio.wait_for(called("OK"), 30)
+        serving.cancel()
+        await asyncio.gather(serving, return_exceptions=True)
+
+    asyncio.run(go())
 
 
 def test_a_new_certificate_is_shown_without_a_restart(fleet: Fleet, tmp_path: Path) -> None:
