@@ -48,12 +48,19 @@ from quandary_server.storage.store import Store
 from quandary_server.trainer.scheduler import Scheduler
 from quandary_server.trainer.servicer import TrainingServicer
 from quandary_server.wire.door import Door
+from quandary_server.wire.inference_v2 import open_inference_pb2
 
 pytestmark = pytest.mark.timeout(120)
 
 QUEUES = "quandary.v1.QueueService"
 STATUS = "/quandary.v1.ScoringService/GetServingStatus"
-CLUSTERS = {"ScoringService": "scoring", "QueueService": "selector", "LabelService": "selector", "TrainingService": "trainer"}
+CLUSTERS = {
+    "ScoringService": "scoring",
+    "GRPCInferenceService": "scoring",
+    "QueueService": "selector",
+    "LabelService": "selector",
+    "TrainingService": "trainer",
+}
 
 
 class SelectorState:
@@ -148,7 +155,7 @@ def routes() -> Iterator[tuple[Any, dict[str, Any]]]:
     (listener,) = document["static_resources"]["listeners"]
     manager = listener["filter_chains"][0]["filters"][0]["typed_config"]
     listed = manager["route_config"]["virtual_hosts"][0]["routes"]
-    for file in CONTRACT:
+    for file in (*CONTRACT, open_inference_pb2.DESCRIPTOR):
         for service in file.services_by_name.values():
             for method in service.methods:
                 path = f"/{service.full_name}/{method.name}"

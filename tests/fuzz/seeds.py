@@ -12,10 +12,12 @@ from google.protobuf.message_factory import GetMessageClass
 from google.protobuf.timestamp_pb2 import Timestamp
 from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection_pb2
+from support.open_inference import infer_request, raster_frame, tensors
 
 from quandary import Calibration, Frame, ImageBox, Proposal
 from quandary.convert import frame_message
 from quandary.v1 import geometry_pb2, labels_pb2, queue_pb2, scoring_pb2, training_pb2, view_pb2
+from quandary_server.wire.inference_v2 import open_inference_pb2 as protocol
 
 A_SECOND, A_MINUTE = Duration(seconds=1), Duration(seconds=60)
 SINCE = Timestamp(seconds=1_700_000_000)
@@ -83,6 +85,24 @@ def scoring_methods(frames: Sequence[Frame]) -> list[Method]:
         "GetServingStatus": [scoring_pb2.GetServingStatusRequest()],
     }
     return methods_of(scoring_pb2.DESCRIPTOR.services_by_name["ScoringService"], seeds)
+
+
+def inference_methods(frame: Frame) -> list[Method]:
+    """Return the methods of the Open Inference Protocol; its tensors come raw and typed."""
+    crops = tensors(raster_frame(frame))
+    asked: dict[str, Any] = {"seed": 3, "mc_samples": 2, "timeout": 60_000_000, "acquisition": "mutual_information"}
+    seeds: Requests = {
+        "ServerLive": [protocol.ServerLiveRequest()],
+        "ServerReady": [protocol.ServerReadyRequest()],
+        "ModelReady": [protocol.ModelReadyRequest(name="ensemble")],
+        "ServerMetadata": [protocol.ServerMetadataRequest()],
+        "ModelMetadata": [protocol.ModelMetadataRequest(name="member-0")],
+        "ModelInfer": [
+            infer_request(crops, "mc_dropout", outputs=["score", "box"], **asked),
+            infer_request(crops, "member-0", raw=False),
+        ],
+    }
+    return methods_of(protocol.DESCRIPTOR.services_by_name["GRPCInferenceService"], seeds)
 
 
 def queue_methods(leased: Callable[[], queue_pb2.Task], labels: labels_pb2.FrameLabels, page_token: str) -> list[Method]:

@@ -6,7 +6,15 @@ from pathlib import Path
 
 import grpc
 from fuzz.attempts import Attacker, Method
-from fuzz.seeds import health_methods, label_methods, queue_methods, reflection_methods, scoring_methods, training_methods
+from fuzz.seeds import (
+    health_methods,
+    inference_methods,
+    label_methods,
+    queue_methods,
+    reflection_methods,
+    scoring_methods,
+    training_methods,
+)
 from support.grpc_thread import ServerThread
 from support.records import START, log_record, record_of, some_labels
 from support.scoring import ScoringService
@@ -65,6 +73,7 @@ class AllServices:
         trainer = self._trainer(registry)
         self.targets = {
             "quandary.v1.ScoringService": self.scoring.target,
+            "inference.GRPCInferenceService": self.scoring.target,
             QUEUES: selector,
             "quandary.v1.LabelService": selector,
             "quandary.v1.TrainingService": trainer,
@@ -77,6 +86,7 @@ class AllServices:
             queue = queue_methods(lambda: client.lease_tasks()[0], labels, self._page_token(selector))
         self.methods: dict[str, list[Method]] = {
             "scoring": scoring_methods(frames),
+            "open inference": inference_methods(frames[0]),
             "selector": [*queue, *label_methods(labels)],
             "trainer": training_methods(self._finished_run(), name),
             "open to all": [*health_methods(QUEUES), *reflection_methods()],

@@ -17,7 +17,7 @@ from quandary_server.bench.figures import Figure, at_most, reported, write_docum
 
 pytestmark = pytest.mark.timeout(3600)
 
-SHARES = {"scoring": 0.6, "selector": 0.2, "trainer": 0.12, "open to all": 0.08}
+SHARES = {"scoring": 0.45, "open inference": 0.2, "selector": 0.17, "trainer": 0.1, "open to all": 0.08}
 
 
 def test_every_request_ends_in_an_answer_or_in_what_is_wrong_with_it(

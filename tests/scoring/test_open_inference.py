@@ -16,9 +16,8 @@ from quandary import Acquisition, Estimator, ScoringOptions, result_score
 from quandary.convert import tensor_values
 from quandary.error_messages import ERROR_TRAILER
 from quandary.v1 import error_pb2, scoring_pb2
-from quandary_server.auth import Keyring, Role, Token, TokenFile, read_tokens
+from quandary_server.auth import Keyring, Role, issue_token
 from quandary_server.clock import now
-from quandary_server.files import write_atomically
 from quandary_server.frustum.raster import Rasters
 from quandary_server.grpc_server import start_server
 from quandary_server.inference.generation import LoadedGeneration
@@ -218,10 +217,8 @@ def test_the_version_is_the_generation(service: Any, stub: OpenInference, raster
 def test_tokens_and_roles_are_those_of_score_frames_but_for_live_and_ready(
     service: Any, rasters: Callable[[int], Rasters]
 ) -> None:
-    labeller = Token(token="labeller-labeller-labeller", subject="anna", roles=(Role.LABELLER,))
-    fleet = Token(token="fleet-fleet-fleet-fleet", subject="fleet-7", roles=(Role.FLEET,))
-    tokens = TokenFile(tokens=(*read_tokens(service.tokens), labeller, fleet))
-    write_atomically(service.tokens, tokens.model_dump_json().encode(), mode=0o600)
+    labeller = issue_token(service.tokens, "anna", [Role.LABELLER], time=now(), lifetime=None)
+    fleet = issue_token(service.tokens, "fleet-7", [Role.FLEET], time=now(), lifetime=None)
     guarded: list[tuple[str, Any]] = [
         ("ModelReady", protocol.ModelReadyRequest(name="ensemble")),
         ("ServerMetadata", protocol.ServerMetadataRequest()),

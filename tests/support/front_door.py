@@ -6,7 +6,7 @@ from pathlib import Path
 import grpc
 import pytest
 from fuzz.attempts import Attacker, attack
-from fuzz.seeds import health_methods, scoring_methods, small_frames
+from fuzz.seeds import health_methods, inference_methods, scoring_methods, small_frames
 
 from quandary import (
     Frame,
@@ -25,7 +25,8 @@ from support.envoy import Front, envoy_binary
 from support.quandary import Quandary
 
 MUTATED = 300
-SCORING, HEALTH = "quandary.v1.ScoringService", "grpc.health.v1.Health"
+SCORING, INFERENCE = "quandary.v1.ScoringService", "inference.GRPCInferenceService"
+HEALTH = "grpc.health.v1.Health"
 
 
 def check_mutated_requests(quandary: Quandary, frame: Frame) -> None:
@@ -33,8 +34,9 @@ def check_mutated_requests(quandary: Quandary, frame: Frame) -> None:
     with quandary.scoring() as client:
         expected = client.score_frames([frame]).SerializeToString(deterministic=True)
         with grpc.insecure_channel(quandary.settings.scoring_target) as channel:
-            attacker = Attacker({SCORING: channel, HEALTH: channel}, quandary.token)
-            attack(attacker, [*scoring_methods(small_frames(frame.calibration)), *health_methods(SCORING)], MUTATED)
+            attacker = Attacker(dict.fromkeys((SCORING, INFERENCE, HEALTH), channel), quandary.token)
+            frames = small_frames(frame.calibration)
+            attack(attacker, [*scoring_methods(frames), *inference_methods(frames[0]), *health_methods(SCORING)], MUTATED)
         assert attacker.outcomes["OK"] > 0
         assert attacker.outcomes["INVALID_ARGUMENT"] > 0
         assert client.score_frames([frame]).SerializeToString(deterministic=True) == expected
