@@ -9,12 +9,14 @@ from quandary import ScoringClient
 from quandary.v1 import scoring_pb2_grpc
 from quandary_server.auth import Keyring, ensure_tokens
 from quandary_server.clock import now
+from quandary_server.inference.generation import Generation
 from quandary_server.inference.provider import Provider
 from quandary_server.registry.directory import Artefacts, Registry
 from quandary_server.registry.manifest import Manifest, member_name
 from quandary_server.registry.pointer import Pointer
 from quandary_server.scoring.engine import Engine
-from quandary_server.scoring.keeper import Keeper
+from quandary_server.scoring.keeper import Keeper, Load
+from quandary_server.scoring.loading import whole_generation
 from quandary_server.scoring.open_inference.servicer import INFERENCE_SERVICE, OpenInferenceServicer
 from quandary_server.scoring.servicer import SERVICE, ScoringServicer
 from quandary_server.trainer.promotion import wait_for_replicas
@@ -38,7 +40,8 @@ class ScoringService:
         self.tokens = home / "tokens.json"
         self.calls: list[tuple[str, str]] = []
         self.loaded: list[int | None] = []
-        self.keeper = Keeper(self.registry, "replica-1", Provider.CPU, timedelta(milliseconds=20), now, self.loaded.append)
+        load: Load[Generation] = whole_generation(self.registry, Provider.CPU)
+        self.keeper = Keeper(self.registry, "replica-1", load, timedelta(milliseconds=20), now, self.loaded.append)
         self.engine = Engine(LIMITS, max_waiting_crops=40, report=lambda *_: None)
 
     def start(self, port: int = 0) -> None:
