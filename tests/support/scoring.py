@@ -29,6 +29,17 @@ LIMITS = Limits(max_frames=8, max_proposals=6, max_crops=30, max_points=5000, ma
 WINDOW = 4
 
 
+def register(registry: Registry, artefacts: Artefacts, temperature: float = 1.0) -> str:
+    """Register a generation, another one for every call; return its id."""
+    members = {member_name(k): member for k, member in enumerate(artefacts.members)}
+
+    def describe(number: int, name: str, files: dict[str, str]) -> Manifest:
+        update = {"number": number, "generation": name, "files": files, "temperature": temperature}
+        return artefacts.manifest.model_copy(update=update)
+
+    return registry.register(members, describe).generation
+
+
 class ScoringService:
     """One replica and its registry, told from a test's thread."""
 
@@ -67,13 +78,7 @@ class ScoringService:
 
     def register(self, temperature: float = 1.0) -> str:
         """Register the generation, another one for every call."""
-        members = {member_name(k): member for k, member in enumerate(self._generation.members)}
-
-        def describe(number: int, name: str, files: dict[str, str]) -> Manifest:
-            update = {"number": number, "generation": name, "files": files, "temperature": temperature}
-            return self._generation.manifest.model_copy(update=update)
-
-        return self.registry.register(members, describe).generation
+        return register(self.registry, self._generation, temperature)
 
     def promote(self, generation: str) -> Pointer:
         """Promote a generation and wait until the replica answers with it."""
