@@ -12,7 +12,8 @@ import pytest
 import yaml
 from support.generations import SMALL, untrained
 from support.scoring import ScoringService
-from support.serving import Load, Serving, idle_stream, wait_for
+from support.serving import Load, Serving, idle_stream
+from support.waiting import wait_for
 
 from quandary import Estimator, Frame, ScoringClient, ScoringOptions
 from quandary.errors import DeadlineExceeded
@@ -84,7 +85,9 @@ def test_replicas_come_and_go_with_the_load_and_answer_alike(
         with Load(serving, frames * 2, ScoringOptions(mc_samples=200), callers=4) as heavy:
             wait_for(lambda: serving.has("Scoring", 2))
             heavy.wait_for(generation)
-        for port in wait_for(lambda: len(found := serving.replica_ports()) == 2 and found):
+        ports = serving.replica_ports()
+        assert len(ports) == 2
+        for port in ports:
             with serving.client(port) as replica:
                 assert answers(replica, frames) == expected
         with Load(serving, frames[:1], ScoringOptions(Estimator.SOFTMAX), callers=1) as light:
@@ -98,7 +101,8 @@ def test_spread_over_deployments_the_bytes_are_the_same_through_swaps_and_losses
     serving: Serving, two_members: Artefacts, generation: Artefacts, frames: list[Frame], expected: list[bytes]
 ) -> None:
     first = generation_of(serving)
-    serving.deploy(spread_config(serving, members=2, mc_dropout_replicas=2))
+    config = spread_config(serving, members=2, mc_dropout_replicas=2)
+    serving.deploy(config, {"Member0": 1, "Member1": 1, "McDropout": 2, "Scoring": 1})
     with serving.client() as client:
         wait_for(lambda: client.serving_status().ready)
         assert answers(client, frames) == expected

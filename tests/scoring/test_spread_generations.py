@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from support.generations import SMALL, untrained
 from support.scoring import LIMITS
-from support.spread import FIRST, INGRESS, MEMBERS, SpreadDeployment, wait_for
+from support.spread import FIRST, INGRESS, MEMBERS, SpreadDeployment
+from support.waiting import wait_for
 
 from quandary import Frame, GenerationNotResident, NoGeneration, ScoringOptions
 from quandary.convert import frame_message
@@ -133,6 +134,6 @@ def scored(deployment: SpreadDeployment, frames: Sequence[Frame], options: Scori
         return await engine.score(generation, messages, paths, options, None)
 
     try:
-        return asyncio.run(answered(deployment.keeper, options.generation, by))  # type: ignore[arg-type]
+        return asyncio.run(answered(deployment.keeper, options.generation, by))
     finally:
         engine.close()

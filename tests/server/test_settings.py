@@ -82,8 +82,10 @@ def test_as_many_members_are_deployed_as_are_trained_unless_told(monkeypatch: py
     assert load_settings(trainer={"members": 3}).member_deployments == 3
     monkeypatch.setenv("QUANDARY_SCORING__TOPOLOGY", "spread")
     monkeypatch.setenv("QUANDARY_SCORING__SPREAD__MEMBERS", "7")
+    monkeypatch.setenv("QUANDARY_SCORING__AUTOSCALING__MAX_REPLICAS", "9")
     settings = load_settings()
     assert (settings.scoring.topology, settings.member_deployments) == ("spread", 7)
+    assert settings.scoring.autoscaling.max_replicas == 9
 
 
 def test_a_file_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

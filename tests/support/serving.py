@@ -2,9 +2,8 @@
 
 import os
 import threading
-import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -25,8 +24,10 @@ from quandary_server.scoring.service import start_scoring, start_serve, stop_sco
 from quandary_server.settings import Settings, load_settings
 from quandary_server.trainer.promotion import promote
 from support.scoring import register
+from support.waiting import wait_for
 
-LOOK_EVERY_S = 0.05
+DEPLOYED_WITHIN_S = 200
+"""On a machine that does much else; some 10 s where it does not."""
 
 
 class Serving:
@@ -63,11 +64,14 @@ class Serving:
         promote(self.registry, generation, self.registry.pointer(), mover="test", timeout=timeout, clock=now)
         return generation
 
-    def deploy(self, config: dict[str, Any]) -> None:
-        """Deploy a Serve config file's content, as `serve deploy` does, and wait until it answers."""
+    def deploy(self, config: dict[str, Any], replicas: dict[str, int]) -> None:
+        """Deploy a Serve config file's content, as `serve deploy` does, and wait until these replicas run."""
         self.settings = load_settings(**config["applications"][0]["args"])
         start_serve(self.settings)
-        _get_global_client().deploy_apps(ServeDeploySchema.model_validate(config), _blocking=True)
+        controller = _get_global_client()
+        assert controller is not None
+        controller.deploy_apps(ServeDeploySchema.model_validate(config))
+        wait_for(lambda: all(self.has(name, count) for name, count in replicas.items()), DEPLOYED_WITHIN_S)
 
     def has(self, deployment: str, replicas: int) -> bool:
         """Return whether a deployment has so many replicas that run, and none that starts or stops."""
@@ -83,15 +87,6 @@ class Serving:
         """Return the gRPC ports of the replicas that answer calls themselves."""
         first, stop = (int(os.environ[f"RAY_SERVE_DIRECT_INGRESS_{end}_GRPC_PORT"]) for end in ("MIN", "MAX"))
         return [port for port in range(first, stop) if not port_is_free(LOOPBACK, port)]
-
-
-def wait_for(condition: Callable[[], Any], timeout_s: float = 60.0) -> Any:
-    """Return what the condition gives once that is true."""
-    deadline = time.monotonic() + timeout_s
-    while not (found := condition()):
-        assert time.monotonic() < deadline, "not in time"
-        threading.Event().wait(LOOK_EVERY_S)
-    return found
 
 
 class Load:

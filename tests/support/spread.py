@@ -1,7 +1,7 @@
 """The spread topology without Ray: real members behind awaited calls, real keepers on a real roster."""
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
 
@@ -97,12 +97,3 @@ class SpreadDeployment:
         """Return what a member has."""
         keeper = next(member.keeper for member in (*self.each, self.first) if member.name == name)
         return tuple(held.id for held in keeper.resident)
-
-
-def wait_for(condition: Callable[[], bool]) -> None:
-    """Return once it is true."""
-    for _ in range(3000):
-        if condition():
-            return
-        threading.Event().wait(0.01)
-    raise AssertionError("not in time")

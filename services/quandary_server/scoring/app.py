@@ -1,6 +1,5 @@
 """The Serve application: in the `packed` topology one deployment, in `spread` one per member behind the one that answers."""
 
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -87,18 +86,16 @@ def _deployment(
 
 
 def _autoscaling(settings: AutoscalingSettings, fewest: int, most: int) -> AutoscalingConfig:
-    with warnings.catch_warnings():
-        # Ray 2.60 warns of metrics_interval_s, and does not read yet what it names in its place
-        warnings.simplefilter("ignore", DeprecationWarning)
-        return AutoscalingConfig(
-            min_replicas=fewest,
-            max_replicas=most,
-            metrics_interval_s=settings.report.total_seconds(),
-            look_back_period_s=settings.window.total_seconds(),
-            upscale_delay_s=settings.upscale_delay.total_seconds(),
-            downscale_delay_s=settings.downscale_delay.total_seconds(),
-            policy=AutoscalingPolicy(  # type: ignore[no-untyped-call]
-                policy_function=f"{ByBusyShare.__module__}:{ByBusyShare.__name__}",
-                policy_kwargs={"target": settings.target_busy},
-            ),
-        )
+    policy = AutoscalingPolicy(  # type: ignore[no-untyped-call]
+        policy_function=f"{ByBusyShare.__module__}:{ByBusyShare.__name__}", policy_kwargs={"target": settings.target_busy}
+    )
+    return AutoscalingConfig(
+        min_replicas=fewest,
+        max_replicas=most,
+        # Ray 2.60 calls it deprecated, and reads nothing yet of what it names in its place
+        metrics_interval_s=settings.report.total_seconds(),
+        look_back_period_s=settings.window.total_seconds(),
+        upscale_delay_s=settings.upscale_delay.total_seconds(),
+        downscale_delay_s=settings.downscale_delay.total_seconds(),
+        policy=policy,
+    )

@@ -87,12 +87,16 @@ def asked_of(handle: DeploymentHandle[Any]) -> Ask:
 
     Raises Unavailable where none could be reached.
     """
+    # over gRPC, in place of calls of actors whose arguments and results go to Ray's store
+    draw = handle.options(
+        method_name="draw", _by_reference=False, request_serialization="pickle", response_serialization="pickle"
+    )
 
     async def ask(call: DrawCall) -> MemberDraws | NotResident:
         problem: Exception | None = None
         for _ in range(TRIES):
             try:
-                answer: MemberDraws | NotResident = await handle.draw.remote(*call)
+                answer: MemberDraws | NotResident = await draw.remote(*call)
                 return answer
             except (RayActorError, RayServeException, TaskCancelledError, grpc.aio.AioRpcError) as error:
                 problem = error
