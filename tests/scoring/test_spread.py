@@ -14,6 +14,7 @@ from support.spread import SpreadDeployment
 from quandary import Estimator, Frame, ScoringOptions
 from quandary.convert import frame_message
 from quandary.errors import DeadlineExceeded
+from quandary.v1 import scoring_pb2
 from quandary_server.frustum.raster import Rasters
 from quandary_server.inference.generation import Generation, LoadedGeneration
 from quandary_server.inference.member import MemberDraws
@@ -22,6 +23,7 @@ from quandary_server.inference.scores import ObjectScores, score_rasters
 from quandary_server.registry.directory import Artefacts
 from quandary_server.scoring import spread
 from quandary_server.scoring.engine import Engine
+from quandary_server.scoring.pinning import answered
 from quandary_server.scoring.spread import DrawCall, Members, NotResident, SpreadGeneration
 
 ESTIMATORS = [e for e in Estimator if e is not Estimator.ESCALATE]
@@ -72,12 +74,26 @@ def test_where_one_member_is_enough_no_other_is_asked(deployment: SpreadDeployme
     assert [member.asked for member in (*deployment.each, deployment.first)] == [2, 2, 2, 2]
 
 
+def test_a_member_by_itself_is_asked_by_itself(
+    deployment: SpreadDeployment, generation: Artefacts, rasters: Callable[[int], Rasters]
+) -> None:
+    scored, options = rasters(2), ScoringOptions(Estimator.SOFTMAX)
+    expected = score_rasters(LoadedGeneration(generation, Provider.CPU).only(1), scored, options)
+    found = of_request(deployment.keeper.generation(), lambda there: score_rasters(there.only(1), scored, options))
+    assert np.array_equal(found.mean_probs, expected.mean_probs)
+    assert [member.asked for member in (*deployment.each, deployment.first)] == [0, 1, 0, 0]
+
+
 class SilentMembers:
     """Three members that never answer: how many were asked, and how many of those calls were given up."""
 
     def __init__(self, generation: Artefacts) -> None:
         self.asked = self.given_up = 0
-        self.generation = SpreadGeneration(generation.manifest, Members([self._ask] * 3, self._ask))
+        self._generation = SpreadGeneration(generation.manifest, Members([self._ask] * 3, self._ask))
+
+    def candidates(self, pinned: str) -> tuple[Generation, ...]:
+        """Return the one generation that there is, as a keeper does."""
+        return (self._generation,)
 
     async def _ask(self, call: DrawCall) -> MemberDraws | NotResident:
         self.asked += 1
@@ -131,4 +147,9 @@ def test_what_a_caller_gives_up_is_given_up_at_the_members_and_what_waits_never_
 
 
 async def scoring(engine: Engine, silent: SilentMembers, frame: Frame, deadline: float | None) -> None:
-    await engine.score(silent.generation, [frame_message(frame)], ["frames[0]"], ScoringOptions(), deadline)
+    """Score a frame as a servicer does, by the one generation there is."""
+
+    async def answer(generation: Generation) -> list[scoring_pb2.FrameResult]:
+        return await engine.score(generation, [frame_message(frame)], ["frames[0]"], ScoringOptions(), deadline)
+
+    await answered(silent, "", answer, deadline)

@@ -1,5 +1,6 @@
 """A generation that can draw, wherever its members are; and one whose members are all in memory here."""
 
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -45,9 +46,9 @@ class Generation(ABC):
         return self.manifest.number
 
     @property
+    @abstractmethod
     def members(self) -> int:
         """Number of members."""
-        return len(self.manifest.members)
 
     def seed(self, asked: int | None) -> int:
         """Return the seed of the masks: the one asked for, else the generation's own."""
@@ -73,12 +74,16 @@ class Generation(ABC):
         return joined([self.draw_first(rasters, masks, seed)], self.manifest.temperature)
 
     @abstractmethod
+    def only(self, member: int) -> "Generation":
+        """Return the generation with one of its members (from 0) and no other."""
+
+    @abstractmethod
     def draw_members(self, rasters: Rasters, mc_samples: int | None, seed: int) -> Sequence[MemberDraws]:
         """Return the draws of every member, in their order."""
 
     @abstractmethod
     def draw_first(self, rasters: Rasters, mc_samples: int | None, seed: int) -> MemberDraws:
-        """Return the draws of member 0."""
+        """Return the draws of the first member."""
 
 
 class LoadedGeneration(Generation):
@@ -87,14 +92,26 @@ class LoadedGeneration(Generation):
     def __init__(self, artefacts: Artefacts, provider: Provider = Provider.AUTO) -> None:
         super().__init__(artefacts.manifest)
         net = artefacts.manifest.net
-        self.loaded = tuple(LoadedMember(model, k, net, provider) for k, model in enumerate(artefacts.members))
+        members = (LoadedMember(model, k, net, provider) for k, model in enumerate(artefacts.members))
+        self.loaded: tuple[LoadedMember, ...] = tuple(members)
+
+    @property
+    def members(self) -> int:
+        """Number of members."""
+        return len(self.loaded)
+
+    def only(self, member: int) -> "LoadedGeneration":
+        """Return the generation with one of its members (from 0) and no other; it shares the session."""
+        alone = copy.copy(self)
+        alone.loaded = (self.loaded[member],)
+        return alone
 
     def draw_members(self, rasters: Rasters, mc_samples: int | None, seed: int) -> list[MemberDraws]:
         """Return the draws of every member, in their order."""
         return [member.draw(rasters.maps, rasters.geometry, mc_samples, seed) for member in self.loaded]
 
     def draw_first(self, rasters: Rasters, mc_samples: int | None, seed: int) -> MemberDraws:
-        """Return the draws of member 0."""
+        """Return the draws of the first member."""
         return self.loaded[0].draw(rasters.maps, rasters.geometry, mc_samples, seed)
 
 

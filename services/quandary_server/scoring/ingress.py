@@ -18,6 +18,7 @@ from quandary_server.scoring.keeper import Keeper, Load
 from quandary_server.scoring.loading import spread_generation, whole_generation
 from quandary_server.scoring.member_replica import asked_of
 from quandary_server.scoring.meters import Meters
+from quandary_server.scoring.open_inference.servicer import INFERENCE_SERVICE, OpenInferenceServicer
 from quandary_server.scoring.scaling import BUSY, Busy
 from quandary_server.scoring.servicer import SERVICE, ScoringServicer
 from quandary_server.scoring.spread import Members
@@ -27,7 +28,7 @@ from quandary_server.wire.frames import Limits
 from quandary_server.wire.health import HealthServicer
 
 
-class ScoringIngress(ScoringServicer, HealthServicer):
+class ScoringIngress(ScoringServicer, OpenInferenceServicer, HealthServicer):
     """One replica: with all members (packed), or with the handles of the deployments that have them (spread).
 
     members: of each member by its place; first: of member 0 alone.
@@ -54,7 +55,8 @@ class ScoringIngress(ScoringServicer, HealthServicer):
         engine = Engine(limits, settings.max_waiting_crops, self._worked, threads)
         door = Door(Keyring(tokens, now), self._meters.call)
         ScoringServicer.__init__(self, door, keeper, engine, limits, place.unique_id, settings.stream_window)
-        HealthServicer.__init__(self, {SERVICE: lambda: bool(keeper.resident)})
+        OpenInferenceServicer.__init__(self, door, keeper, engine, limits)
+        HealthServicer.__init__(self, dict.fromkeys((SERVICE, INFERENCE_SERVICE), lambda: bool(keeper.resident)))
         keeper.start()
 
     def __del__(self) -> None:

@@ -78,7 +78,7 @@ def spread_generation(
                 lacking.append(f"{name} ({problem})" if problem else name)
         if lacking:
             raise NotYet(f"{generation} waits for {', '.join(lacking)}")
-        return SpreadGeneration(manifest, members)
+        return SpreadGeneration(manifest, Members(members.each[: len(manifest.members)], members.first))
 
     return load
 

@@ -41,7 +41,7 @@ class ScoringServicer(scoring_pb2_grpc.ScoringServiceServicer):
             results = await self.engine.score(generation, request.frames, paths, options, deadline)
             return scoring_pb2.ScoreFramesResponse(generation=generation.id, results=results)
 
-        return await answered(self.keeper, options.generation, answer)
+        return await answered(self.keeper, options.generation, answer, deadline)
 
     @streaming(Role.FLEET)
     async def StreamScores(

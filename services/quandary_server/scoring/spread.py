@@ -43,7 +43,7 @@ Ask = Callable[[DrawCall], Awaitable[MemberDraws | NotResident]]
 
 @dataclass(frozen=True)
 class Members:
-    """Where draws are asked for: of each member by its place, and of member 0 alone."""
+    """Where draws are asked for: of each member by its place, and of the first alone."""
 
     each: Sequence[Ask]
     first: Ask
@@ -54,11 +54,21 @@ class MemberLacks(GenerationNotResident):
 
 
 class SpreadGeneration(Generation):
-    """A generation by its manifest; `draw` blocks its thread until the members have answered."""
+    """A generation by its manifest and its members' places; `draw` blocks its thread until they have answered."""
 
     def __init__(self, manifest: Manifest, members: Members, wait: "Wait | None" = None) -> None:
         super().__init__(manifest)
         self._members, self._wait = members, wait
+
+    @property
+    def members(self) -> int:
+        """Number of members."""
+        return len(self._members.each)
+
+    def only(self, member: int) -> Self:
+        """Return the generation with one of its members (from 0) and no other."""
+        asked = self._members.each[member]
+        return type(self)(self.manifest, Members([asked], asked), self._wait)
 
     def for_request(self, deadline: float | None) -> Self:
         """Return it for one request; called in the event loop that the members are asked in."""
@@ -71,10 +81,10 @@ class SpreadGeneration(Generation):
 
     def draw_members(self, rasters: Rasters, mc_samples: int | None, seed: int) -> Sequence[MemberDraws]:
         """Return the draws of every member, in their order; raises MemberLacks, DeadlineExceeded, Cancelled, Unavailable."""
-        return self._drawn(self._members.each[: self.members], rasters, mc_samples, seed)
+        return self._drawn(self._members.each, rasters, mc_samples, seed)
 
     def draw_first(self, rasters: Rasters, mc_samples: int | None, seed: int) -> MemberDraws:
-        """Return the draws of member 0; raises as draw_members does."""
+        """Return the draws of the first member; raises as draw_members does."""
         return self._drawn([self._members.first], rasters, mc_samples, seed)[0]
 
     def _drawn(self, asked: Sequence[Ask], rasters: Rasters, mc_samples: int | None, seed: int) -> list[MemberDraws]:
