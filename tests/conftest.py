@@ -2,26 +2,20 @@
 
 import os
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 import pytest
 import ray
-import torch
 from hypothesis import settings
+from support.generations import SMALL, untrained
 
 from quandary import Frame, Proposal
 from quandary.frustum import crop_frusta
 from quandary.geometry import Calibration, ImageBox
-from quandary.labels import CLASSES
 from quandary_server.cluster import start_cluster
-from quandary_server.detector.export import export_onnx
-from quandary_server.detector.net import FrustumNet
-from quandary_server.detector.settings import NetSettings
 from quandary_server.frustum.raster import Rasters, rasterise
 from quandary_server.registry.directory import Artefacts
-from quandary_server.registry.manifest import Manifest, NetRecord, generation_id, member_name, sha256
 from quandary_server.settings import load_settings
 
 KITTI_VARIABLE = "QUANDARY_KITTI"
@@ -60,28 +54,7 @@ def calibration() -> Calibration:
 @pytest.fixture(scope="session")
 def generation() -> Artefacts:
     """Three small members, initialised and never fitted."""
-    small = NetSettings(channels=(4, 4, 8), image_embedding=12, geometry_embedding=4, hidden=16)
-    return untrained(small, members=3)
-
-
-def untrained(net: NetSettings, members: int, seed: int = 0) -> Artefacts:
-    """Return a sound generation of nets that were never fitted."""
-    models = []
-    for k in range(members):
-        torch.manual_seed(seed + k)
-        models.append(export_onnx(FrustumNet(net))[0])
-    files = {member_name(k): sha256(model) for k, model in enumerate(models)}
-    manifest = Manifest(
-        generation=generation_id(1, files),
-        number=1,
-        created=datetime(2026, 1, 1, tzinfo=UTC),
-        classes=CLASSES,
-        net=NetRecord(side=net.side, embedding=net.embedding, hidden=net.hidden, dropout=net.dropout),
-        box_scales=(1.0,) * 7,
-        seed=17,
-        files=files,
-    )
-    return Artefacts(manifest, tuple(models))
+    return untrained(SMALL, members=3)
 
 
 @pytest.fixture(scope="session")

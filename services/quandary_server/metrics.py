@@ -32,6 +32,7 @@ SCORING_CALL_SECONDS = Metric("quandary_scoring_call_seconds", "Time to answer a
 SCORING_FRAMES = Metric("quandary_scoring_frames_total", "Frames answered: scored or error", ("outcome",))
 SCORING_CROPS = Metric("quandary_scoring_crops_total", "Crops scored")
 SCORING_COMPUTE_SECONDS = Metric("quandary_scoring_compute_seconds", "Time in the compute thread", ("estimator",), SECONDS)
+SCORING_DRAW_SECONDS = Metric("quandary_scoring_draw_seconds", "Time a member took to draw for a call (spread)", (), SECONDS)
 SCORING_WAITING_CROPS = Metric("quandary_scoring_waiting_crops", "Crops admitted and not yet answered")
 SCORING_GENERATION = Metric("quandary_scoring_generation", "Number of the generation that answers, 0 before the first")
 SCORING_LOADS = Metric("quandary_scoring_generation_loads_total", "Generations loaded: ok or failed", ("outcome",))

@@ -9,6 +9,7 @@ import os
 import tomllib
 from collections.abc import Mapping
 from datetime import timedelta
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Self
 
@@ -74,6 +75,35 @@ class RaySettings(Section):
     cpus: int | None = Field(default=None, ge=1, description="CPUs of the one started here; None: all there are")
 
 
+class Topology(StrEnum):
+    """Where the members of a generation are."""
+
+    PACKED = "packed"
+    SPREAD = "spread"
+
+
+class SpreadSettings(Section):
+    """The deployments of the spread topology: one for each member, one for SOFTMAX and MC_DROPOUT, the ingress before them."""
+
+    members: int | None = Field(
+        default=None, ge=1, le=32, description="members that a generation may have; None: as many as trainer.members"
+    )
+    member_replicas: int = Field(default=1, ge=1, le=1000, description="replicas of each member's deployment")
+    mc_dropout_replicas: int = Field(default=1, ge=1, le=1000, description="replicas of the deployment for one member alone")
+    in_flight: int = Field(default=4, ge=1, le=64, description="requests at the members at once, by replica that answers")
+
+
+class AutoscalingSettings(Section):
+    """How the replicas of every scoring deployment follow the work."""
+
+    max_replicas: int | None = Field(default=None, ge=1, le=1000, description="most replicas; None: always as many as set")
+    target_busy: float = Field(default=0.7, gt=0, le=1, description="share of its time that a replica is to work")
+    window: timedelta = Field(default=timedelta(seconds=20), gt=timedelta(), description="over which the work is averaged")
+    report: timedelta = Field(default=timedelta(seconds=4), gt=timedelta(), description="how often replicas report their work")
+    upscale_delay: timedelta = Field(default=timedelta(seconds=10), ge=timedelta(), description="more work than that long")
+    downscale_delay: timedelta = Field(default=timedelta(minutes=5), ge=timedelta(), description="less work than that long")
+
+
 class ScoringSettings(Section):
     """The scoring service."""
 
@@ -81,8 +111,12 @@ class ScoringSettings(Section):
     port: Port = Field(default=9700, description="gRPC")
     http_port: Port = Field(default=9710, description="Serve's own HTTP ingress: /-/healthz")
     metrics_port: Port = Field(default=9720, description="Prometheus, served by Ray's agent")
-    replicas: int = Field(default=1, ge=1, le=1000, description="replicas, each with a whole generation")
+    topology: Topology = Field(default=Topology.PACKED, description="packed: every replica holds all members; spread: one each")
+    replicas: int = Field(default=1, ge=1, le=1000, description="replicas of what answers calls; the fewest with autoscaling")
     replica_cpus: float = Field(default=0.0, ge=0, description="CPUs that Ray reserves for a replica")
+    replica_gpus: float = Field(default=0.0, ge=0, description="GPUs that Ray reserves for a replica that holds members")
+    spread: SpreadSettings = SpreadSettings()
+    autoscaling: AutoscalingSettings = AutoscalingSettings()
     provider: Provider = Field(default=Provider.AUTO, description="where ONNX Runtime computes")
     poll: timedelta = Field(default=timedelta(milliseconds=250), description="how often a replica reads the pointer")
     max_frames: int = Field(default=256, ge=1, description="frames per request")
@@ -92,6 +126,17 @@ class ScoringSettings(Section):
     max_message_bytes: int = Field(default=64 << 20, ge=1 << 16, description="bytes per message")
     max_waiting_crops: int = Field(default=20_000, ge=1, description="crops waiting in a replica before it refuses more")
     stream_window: int = Field(default=64, ge=1, le=900, description="frames of one stream in work at once")
+
+    @model_validator(mode="after")
+    def _room_to_grow(self) -> Self:
+        most = self.autoscaling.max_replicas
+        fewest = {"replicas": self.replicas}
+        if self.topology is Topology.SPREAD:
+            fewest |= {f"spread.{name}": getattr(self.spread, name) for name in ("member_replicas", "mc_dropout_replicas")}
+        for name, replicas in fewest.items():
+            if most is not None and replicas > most:
+                raise ValueError(f"{name} of {replicas} is more than autoscaling.max_replicas of {most}")
+        return self
 
 
 DEFAULT_PLAN = QueryPlan(Strategy.TOP_K, class_floor=0.3, gap_s=1.0, chance=0.5)
@@ -244,6 +289,11 @@ class Settings(BaseSettings):
     def scoring_target(self) -> str:
         """host:port of the scoring service, as the selector calls it."""
         return self.selector.scoring_target or f"{self.scoring.host}:{self.scoring.port}"
+
+    @property
+    def member_deployments(self) -> int:
+        """Deployments that hold one member each, in the spread topology."""
+        return self.scoring.spread.members or self.trainer.members
 
     @property
     def registry(self) -> Path:

@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from quandary_server.cluster import FREE_PORTS, LOOPBACK, REPLICA_PORTS, free_ports, port_is_free
+from quandary_server.cluster import FREE_PORTS, LOOPBACK, REPLICA_PORTS, SERVE_VARIABLES, free_ports, port_is_free
 
 PRINT_PORTS = """
 import os, sys
@@ -53,3 +53,8 @@ def test_a_port_that_somebody_listens_on_is_not_free() -> None:
         taken.listen()
         assert not port_is_free(LOOPBACK, port)
     assert port_is_free(LOOPBACK, port)
+
+
+def test_the_runbook_lists_what_a_cluster_of_ones_own_needs() -> None:
+    runbook = (Path(__file__).parents[2] / "deploy" / "README.md").read_text()
+    assert [name for name, value in SERVE_VARIABLES.items() if f"    {name}={value}" not in runbook] == []

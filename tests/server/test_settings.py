@@ -73,6 +73,25 @@ def test_settings_that_mean_nothing_together_are_refused() -> None:
         load_settings(selector={"estimator": Estimator.SOFTMAX})
 
 
+def test_more_replicas_than_autoscaling_may_have_are_refused() -> None:
+    with pytest.raises(InvalidArgument, match=r"replicas of 3 is more than autoscaling.max_replicas of 2"):
+        load_settings(scoring={"replicas": 3, "autoscaling": {"max_replicas": 2}})
+    spread = {"spread": {"member_replicas": 3}, "autoscaling": {"max_replicas": 2}}
+    load_settings(scoring=spread)
+    with pytest.raises(InvalidArgument, match=r"spread\.member_replicas of 3 is more than"):
+        load_settings(scoring={"topology": "spread", **spread})
+
+
+def test_as_many_members_are_deployed_as_are_trained_unless_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert load_settings(trainer={"members": 3}).member_deployments == 3
+    monkeypatch.setenv("QUANDARY_SCORING__TOPOLOGY", "spread")
+    monkeypatch.setenv("QUANDARY_SCORING__SPREAD__MEMBERS", "7")
+    monkeypatch.setenv("QUANDARY_SCORING__AUTOSCALING__MAX_REPLICAS", "9")
+    settings = load_settings()
+    assert (settings.scoring.topology, settings.member_deployments) == ("spread", 7)
+    assert settings.scoring.autoscaling.max_replicas == 9
+
+
 def test_a_file_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(CONFIG_VARIABLE, "/nowhere/quandary.toml")
     with pytest.raises(InvalidArgument, match=r"QUANDARY_CONFIG is /nowhere/quandary\.toml, must be a TOML file"):

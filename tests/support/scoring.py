@@ -9,12 +9,14 @@ from quandary import ScoringClient
 from quandary.v1 import scoring_pb2_grpc
 from quandary_server.auth import Keyring, ensure_tokens
 from quandary_server.clock import now
+from quandary_server.inference.generation import Generation
 from quandary_server.inference.provider import Provider
 from quandary_server.registry.directory import Artefacts, Registry
 from quandary_server.registry.manifest import Manifest, member_name
 from quandary_server.registry.pointer import Pointer
 from quandary_server.scoring.engine import Engine
-from quandary_server.scoring.keeper import Keeper
+from quandary_server.scoring.keeper import Keeper, Load
+from quandary_server.scoring.loading import whole_generation
 from quandary_server.scoring.open_inference.servicer import INFERENCE_SERVICE, OpenInferenceServicer
 from quandary_server.scoring.servicer import SERVICE, ScoringServicer
 from quandary_server.trainer.promotion import wait_for_replicas
@@ -25,6 +27,17 @@ from support.grpc_thread import ServerThread
 
 LIMITS = Limits(max_frames=8, max_proposals=6, max_crops=30, max_points=5000, max_message_bytes=64 << 20)
 WINDOW = 4
+
+
+def register(registry: Registry, artefacts: Artefacts, temperature: float = 1.0) -> str:
+    """Register a generation, another one for every call; return its id."""
+    members = {member_name(k): member for k, member in enumerate(artefacts.members)}
+
+    def describe(number: int, name: str, files: dict[str, str]) -> Manifest:
+        update = {"number": number, "generation": name, "files": files, "temperature": temperature}
+        return artefacts.manifest.model_copy(update=update)
+
+    return registry.register(members, describe).generation
 
 
 class ScoringService:
@@ -38,7 +51,8 @@ class ScoringService:
         self.tokens = home / "tokens.json"
         self.calls: list[tuple[str, str]] = []
         self.loaded: list[int | None] = []
-        self.keeper = Keeper(self.registry, "replica-1", Provider.CPU, timedelta(milliseconds=20), now, self.loaded.append)
+        load: Load[Generation] = whole_generation(self.registry, Provider.CPU)
+        self.keeper = Keeper(self.registry, "replica-1", load, timedelta(milliseconds=20), now, self.loaded.append)
         self.engine = Engine(LIMITS, max_waiting_crops=40, report=lambda *_: None)
 
     def start(self, port: int = 0) -> None:
@@ -64,13 +78,7 @@ class ScoringService:
 
     def register(self, temperature: float = 1.0) -> str:
         """Register the generation, another one for every call."""
-        members = {member_name(k): member for k, member in enumerate(self._generation.members)}
-
-        def describe(number: int, name: str, files: dict[str, str]) -> Manifest:
-            update = {"number": number, "generation": name, "files": files, "temperature": temperature}
-            return self._generation.manifest.model_copy(update=update)
-
-        return self.registry.register(members, describe).generation
+        return register(self.registry, self._generation, temperature)
 
     def promote(self, generation: str) -> Pointer:
         """Promote a generation and wait until the replica answers with it."""

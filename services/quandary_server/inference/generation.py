@@ -1,26 +1,24 @@
-"""A generation in memory: one session per member."""
+"""A generation that can draw, wherever its members are; and one whose members are all in memory here."""
 
 import copy
-from collections.abc import Iterator
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
 
 from quandary.options import Estimator, ScoringOptions
 from quandary_server.frustum.raster import Rasters
-from quandary_server.inference.masks import Masks, dropout_masks, whole_masks
+from quandary_server.inference.member import LoadedMember, MemberDraws
 from quandary_server.inference.provider import Provider
-from quandary_server.inference.session import INPUTS, OUTPUTS, open_session
 from quandary_server.registry.directory import Artefacts
 from quandary_server.registry.manifest import Manifest
 from quandary_server.uncertainty.samples import Samples, softmax
 
 EVERY_MEMBER = (Estimator.DEEP_ENSEMBLE, Estimator.ENSEMBLE_MC_DROPOUT)
-
-CROPS_PER_RUN = 64
-"""Larger batches save nothing and hold more memory."""
+WITH_DROPOUT = (Estimator.MC_DROPOUT, Estimator.ENSEMBLE_MC_DROPOUT)
 
 
 @dataclass(frozen=True)
@@ -31,13 +29,11 @@ class Draws:
     embedding: NDArray[np.float32]
 
 
-class LoadedGeneration:
-    """The members' sessions with their manifest. Immutable; one thread at a time may draw."""
+class Generation(ABC):
+    """Members with their manifest. What they draw is put together here, in one way wherever they are."""
 
-    def __init__(self, artefacts: Artefacts, provider: Provider = Provider.AUTO) -> None:
-        self.manifest: Manifest = artefacts.manifest
-        self._sessions = [open_session(member, provider) for member in artefacts.members]
-        self._widths = (self.manifest.net.embedding, self.manifest.net.hidden)
+    def __init__(self, manifest: Manifest) -> None:
+        self.manifest = manifest
 
     @property
     def id(self) -> str:
@@ -45,64 +41,90 @@ class LoadedGeneration:
         return self.manifest.generation
 
     @property
+    def number(self) -> int:
+        """The generation's number."""
+        return self.manifest.number
+
+    @property
+    @abstractmethod
     def members(self) -> int:
         """Number of members."""
-        return len(self._sessions)
 
     def seed(self, asked: int | None) -> int:
         """Return the seed of the masks: the one asked for, else the generation's own."""
         return self.manifest.seed if asked is None else asked
 
-    def only(self, member: int) -> "LoadedGeneration":
-        """Return the generation with one of its members (from 0) and no other; it shares the session."""
-        alone = copy.copy(self)
-        alone._sessions = [self._sessions[member]]
-        return alone
+    def for_request(self, deadline: float | None) -> Self:
+        """Return it for one request that is given up at the deadline (time.monotonic()); `abandon` ends what that waits for."""
+        return self
+
+    def abandon(self) -> None:  # noqa: B027  # only what waits has something to end
+        """End what this request still waits for: its caller has given up."""
 
     def draw(self, rasters: Rasters, estimator: Estimator, mc_samples: int, seed: int) -> Draws:
         """Return the draws of an estimator for D >= 1 crops; T = 1, mc_samples, members, or members x mc_samples.
 
         Raises ValueError for an estimator that is not one of these four.
         """
-        runs = list(self._runs(estimator, mc_samples, seed))
-        parts = [self._draw_part(rasters, part, runs) for part in _parts(len(rasters))]
-        logits, box, log_variance, embedding = (
-            np.concatenate(arrays, axis=axis) if len(arrays) > 1 else arrays[0]
-            for arrays, axis in zip(zip(*parts, strict=True), (1, 1, 1, 0), strict=True)
-        )
-        probs = softmax(logits, self.manifest.temperature)
-        samples = Samples(probs, box.astype(np.float64), log_variance.astype(np.float64))
-        return Draws(samples, embedding)
-
-    def _runs(self, estimator: Estimator, mc_samples: int, seed: int) -> Iterator[tuple[onnxruntime.InferenceSession, Masks]]:
-        """Yield each session to run with its masks (T, .)."""
-        every = estimator in EVERY_MEMBER
-        if estimator in (Estimator.SOFTMAX, Estimator.DEEP_ENSEMBLE):
-            masks = [whole_masks(self._widths)] * self.members
-        elif estimator in (Estimator.MC_DROPOUT, Estimator.ENSEMBLE_MC_DROPOUT):
-            dropout = self.manifest.net.dropout
-            masks = [dropout_masks(seed, k, mc_samples, self._widths, dropout) for k in range(self.members if every else 1)]
-        else:
+        if estimator not in (Estimator.SOFTMAX, *WITH_DROPOUT, Estimator.DEEP_ENSEMBLE):
             raise ValueError(f"estimator {estimator} is not served")
-        yield from zip(self._sessions if every else self._sessions[:1], masks, strict=False)
+        masks = mc_samples if estimator in WITH_DROPOUT else None
+        if estimator in EVERY_MEMBER:
+            return joined(self.draw_members(rasters, masks, seed), self.manifest.temperature)
+        return joined([self.draw_first(rasters, masks, seed)], self.manifest.temperature)
 
-    def _draw_part(
-        self, rasters: Rasters, part: slice, runs: list[tuple[onnxruntime.InferenceSession, Masks]]
-    ) -> tuple[NDArray[np.float32], ...]:
-        outputs = []
-        for session, masks in runs:
-            inputs = dict(zip(INPUTS, (rasters.maps[part], rasters.geometry[part], *masks), strict=True))
-            outputs.append(session.run(list(OUTPUTS), inputs))
-        # (T, D, .) of each member, one after the other along T
-        drawn = [np.concatenate([output[i] for output in outputs]) for i in range(3)]
-        return (*drawn, outputs[0][3])
+    @abstractmethod
+    def only(self, member: int) -> "Generation":
+        """Return the generation with one of its members (from 0) and no other."""
+
+    @abstractmethod
+    def draw_members(self, rasters: Rasters, mc_samples: int | None, seed: int) -> Sequence[MemberDraws]:
+        """Return the draws of every member, in their order."""
+
+    @abstractmethod
+    def draw_first(self, rasters: Rasters, mc_samples: int | None, seed: int) -> MemberDraws:
+        """Return the draws of the first member."""
+
+
+class LoadedGeneration(Generation):
+    """All members' sessions. Immutable; one thread at a time may draw."""
+
+    def __init__(self, artefacts: Artefacts, provider: Provider = Provider.AUTO) -> None:
+        super().__init__(artefacts.manifest)
+        net = artefacts.manifest.net
+        members = (LoadedMember(model, k, net, provider) for k, model in enumerate(artefacts.members))
+        self.loaded: tuple[LoadedMember, ...] = tuple(members)
+
+    @property
+    def members(self) -> int:
+        """Number of members."""
+        return len(self.loaded)
+
+    def only(self, member: int) -> "LoadedGeneration":
+        """Return the generation with one of its members (from 0) and no other; it shares the session."""
+        alone = copy.copy(self)
+        alone.loaded = (self.loaded[member],)
+        return alone
+
+    def draw_members(self, rasters: Rasters, mc_samples: int | None, seed: int) -> list[MemberDraws]:
+        """Return the draws of every member, in their order."""
+        return [member.draw(rasters.maps, rasters.geometry, mc_samples, seed) for member in self.loaded]
+
+    def draw_first(self, rasters: Rasters, mc_samples: int | None, seed: int) -> MemberDraws:
+        """Return the draws of the first member."""
+        return self.loaded[0].draw(rasters.maps, rasters.geometry, mc_samples, seed)
 
 
 def sample_count(options: ScoringOptions, members: int) -> int:
     """Return T, the samples that an object gets."""
-    masks = options.mc_samples if options.estimator in (Estimator.MC_DROPOUT, Estimator.ENSEMBLE_MC_DROPOUT) else 1
+    masks = options.mc_samples if options.estimator in WITH_DROPOUT else 1
     return masks * (members if options.estimator in EVERY_MEMBER else 1)
 
 
-def _parts(count: int) -> list[slice]:
-    return [slice(start, min(start + CROPS_PER_RUN, count)) for start in range(0, count, CROPS_PER_RUN)]
+def joined(drawn: Sequence[MemberDraws], temperature: float) -> Draws:
+    """Return the members' draws as one, one member after the other along T."""
+    logits, box, log_variance = (
+        np.concatenate(arrays) if len(arrays) > 1 else arrays[0] for arrays in list(zip(*drawn, strict=True))[:3]
+    )
+    samples = Samples(softmax(logits, temperature), box.astype(np.float64), log_variance.astype(np.float64))
+    return Draws(samples, drawn[0].embedding)

@@ -9,7 +9,7 @@ from quandary.geometry import MAX_RANGE_M, Box3D
 from quandary.options import ScoringOptions
 from quandary_server.frustum.anchor import MAX_OFFSET_M, Anchors, decode_boxes
 from quandary_server.frustum.raster import Rasters
-from quandary_server.inference.generation import LoadedGeneration
+from quandary_server.inference.generation import Generation
 from quandary_server.uncertainty.acquisition import acquire, scores_without
 from quandary_server.uncertainty.entropy import entropy, margin
 from quandary_server.uncertainty.samples import Samples, mean_box, summarise
@@ -56,9 +56,7 @@ class ObjectScores:
         return decode_boxes(self.box[part], Anchors(self.anchors.centre[part], self.anchors.bearing[part]))
 
 
-def score_rasters(
-    generation: LoadedGeneration, rasters: Rasters, options: ScoringOptions, *, jackknife: bool = True
-) -> ObjectScores:
+def score_rasters(generation: Generation, rasters: Rasters, options: ScoringOptions, *, jackknife: bool = True) -> ObjectScores:
     """Return the scores of D >= 1 rasters by a generation; without the jackknife `score_without` is None.
 
     The same rasters give the same bytes in whatever company: a lone crop is drawn twice and cut off again, since NumPy sums
@@ -91,7 +89,7 @@ def in_range(samples: Samples, anchors: Anchors) -> NDArray[np.bool_]:
 
 
 def _scored(
-    generation: LoadedGeneration,
+    generation: Generation,
     rasters: Rasters,
     options: ScoringOptions,
     samples: Samples,

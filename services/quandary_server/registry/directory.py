@@ -77,7 +77,12 @@ class Registry:
         return manifest
 
     def load(self, generation: str, manifest_digest: str | None = None) -> Artefacts:
-        """Return a generation's artefacts, every digest checked (the manifest's against `manifest_digest` where given).
+        """Return a generation's artefacts, every digest checked, as `verified` and `member` do."""
+        manifest = self.verified(generation, manifest_digest)
+        return Artefacts(manifest, tuple(self.member(manifest, k) for k in range(len(manifest.members))))
+
+    def verified(self, generation: str, manifest_digest: str | None = None) -> Manifest:
+        """Return a generation's manifest: of the digest where one is given, with the files that the id was made of.
 
         Raises NotFound, or CorruptArtefact naming the file.
         """
@@ -86,7 +91,18 @@ class Registry:
             raise CorruptArtefact(f"{generation}/{MANIFEST} has digest {digest[:12]}, promoted was {manifest_digest[:12]}")
         if generation_id(manifest.number, manifest.files) != manifest.generation:
             raise CorruptArtefact(f"{generation}/{MANIFEST} lists other files than its generation was made of")
-        return Artefacts(manifest, tuple(self._read_member(manifest, name) for name in manifest.members))
+        return manifest
+
+    def member(self, manifest: Manifest, index: int) -> bytes:
+        """Return the ONNX bytes of a member; raises CorruptArtefact where its file is missing or fails its digest."""
+        name = manifest.members[index]
+        try:
+            data = (self._models / manifest.generation / name).read_bytes()
+        except FileNotFoundError:
+            raise CorruptArtefact(f"{manifest.generation}/{name} is missing") from None
+        if sha256(data) != manifest.files.get(name):
+            raise CorruptArtefact(f"{manifest.generation}/{name} fails its digest")
+        return data
 
     def pointer(self) -> Pointer | None:
         """Return the pointer, None before the first promotion; raises CorruptArtefact where CURRENT is torn."""
@@ -173,15 +189,6 @@ class Registry:
         if manifest.generation != generation:
             raise CorruptArtefact(f"{generation}/{MANIFEST} is of {manifest.generation}")
         return manifest, sha256(data)
-
-    def _read_member(self, manifest: Manifest, name: str) -> bytes:
-        try:
-            data = (self._models / manifest.generation / name).read_bytes()
-        except FileNotFoundError:
-            raise CorruptArtefact(f"{manifest.generation}/{name} is missing") from None
-        if sha256(data) != manifest.files.get(name):
-            raise CorruptArtefact(f"{manifest.generation}/{name} fails its digest")
-        return data
 
     def _digest(self, manifest: Manifest) -> str:
         return self._read_manifest(manifest.generation)[1]

@@ -15,12 +15,14 @@ FORGOTTEN_AFTER = timedelta(minutes=10)
 
 
 class Heartbeat(BaseModel):
-    """One replica: the generation it answers with (empty for none), and when it said so."""
+    """One replica of a deployment: the generation it answers with (empty for none), all it holds, and when it said so."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     replica: str
+    deployment: str = ""
     generation: str
+    resident: tuple[str, ...] = ()
     beaten: AwareDatetime
     problem: str = ""
 

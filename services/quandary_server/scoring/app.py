@@ -1,127 +1,101 @@
-"""The Serve application in the `packed` topology: every replica holds a whole generation."""
+"""The Serve application: in the `packed` topology one deployment, in `spread` one per member behind the one that answers."""
 
 from pathlib import Path
 from typing import Any
 
 from ray import serve
-from ray.serve import metrics as serve_metrics
+from ray.serve.config import AutoscalingConfig, AutoscalingPolicy
 
-from quandary.options import ScoringOptions
-from quandary_server import metrics
-from quandary_server.auth import Keyring
-from quandary_server.clock import now
+from quandary_server.auth import ensure_tokens
 from quandary_server.registry.directory import Registry
-from quandary_server.scoring.engine import Engine, Work
-from quandary_server.scoring.keeper import Keeper
-from quandary_server.scoring.open_inference.servicer import INFERENCE_SERVICE, OpenInferenceServicer
-from quandary_server.scoring.servicer import SERVICE, ScoringServicer
-from quandary_server.settings import ScoringSettings
-from quandary_server.wire.door import Door
-from quandary_server.wire.frames import Limits
-from quandary_server.wire.health import HealthServicer
+from quandary_server.scoring.ingress import ScoringIngress
+from quandary_server.scoring.member_replica import MemberReplica
+from quandary_server.scoring.scaling import ByBusyShare
+from quandary_server.settings import AutoscalingSettings, ScoringSettings, Settings, Topology, load_settings
 
-DEPLOYMENT = "Scoring"
 APPLICATION = "quandary"
+INGRESS = "Scoring"
+MC_DROPOUT = "McDropout"
 
 BACKSTOP_ONGOING = 10_000
 """An open stream holds one of Serve's ongoing requests all its life, so that is no measure of work: the engine admits."""
 
-
-class Meters:
-    """The metrics of one replica."""
-
-    def __init__(self) -> None:
-        self._calls = _counter(metrics.SCORING_CALLS)
-        self._seconds = _histogram(metrics.SCORING_CALL_SECONDS)
-        self._frames = _counter(metrics.SCORING_FRAMES)
-        self._crops = _counter(metrics.SCORING_CROPS)
-        self._compute = _histogram(metrics.SCORING_COMPUTE_SECONDS)
-        self._waiting = _gauge(metrics.SCORING_WAITING_CROPS)
-        self._generation = _gauge(metrics.SCORING_GENERATION)
-        self._loads = _counter(metrics.SCORING_LOADS)
-        self._generation.set(0)
-
-    def call(self, method: str, code: str, seconds: float) -> None:
-        """Count a call."""
-        self._calls.inc(tags={"method": method, "code": code})
-        self._seconds.observe(seconds, tags={"method": method})
-
-    def work(self, options: ScoringOptions, work: Work, waiting: int) -> None:
-        """Count what a request was made of."""
-        for outcome, frames in (("scored", work.scored), ("error", work.refused)):
-            if frames:
-                self._frames.inc(frames, tags={"outcome": outcome})
-        if work.crops:
-            self._crops.inc(work.crops)
-        self._compute.observe(work.seconds, tags={"estimator": options.estimator.value})
-        self._waiting.set(waiting)
-
-    def loaded(self, number: int | None) -> None:
-        """Count a generation that was loaded, or that could not be (None)."""
-        self._loads.inc(tags={"outcome": "failed" if number is None else "ok"})
-        if number is not None:
-            self._generation.set(number)
+MEMBER_ONGOING = 16
+"""Calls that a member's replica takes at once; what waits beyond that waits in the ingress, where it can be dropped."""
 
 
-class ScoringIngress(ScoringServicer, OpenInferenceServicer, HealthServicer):
-    """One replica."""
-
-    def __init__(self, settings: ScoringSettings, registry: Path, tokens: Path) -> None:
-        meters = Meters()
-        limits = limits_of(settings)
-        replica = serve.get_replica_context().replica_id.unique_id
-        keeper = Keeper(Registry(registry), replica, settings.provider, settings.poll, now, meters.loaded)
-        engine = Engine(limits, settings.max_waiting_crops, meters.work)
-        door = Door(Keyring(tokens, now), meters.call)
-        ScoringServicer.__init__(self, door, keeper, engine, limits, replica, settings.stream_window)
-        OpenInferenceServicer.__init__(self, door, keeper, engine, limits)
-        HealthServicer.__init__(self, dict.fromkeys((SERVICE, INFERENCE_SERVICE), lambda: bool(keeper.resident)))
-        keeper.start()
-
-    def __del__(self) -> None:
-        """Serve calls this when the replica is drained."""
-        self.keeper.stop()
-        self.engine.close()
-
-
-def limits_of(settings: ScoringSettings) -> Limits:
-    """Return the limits of the settings."""
-    return Limits(
-        settings.max_frames,
-        settings.max_proposals,
-        settings.max_crops,
-        settings.max_points,
-        settings.max_message_bytes,
-    )
-
-
-def application(settings: ScoringSettings, registry: Path, tokens: Path) -> serve.Application:
+def application(settings: Settings) -> serve.Application:
     """Return the Serve application of the settings."""
-    deployment = serve.deployment(
-        name=DEPLOYMENT,
-        num_replicas=settings.replicas,
-        max_ongoing_requests=BACKSTOP_ONGOING,
-        ray_actor_options={"num_cpus": settings.replica_cpus},
-        graceful_shutdown_timeout_s=5,
-        health_check_period_s=5,
-    )(ScoringIngress)
-    bound: serve.Application = deployment.bind(settings, registry.resolve(), tokens.resolve())
+    scoring, registry, tokens = settings.scoring, settings.registry.resolve(), settings.tokens.resolve()
+    members, first = _members(scoring, registry, settings.member_deployments)
+    gpus = scoring.replica_gpus if scoring.topology is Topology.PACKED else 0.0
+    deployment = _deployment(ScoringIngress, INGRESS, scoring, scoring.replicas, BACKSTOP_ONGOING, gpus)
+    bound: serve.Application = deployment.bind(scoring, registry, tokens, members, first)
     return bound
 
 
-def _counter(metric: metrics.Metric) -> serve_metrics.Counter:
-    return serve_metrics.Counter(metric.name, description=metric.text, tag_keys=_tags(metric))
+def from_config(arguments: dict[str, Any]) -> serve.Application:
+    """Return the application of a Serve config file (deploy/serve.yaml): its arguments are settings, over the environment's."""
+    settings = load_settings(**arguments)
+    prepare_data(settings)
+    return application(settings)
 
 
-def _gauge(metric: metrics.Metric) -> serve_metrics.Gauge:
-    return serve_metrics.Gauge(metric.name, description=metric.text, tag_keys=_tags(metric))
+def prepare_data(settings: Settings) -> None:
+    """Make what the replicas need of the data directory, where it is missing."""
+    ensure_tokens(settings.tokens)
+    Registry(settings.registry)
 
 
-def _histogram(metric: metrics.Metric) -> serve_metrics.Histogram:
-    boundaries = list(metric.buckets)
-    return serve_metrics.Histogram(metric.name, description=metric.text, boundaries=boundaries, tag_keys=_tags(metric))
+def member_deployment(index: int) -> str:
+    """Return the name of a member's deployment."""
+    return f"Member{index}"
 
 
-def _tags(metric: metrics.Metric) -> Any:
-    # Ray declares the tuple with one element only
-    return metric.labels
+def _members(
+    scoring: ScoringSettings, registry: Path, deployed: int
+) -> tuple[list[serve.Application], serve.Application | None]:
+    """Return the deployments of each member, and of the first for what needs no other; none in the packed topology."""
+    if scoring.topology is Topology.PACKED:
+        return [], None
+
+    def bound(name: str, index: int, replicas: int) -> serve.Application:
+        deployment = _deployment(MemberReplica, name, scoring, replicas, MEMBER_ONGOING, scoring.replica_gpus)
+        application: serve.Application = deployment.bind(scoring, registry, index, deployed, INGRESS)
+        return application
+
+    spread = scoring.spread
+    each = [bound(member_deployment(k), k, spread.member_replicas) for k in range(deployed)]
+    return each, bound(MC_DROPOUT, 0, spread.mc_dropout_replicas)
+
+
+def _deployment(
+    replica: type, name: str, scoring: ScoringSettings, replicas: int, ongoing: int, gpus: float
+) -> serve.Deployment:
+    most = scoring.autoscaling.max_replicas
+    made: serve.Deployment = serve.deployment(
+        name=name,
+        num_replicas=replicas if most is None else None,
+        autoscaling_config=None if most is None else _autoscaling(scoring.autoscaling, replicas, most),
+        max_ongoing_requests=ongoing,
+        ray_actor_options={"num_cpus": scoring.replica_cpus, "num_gpus": gpus},
+        graceful_shutdown_timeout_s=5,
+        health_check_period_s=5,
+    )(replica)
+    return made
+
+
+def _autoscaling(settings: AutoscalingSettings, fewest: int, most: int) -> AutoscalingConfig:
+    policy = AutoscalingPolicy(  # type: ignore[no-untyped-call]
+        policy_function=f"{ByBusyShare.__module__}:{ByBusyShare.__name__}", policy_kwargs={"target": settings.target_busy}
+    )
+    return AutoscalingConfig(
+        min_replicas=fewest,
+        max_replicas=most,
+        # Ray 2.60 calls it deprecated, and reads nothing yet of what it names in its place
+        metrics_interval_s=settings.report.total_seconds(),
+        look_back_period_s=settings.window.total_seconds(),
+        upscale_delay_s=settings.upscale_delay.total_seconds(),
+        downscale_delay_s=settings.downscale_delay.total_seconds(),
+        policy=policy,
+    )

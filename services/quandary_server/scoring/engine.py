@@ -22,7 +22,7 @@ from quandary.frames import MAX_IDENTIFIER_CHARACTERS, Frame
 from quandary.options import Acquisition, Estimator, ScoringOptions
 from quandary.v1 import scoring_pb2
 from quandary_server.frustum.raster import Rasters, rasterise
-from quandary_server.inference.generation import LoadedGeneration, sample_count
+from quandary_server.inference.generation import Generation, sample_count
 from quandary_server.inference.scores import ObjectScores, score_rasters
 from quandary_server.uncertainty.acquisition import ACQUISITIONS
 from quandary_server.wire import frames as wire_frames
@@ -59,20 +59,24 @@ class Engine:
     """Admits by crops, computes in one thread; whatever waits can still be dropped when its caller gives up."""
 
     def __init__(
-        self, limits: wire_frames.Limits, max_waiting_crops: int, report: Callable[[ScoringOptions, Work, int], None]
+        self,
+        limits: wire_frames.Limits,
+        max_waiting_crops: int,
+        report: Callable[[ScoringOptions, Work, int], None],
+        threads: int = 1,
     ) -> None:
         self._limits, self._max_waiting, self._report = limits, max_waiting_crops, report
         self._waiting = 0
         self._freed = asyncio.Event()
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="score")
+        self._threads = ThreadPoolExecutor(max_workers=threads, thread_name_prefix="score")
 
     def close(self) -> None:
-        """End the compute thread when its work is done."""
-        self._thread.shutdown(wait=False, cancel_futures=True)
+        """End the compute threads when their work is done."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
 
     async def score(
         self,
-        generation: LoadedGeneration,
+        generation: Generation,
         messages: Sequence[scoring_pb2.FrameInput],
         paths: Sequence[str],
         options: ScoringOptions,
@@ -108,7 +112,7 @@ class Engine:
             await self._freed.wait()
         self._waiting += crops
         try:
-            result, work = await asyncio.get_running_loop().run_in_executor(self._thread, _in_time, deadline, compute)
+            result, work = await asyncio.get_running_loop().run_in_executor(self._threads, _in_time, deadline, compute)
         finally:
             self._waiting -= crops
             self._freed.set()
@@ -117,7 +121,7 @@ class Engine:
 
     def _compute(
         self,
-        generation: LoadedGeneration,
+        generation: Generation,
         messages: Sequence[scoring_pb2.FrameInput],
         paths: Sequence[str],
         options: ScoringOptions,
@@ -136,7 +140,7 @@ class Engine:
         refused = sum(result.HasField("error") for result in results)
         return results, Work(crops, len(results) - refused, refused, time.perf_counter() - started)
 
-    def _prepare(self, message: scoring_pb2.FrameInput, path: str, generation: LoadedGeneration) -> Ready | QuandaryError:
+    def _prepare(self, message: scoring_pb2.FrameInput, path: str, generation: Generation) -> Ready | QuandaryError:
         """Parse and rasterise one frame; what is wrong with it comes back as a value."""
         try:
             with within(path):
@@ -193,7 +197,7 @@ def _answer(
     messages: Sequence[scoring_pb2.FrameInput],
     parsed: Sequence[Ready | QuandaryError],
     scores: ObjectScores | None,
-    generation: LoadedGeneration,
+    generation: Generation,
     options: ScoringOptions,
 ) -> list[scoring_pb2.FrameResult]:
     """Return one result per message: the scores are of the ready frames, in their order."""
@@ -214,7 +218,7 @@ def _answer(
 
 
 def _score(
-    frame: Frame, part: slice, scores: ObjectScores | None, generation: LoadedGeneration, options: ScoringOptions
+    frame: Frame, part: slice, scores: ObjectScores | None, generation: Generation, options: ScoringOptions
 ) -> scoring_pb2.FrameScore:
     classes = generation.manifest.classes
     if scores is None or part.start == part.stop:

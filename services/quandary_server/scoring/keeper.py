@@ -4,13 +4,11 @@ import contextlib
 import logging
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from datetime import datetime, timedelta
+from typing import Generic, Protocol, TypeVar
 
-from quandary.errors import GenerationNotResident, NoGeneration
-from quandary_server.inference.generation import LoadedGeneration
-from quandary_server.inference.provider import Provider
-from quandary_server.inference.warm_up import warm_up
+from quandary.errors import GenerationNotResident, NoGeneration, QuandaryError, Unavailable
 from quandary_server.registry.directory import Registry
 from quandary_server.registry.pointer import Pointer
 from quandary_server.registry.roster import HEARTBEAT, Heartbeat
@@ -20,28 +18,55 @@ log = logging.getLogger(__name__)
 NICENESS = 10
 
 
-class Keeper:
+class Held(Protocol):
+    """What is kept of a generation."""
+
+    @property
+    def id(self) -> str:
+        """The generation's id."""
+
+    @property
+    def number(self) -> int:
+        """The generation's number."""
+
+
+H = TypeVar("H", bound=Held)
+
+Load = Callable[[str, str | None], H]
+"""Gives what is to be kept of a generation (id, digest of its manifest where known); raises NotYet, or what is wrong."""
+
+
+class NotYet(QuandaryError):
+    """What a generation needs is not there yet; the keeper asks again."""
+
+
+class Keeper(Generic[H]):
     """Current and previous generation of one replica, kept by threads of its own from `start` to `stop`.
 
     A generation that cannot be loaded leaves the old one answering and is told in the heartbeat. `loaded` is called with the
-    number of each generation that begins to answer, and with None for each that could not be loaded.
+    number of each generation that begins to answer, and with None for each that could not be loaded. still_used: generations
+    that are kept although two newer ones are there.
     """
 
     def __init__(
         self,
         registry: Registry,
         replica: str,
-        provider: Provider,
+        load: Load[H],
         poll: timedelta,
         clock: Callable[[], datetime],
         loaded: Callable[[int | None], None],
+        *,
+        deployment: str = "",
+        still_used: Callable[[], Collection[str]] = tuple,
     ) -> None:
-        self._registry, self._replica, self._provider = registry, replica, provider
+        self._registry, self._replica, self._deployment = registry, replica, deployment
+        self._load, self._still_used = load, still_used
         self._poll, self._clock, self._loaded = poll, clock, loaded
         # newest first; replaced as a whole, so that readers need no lock
-        self._resident: tuple[LoadedGeneration, ...] = ()
+        self._resident: tuple[H, ...] = ()
         self._seen: Pointer | None = None
-        self._problem = ""
+        self._problem, self._waits = "", False
         self._stop = threading.Event()
         self._changed = threading.Event()
         # loading may take longer than the roster is patient: the heart beats in a thread of its own
@@ -66,22 +91,31 @@ class Keeper:
         self._registry.roster.leave(self._replica)
 
     @property
-    def resident(self) -> tuple[LoadedGeneration, ...]:
-        """The generations in memory, the current one first."""
+    def resident(self) -> tuple[H, ...]:
+        """What is in memory, the current generation first."""
         return self._resident
 
-    def generation(self, pinned: str = "") -> LoadedGeneration:
-        """Return the pinned generation, or the current one; raises NoGeneration or GenerationNotResident."""
+    def generation(self, pinned: str = "") -> H:
+        """Return the pinned generation, or the current one; raises NoGeneration, GenerationNotResident, or Unavailable."""
+        return self.candidates(pinned)[0]
+
+    def candidates(self, pinned: str = "") -> tuple[H, ...]:
+        """Return those that may answer, the best first: the pinned one alone, or all; raises as `generation` does."""
         resident = self._resident
         if not pinned:
+            if not resident and self._waits:
+                raise Unavailable("the current generation is being loaded")
             if not resident:
                 raise NoGeneration("no generation has been promoted yet: train one, or promote one from the registry")
-            return resident[0]
-        for generation in resident:
-            if generation.id == pinned:
-                return generation
+            return resident
+        if (found := self.find(pinned)) is not None:
+            return (found,)
         here = ", ".join(generation.id for generation in resident) or "none"
         raise GenerationNotResident(f"generation {pinned} is not resident in this replica; resident: {here}")
+
+    def find(self, generation: str) -> H | None:
+        """Return what is kept of a generation, None where it is not resident."""
+        return next((held for held in self._resident if held.id == generation), None)
 
     def _watch(self) -> None:
         with contextlib.suppress(OSError, AttributeError):
@@ -107,35 +141,53 @@ class Keeper:
             if pointer != self._seen:
                 self._follow(pointer)
                 self._seen = pointer
-            self._problem = ""
+            self._problem, self._waits = "", False
+        except NotYet as reason:
+            self._problem, self._waits = str(reason), True
         except Exception as error:
             # ONNX Runtime's errors have no base but this; whatever it is, the old generation answers on
             if str(error) != self._problem:
                 log.error("generation_not_loaded problem=%s", error)
                 self._loaded(None)
-            self._problem = str(error)
+            self._problem, self._waits = str(error), False
 
     def _follow(self, pointer: Pointer | None) -> None:
         if pointer is None:
             self._resident = ()
             return
-        wanted = next((g for g in self._resident if g.id == pointer.generation), None)
-        if wanted is None:
-            artefacts = self._registry.load(pointer.generation, pointer.manifest_digest)
-            wanted = LoadedGeneration(artefacts, self._provider)
-            warm_up(wanted)
+        wanted = self.find(pointer.generation) or self._load(pointer.generation, pointer.manifest_digest)
+        before = [held for held in self._resident if held.id != wanted.id] or self._previous(pointer)
+        still_used = self._still_used() if len(before) > 1 else ()
         # one assignment: requests in flight keep the generation they began with
-        self._resident = (wanted, *(g for g in self._resident if g.id != wanted.id))[:2]
-        self._loaded(wanted.manifest.number)
+        self._resident = (wanted, *before[:1], *(held for held in before[1:] if held.id in still_used))
+        self._loaded(wanted.number)
         log.info("generation_current generation=%s revision=%d", wanted.id, pointer.revision)
 
-    def _beat(self) -> None:
-        generation, problem = self._state()
+    def _previous(self, pointer: Pointer) -> list[H]:
+        """Return the generation before the pointer's, where it can be had: a fresh replica answers for it as the others do."""
+        if self._resident or pointer.previous is None:
+            return []
         try:
-            heartbeat = Heartbeat(replica=self._replica, generation=generation, beaten=self._clock(), problem=problem)
+            return [self._load(pointer.previous, None)]
+        except Exception as error:
+            # it is not needed to answer
+            log.warning("previous_generation_not_loaded generation=%s problem=%s", pointer.previous, error)
+            return []
+
+    def _beat(self) -> None:
+        resident, problem = self._state()
+        heartbeat = Heartbeat(
+            replica=self._replica,
+            deployment=self._deployment,
+            generation=resident[0] if resident else "",
+            resident=resident,
+            beaten=self._clock(),
+            problem=problem,
+        )
+        try:
             self._registry.roster.beat(heartbeat)
         except OSError as error:
             log.error("heartbeat_not_written problem=%s", error)
 
-    def _state(self) -> tuple[str, str]:
-        return (self._resident[0].id if self._resident else ""), self._problem
+    def _state(self) -> tuple[tuple[str, ...], str]:
+        return tuple(held.id for held in self._resident), self._problem

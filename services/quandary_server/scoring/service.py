@@ -3,24 +3,26 @@
 from ray import serve
 from ray.serve.config import HTTPOptions, ProxyLocation, gRPCOptions
 
-from quandary_server.auth import ensure_tokens
-from quandary_server.registry.directory import Registry
-from quandary_server.scoring.app import APPLICATION, application
+from quandary_server.scoring.app import APPLICATION, application, prepare_data
 from quandary_server.scoring.registration import SERVICERS
 from quandary_server.settings import Settings
 
 
 def start_scoring(settings: Settings) -> None:
     """Deploy the application on the cluster that this process has joined; returns when its replicas answer."""
-    ensure_tokens(settings.tokens)
-    Registry(settings.registry)
+    prepare_data(settings)
+    start_serve(settings)
+    serve.run(application(settings), name=APPLICATION, route_prefix="/")
+
+
+def start_serve(settings: Settings) -> None:
+    """Start Serve itself, with what listens in front of the replicas."""
     scoring = settings.scoring
     serve.start(
         proxy_location=ProxyLocation.EveryNode,
         http_options=HTTPOptions(host=scoring.host, port=scoring.http_port),
         grpc_options=gRPCOptions(port=scoring.port, grpc_servicer_functions=SERVICERS),
     )
-    serve.run(application(scoring, settings.registry, settings.tokens), name=APPLICATION, route_prefix="/")
 
 
 def stop_scoring() -> None:

@@ -10,8 +10,10 @@ from quandary.option_messages import scoring_options
 from quandary.options import ScoringOptions
 from quandary.v1 import scoring_pb2, scoring_pb2_grpc
 from quandary_server.auth import Caller, Role
+from quandary_server.inference.generation import Generation
 from quandary_server.scoring.engine import Engine, check_samples, check_served
 from quandary_server.scoring.keeper import Keeper
+from quandary_server.scoring.pinning import answered
 from quandary_server.wire.door import Door, streaming, unary
 from quandary_server.wire.frames import Limits, check_request
 
@@ -21,7 +23,9 @@ SERVICE = "quandary.v1.ScoringService"
 class ScoringServicer(scoring_pb2_grpc.ScoringServiceServicer):
     """The service over a keeper and an engine; knows no Ray."""
 
-    def __init__(self, door: Door, keeper: Keeper, engine: Engine, limits: Limits, replica: str, window: int) -> None:
+    def __init__(
+        self, door: Door, keeper: Keeper[Generation], engine: Engine, limits: Limits, replica: str, window: int
+    ) -> None:
         self.door, self.keeper, self.engine = door, keeper, engine
         self.limits, self.replica, self.window = limits, replica, window
 
@@ -30,11 +34,14 @@ class ScoringServicer(scoring_pb2_grpc.ScoringServiceServicer):
         """Score a batch of frames, all by one generation."""
         check_request(request, self.limits)
         options = _options(request.options)
-        generation = self.keeper.generation(options.generation)
-        check_samples(options, generation.members)
-        paths = [f"frames[{i}]" for i in range(len(request.frames))]
-        results = await self.engine.score(generation, request.frames, paths, options, _deadline(request))
-        return scoring_pb2.ScoreFramesResponse(generation=generation.id, results=results)
+        paths, deadline = [f"frames[{i}]" for i in range(len(request.frames))], _deadline(request)
+
+        async def answer(generation: Generation) -> scoring_pb2.ScoreFramesResponse:
+            check_samples(options, generation.members)
+            results = await self.engine.score(generation, request.frames, paths, options, deadline)
+            return scoring_pb2.ScoreFramesResponse(generation=generation.id, results=results)
+
+        return await answered(self.keeper, options.generation, answer, deadline)
 
     @streaming(Role.FLEET)
     async def StreamScores(
@@ -82,10 +89,12 @@ class ScoringServicer(scoring_pb2_grpc.ScoringServiceServicer):
     async def _score_one(
         self, message: scoring_pb2.StreamScoresRequest, options: ScoringOptions
     ) -> scoring_pb2.StreamScoresResponse:
-        generation = self.keeper.generation(options.generation)
-        check_samples(options, generation.members)
-        results = await self.engine.score(generation, [message.frame], ["frame"], options, None, patient=True)
-        return scoring_pb2.StreamScoresResponse(sequence=message.sequence, result=results[0])
+        async def answer(generation: Generation) -> scoring_pb2.StreamScoresResponse:
+            check_samples(options, generation.members)
+            results = await self.engine.score(generation, [message.frame], ["frame"], options, None, patient=True)
+            return scoring_pb2.StreamScoresResponse(sequence=message.sequence, result=results[0])
+
+        return await answered(self.keeper, options.generation, answer)
 
     @unary(Role.FLEET, scoring_pb2.GetServingStatusResponse)
     async def GetServingStatus(

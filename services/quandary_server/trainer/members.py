@@ -8,6 +8,7 @@ from threading import Lock
 import ray
 from ray import ObjectRefGenerator
 
+from quandary_server.cluster import give_way
 from quandary_server.detector.examples import Examples
 from quandary_server.detector.export import export_onnx
 from quandary_server.detector.fitting import Progress, fitting
@@ -68,6 +69,7 @@ class _Board:
 @ray.remote(num_cpus=1, max_retries=RETRIES)
 def _fit_task(examples: Examples, net: NetSettings, fit: FitSettings, seed: int) -> Generator[Progress | Member, None, None]:
     """Yield progress, and at last the member."""
+    give_way()
     loss = float("nan")
     steps = fitting(examples, net, fit, seed)
     while True:

@@ -8,7 +8,7 @@ import numpy as np
 
 from quandary.errors import NonFiniteOutput
 from quandary.options import ScoringOptions
-from quandary_server.inference.generation import LoadedGeneration, sample_count
+from quandary_server.inference.generation import Generation, sample_count
 from quandary_server.inference.scores import ObjectScores, score_rasters
 from quandary_server.scoring.engine import MAX_DRAWS, Work
 from quandary_server.scoring.open_inference.inputs import CropTensors, slice_rasters
@@ -22,7 +22,7 @@ from quandary_server.wire.inference_v2 import open_inference_pb2 as protocol
 class Inference:
     """What is to be computed: by which generation, how, of what, and what is answered of it."""
 
-    generation: LoadedGeneration
+    generation: Generation
     options: ScoringOptions
     crops: CropTensors
     outputs: Sequence[Output]

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from quandary.errors import InvalidArgument, NotFound, Violation, within
 from quandary.options import MAX_MC_SAMPLES, Acquisition, Estimator, ScoringOptions
-from quandary_server.inference.generation import LoadedGeneration
+from quandary_server.inference.generation import Generation
 from quandary_server.uncertainty.acquisition import ACQUISITIONS
 from quandary_server.wire.inference_parameters import Parameters, check_names, integer, text
 
@@ -23,7 +23,7 @@ class Model:
     name: str
     member: int | None = None
 
-    def serving(self, field: str, generation: LoadedGeneration) -> LoadedGeneration:
+    def serving(self, field: str, generation: Generation) -> Generation:
         """Return what this model draws from: the generation, or its one member; raises NotFound where it lacks the member."""
         if self.member is None:
             return generation

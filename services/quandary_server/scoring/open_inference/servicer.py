@@ -7,13 +7,14 @@ from importlib.metadata import version
 from quandary.errors import InvalidArgument, within
 from quandary.frames import check_identifier
 from quandary_server.auth import Caller, Role
-from quandary_server.inference.generation import LoadedGeneration, sample_count
+from quandary_server.inference.generation import Generation, sample_count
 from quandary_server.scoring.engine import Engine, check_samples
 from quandary_server.scoring.keeper import Keeper
 from quandary_server.scoring.open_inference.infer import Inference, infer
 from quandary_server.scoring.open_inference.inputs import input_specs, read_crops
 from quandary_server.scoring.open_inference.models import named
 from quandary_server.scoring.open_inference.outputs import outputs_of, requested_outputs
+from quandary_server.scoring.pinning import answered
 from quandary_server.wire.door import Context, Door, unary
 from quandary_server.wire.frames import Limits
 from quandary_server.wire.inference_parameters import Parameters, integer
@@ -29,7 +30,7 @@ MAX_TIMEOUT_US = 10**12
 class OpenInferenceServicer(open_inference_pb2_grpc.GRPCInferenceServiceServicer):
     """The protocol's service over a keeper and an engine; knows no Ray."""
 
-    def __init__(self, door: Door, keeper: Keeper, engine: Engine, limits: Limits) -> None:
+    def __init__(self, door: Door, keeper: Keeper[Generation], engine: Engine, limits: Limits) -> None:
         self.door, self.keeper, self.engine, self.limits = door, keeper, engine, limits
 
     async def ServerLive(self, request: protocol.ServerLiveRequest, grpc_context: Context) -> protocol.ServerLiveResponse:
@@ -61,7 +62,7 @@ class OpenInferenceServicer(open_inference_pb2_grpc.GRPCInferenceServiceServicer
     async def ModelMetadata(self, request: protocol.ModelMetadataRequest, caller: Caller) -> protocol.ModelMetadataResponse:
         """Tell what a model takes and answers."""
         model = named("name", request.name)
-        generation = self._generation("version", request.version)
+        generation = self.keeper.generation(_pinned("version", request.version))
         model.serving("name", generation)
         manifest = generation.manifest
         return protocol.ModelMetadataResponse(
@@ -76,19 +77,23 @@ class OpenInferenceServicer(open_inference_pb2_grpc.GRPCInferenceServiceServicer
     async def ModelInfer(self, request: protocol.ModelInferRequest, caller: Caller) -> protocol.ModelInferResponse:
         """Score rasterised crops with a model."""
         model = named("model_name", request.model_name)
-        generation = model.serving("model_name", self._generation("model_version", request.model_version))
-        options = model.options(request.parameters)
-        check_samples(options, generation.members, "parameters")
-        outputs = requested_outputs(request.outputs, model, sample_count(options, generation.members))
-        crops = read_crops(request, generation.manifest.net.side, self.limits)
+        pinned, deadline = _pinned("model_version", request.model_version), _deadline(request.parameters)
 
-        compute = partial(infer, request, Inference(generation, options, crops, outputs))
-        return await self.engine.run(len(crops), options, compute, _deadline(request.parameters))
+        async def answer(resident: Generation) -> protocol.ModelInferResponse:
+            generation = model.serving("model_name", resident)
+            options = model.options(request.parameters)
+            check_samples(options, generation.members, "parameters")
+            outputs = requested_outputs(request.outputs, model, sample_count(options, generation.members))
+            crops = read_crops(request, generation.manifest.net.side, self.limits)
 
-    def _generation(self, field: str, pinned: str) -> LoadedGeneration:
-        if pinned:
-            check_identifier(field, pinned)
-        return self.keeper.generation(pinned)
+            compute = partial(infer, request, Inference(generation, options, crops, outputs))
+            return await self.engine.run(len(crops), options, compute, deadline)
+
+        return await answered(self.keeper, pinned, answer, deadline)
+
+
+def _pinned(field: str, version: str) -> str:
+    return check_identifier(field, version) if version else ""
 
 
 def _deadline(parameters: Parameters) -> float | None:

@@ -1,0 +1,89 @@
+"""A replica of what answers the calls."""
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ray import serve
+from ray.serve.handle import DeploymentHandle
+
+from quandary.options import ScoringOptions
+from quandary_server.auth import Keyring
+from quandary_server.clock import now
+from quandary_server.inference.generation import Generation
+from quandary_server.registry.directory import Registry
+from quandary_server.scoring.engine import Engine, Work
+from quandary_server.scoring.keeper import Keeper, Load
+from quandary_server.scoring.loading import spread_generation, whole_generation
+from quandary_server.scoring.member_replica import asked_of
+from quandary_server.scoring.meters import Meters
+from quandary_server.scoring.open_inference.servicer import INFERENCE_SERVICE, OpenInferenceServicer
+from quandary_server.scoring.scaling import BUSY, Busy
+from quandary_server.scoring.servicer import SERVICE, ScoringServicer
+from quandary_server.scoring.spread import Members
+from quandary_server.settings import ScoringSettings, Topology
+from quandary_server.wire.door import Door
+from quandary_server.wire.frames import Limits
+from quandary_server.wire.health import HealthServicer
+
+
+class ScoringIngress(ScoringServicer, OpenInferenceServicer, HealthServicer):
+    """One replica: with all members (packed), or with the handles of the deployments that have them (spread).
+
+    members: of each member by its place; first: of member 0 alone.
+    """
+
+    def __init__(
+        self,
+        settings: ScoringSettings,
+        registry: Path,
+        tokens: Path,
+        members: Sequence[DeploymentHandle[Any]] = (),
+        first: DeploymentHandle[Any] | None = None,
+    ) -> None:
+        packed = settings.topology is Topology.PACKED
+        threads = 1 if packed else settings.spread.in_flight
+        limits, self._meters = limits_of(settings), Meters()
+        self._busy = Busy(threads, time.monotonic())
+
+        kept, place = Registry(registry), serve.get_replica_context().replica_id
+        load = whole_generation(kept, settings.provider) if packed else _spread(kept, [*members, first])
+        keeper = Keeper[Generation](
+            kept, place.unique_id, load, settings.poll, now, self._meters.loaded, deployment=place.deployment_id.name
+        )
+        engine = Engine(limits, settings.max_waiting_crops, self._worked, threads)
+        door = Door(Keyring(tokens, now), self._meters.call)
+        ScoringServicer.__init__(self, door, keeper, engine, limits, place.unique_id, settings.stream_window)
+        OpenInferenceServicer.__init__(self, door, keeper, engine, limits)
+        HealthServicer.__init__(self, dict.fromkeys((SERVICE, INFERENCE_SERVICE), lambda: bool(keeper.resident)))
+        keeper.start()
+
+    def __del__(self) -> None:
+        """Serve calls this when the replica is drained."""
+        self.keeper.stop()
+        self.engine.close()
+
+    def record_autoscaling_stats(self) -> dict[str, float]:
+        """Serve asks for this where autoscaling is on."""
+        return {BUSY: self._busy.share(time.monotonic())}
+
+    def _worked(self, options: ScoringOptions, work: Work, waiting: int) -> None:
+        self._busy.add(work.seconds)
+        self._meters.work(options, work, waiting)
+
+
+def limits_of(settings: ScoringSettings) -> Limits:
+    """Return the limits of the settings."""
+    return Limits(
+        settings.max_frames,
+        settings.max_proposals,
+        settings.max_crops,
+        settings.max_points,
+        settings.max_message_bytes,
+    )
+
+
+def _spread(registry: Registry, handles: Sequence[Any]) -> Load[Generation]:
+    *each, first = [asked_of(handle) for handle in handles]
+    return spread_generation(registry, Members(each, first), [handle.deployment_name for handle in handles], now)

@@ -1,0 +1,93 @@
+"""What replicas keep of a generation: all of it, one member of it, or only the knowledge of it."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from quandary.errors import WrongState
+from quandary_server.inference.generation import LoadedGeneration
+from quandary_server.inference.member import LoadedMember
+from quandary_server.inference.provider import Provider
+from quandary_server.inference.warm_up import warm_up, warm_up_member
+from quandary_server.registry.directory import Registry
+from quandary_server.registry.manifest import Manifest
+from quandary_server.scoring.keeper import Load, NotYet
+from quandary_server.scoring.spread import Members, SpreadGeneration
+
+
+@dataclass(frozen=True)
+class HeldMember:
+    """One member of a generation; None where the generation has fewer members than are deployed."""
+
+    manifest: Manifest
+    member: LoadedMember | None
+
+    @property
+    def id(self) -> str:
+        """The generation's id."""
+        return self.manifest.generation
+
+    @property
+    def number(self) -> int:
+        """The generation's number."""
+        return self.manifest.number
+
+
+def whole_generation(registry: Registry, provider: Provider) -> Load[LoadedGeneration]:
+    """Load every member."""
+
+    def load(generation: str, digest: str | None) -> LoadedGeneration:
+        loaded = LoadedGeneration(registry.load(generation, digest), provider)
+        warm_up(loaded)
+        return loaded
+
+    return load
+
+
+def one_member(registry: Registry, provider: Provider, index: int, deployed: int) -> Load[HeldMember]:
+    """Load member `index`; a generation with more members than are deployed is refused with WrongState."""
+
+    def load(generation: str, digest: str | None) -> HeldMember:
+        manifest = _fitting(registry.verified(generation, digest), deployed)
+        if index >= len(manifest.members):
+            return HeldMember(manifest, None)
+        member = LoadedMember(registry.member(manifest, index), index, manifest.net, provider)
+        warm_up_member(member, manifest)
+        return HeldMember(manifest, member)
+
+    return load
+
+
+def spread_generation(
+    registry: Registry, members: Members, deployments: Sequence[str], clock: Callable[[], datetime]
+) -> Load[SpreadGeneration]:
+    """Take a generation once every replica of the members' deployments says in the roster that it has it.
+
+    deployments: their names. Raises NotYet naming those that have it not, and WrongState as `one_member` does.
+    """
+
+    def load(generation: str, digest: str | None) -> SpreadGeneration:
+        manifest = _fitting(registry.verified(generation, digest), len(members.each))
+        alive = registry.roster.alive(clock())
+        lacking = []
+        for name in deployments:
+            beats = [beat for beat in alive if beat.deployment == name]
+            behind = [beat for beat in beats if generation not in beat.resident]
+            if behind or not beats:
+                problem = next((beat.problem for beat in behind if beat.problem), "")
+                lacking.append(f"{name} ({problem})" if problem else name)
+        if lacking:
+            raise NotYet(f"{generation} waits for {', '.join(lacking)}")
+        return SpreadGeneration(manifest, Members(members.each[: len(manifest.members)], members.first))
+
+    return load
+
+
+def _fitting(manifest: Manifest, deployed: int) -> Manifest:
+    """Return the manifest; raises WrongState where it has more members than are deployed."""
+    if len(manifest.members) > deployed:
+        raise WrongState(
+            f"{manifest.generation} has {len(manifest.members)} members, deployed are {deployed}: "
+            "set QUANDARY_SCORING__SPREAD__MEMBERS"
+        )
+    return manifest

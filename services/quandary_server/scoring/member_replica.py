@@ -1,0 +1,105 @@
+"""A replica that holds one member, in the spread topology, and how the ingress asks it."""
+
+import asyncio
+import time
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import grpc
+from ray import serve
+from ray.exceptions import RayActorError, TaskCancelledError
+from ray.serve.exceptions import RayServeException
+from ray.serve.handle import DeploymentHandle
+
+from quandary.errors import Unavailable
+from quandary_server.clock import now
+from quandary_server.inference.member import Floats, LoadedMember, MemberDraws
+from quandary_server.registry.directory import Registry
+from quandary_server.scoring.keeper import Keeper
+from quandary_server.scoring.loading import HeldMember, one_member
+from quandary_server.scoring.meters import MemberMeters
+from quandary_server.scoring.scaling import BUSY, Busy
+from quandary_server.scoring.spread import Ask, DrawCall, NotResident
+from quandary_server.settings import ScoringSettings
+
+TRIES = 2
+"""A draw may be asked for again: a replica that went away meanwhile costs the caller nothing while another is there."""
+
+
+class MemberReplica:
+    """Draws with member `index` of the current generation, the one before, and those that the ingress still answers with.
+
+    deployed: members that a generation may have. ingress: name of the deployment that asks.
+    """
+
+    def __init__(self, settings: ScoringSettings, registry: Path, index: int, deployed: int, ingress: str) -> None:
+        kept, place, self._meters = Registry(registry), serve.get_replica_context().replica_id, MemberMeters()
+        self._name = place.deployment_id.name
+        self._keeper = Keeper[HeldMember](
+            kept,
+            f"{self._name}-{place.unique_id}",
+            one_member(kept, settings.provider, index, deployed),
+            settings.poll,
+            now,
+            self._meters.loaded,
+            deployment=self._name,
+            still_used=lambda: {beat.generation for beat in kept.roster.alive(now()) if beat.deployment == ingress},
+        )
+        self._busy = Busy(1, time.monotonic())
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="draw")
+        self._keeper.start()
+
+    def __del__(self) -> None:
+        """Serve calls this when the replica is drained."""
+        self._keeper.stop()
+        self._thread.shutdown(wait=False, cancel_futures=True)
+
+    async def draw(
+        self, generation: str, maps: Floats, geometry: Floats, mc_samples: int | None, seed: int
+    ) -> MemberDraws | NotResident:
+        """Return the member's draws, or that it has not this generation; what waits for its thread can be cancelled."""
+        held = self._keeper.find(generation)
+        if held is None or held.member is None:
+            return NotResident(self._name, tuple(found.id for found in self._keeper.resident))
+        drawing = partial(_timed, held.member, maps, geometry, mc_samples, seed)
+        draws, seconds = await asyncio.get_running_loop().run_in_executor(self._thread, drawing)
+        self._busy.add(seconds)
+        self._meters.drawn(seconds)
+        return draws
+
+    def record_autoscaling_stats(self) -> dict[str, float]:
+        """Serve asks for this where autoscaling is on."""
+        return {BUSY: self._busy.share(time.monotonic())}
+
+
+def _timed(
+    member: LoadedMember, maps: Floats, geometry: Floats, mc_samples: int | None, seed: int
+) -> tuple[MemberDraws, float]:
+    started = time.perf_counter()
+    draws = member.draw(maps, geometry, mc_samples, seed)
+    return draws, time.perf_counter() - started
+
+
+def asked_of(handle: DeploymentHandle[Any]) -> Ask:
+    """Return how a deployment of MemberReplica is asked: by Serve, which picks one of its replicas.
+
+    Raises Unavailable where none could be reached.
+    """
+    # over gRPC, in place of calls of actors whose arguments and results go to Ray's store
+    draw = handle.options(
+        method_name="draw", _by_reference=False, request_serialization="pickle", response_serialization="pickle"
+    )
+
+    async def ask(call: DrawCall) -> MemberDraws | NotResident:
+        problem: Exception | None = None
+        for _ in range(TRIES):
+            try:
+                answer: MemberDraws | NotResident = await draw.remote(*call)
+                return answer
+            except (RayActorError, RayServeException, TaskCancelledError, grpc.aio.AioRpcError) as error:
+                problem = error
+        raise Unavailable(f"{handle.deployment_name} could not be reached") from problem
+
+    return ask

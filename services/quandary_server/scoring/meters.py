@@ -1,0 +1,82 @@
+"""The metrics of a scoring replica; Ray tells the deployments and replicas apart."""
+
+from typing import Any
+
+from ray.serve import metrics as serve_metrics
+
+from quandary.options import ScoringOptions
+from quandary_server import metrics
+from quandary_server.scoring.engine import Work
+
+
+class LoadMeters:
+    """What every replica counts: the generations that it loads."""
+
+    def __init__(self) -> None:
+        self._generation = _gauge(metrics.SCORING_GENERATION)
+        self._loads = _counter(metrics.SCORING_LOADS)
+        self._generation.set(0)
+
+    def loaded(self, number: int | None) -> None:
+        """Count a generation that was loaded, or that could not be (None)."""
+        self._loads.inc(tags={"outcome": "failed" if number is None else "ok"})
+        if number is not None:
+            self._generation.set(number)
+
+
+class MemberMeters(LoadMeters):
+    """The metrics of a replica that holds one member."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._drawn = _histogram(metrics.SCORING_DRAW_SECONDS)
+
+    def drawn(self, seconds: float) -> None:
+        """Count a call of the ingress."""
+        self._drawn.observe(seconds)
+
+
+class Meters(LoadMeters):
+    """The metrics of a replica of the ingress."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._calls = _counter(metrics.SCORING_CALLS)
+        self._seconds = _histogram(metrics.SCORING_CALL_SECONDS)
+        self._frames = _counter(metrics.SCORING_FRAMES)
+        self._crops = _counter(metrics.SCORING_CROPS)
+        self._compute = _histogram(metrics.SCORING_COMPUTE_SECONDS)
+        self._waiting = _gauge(metrics.SCORING_WAITING_CROPS)
+
+    def call(self, method: str, code: str, seconds: float) -> None:
+        """Count a call."""
+        self._calls.inc(tags={"method": method, "code": code})
+        self._seconds.observe(seconds, tags={"method": method})
+
+    def work(self, options: ScoringOptions, work: Work, waiting: int) -> None:
+        """Count what a request was made of."""
+        for outcome, frames in (("scored", work.scored), ("error", work.refused)):
+            if frames:
+                self._frames.inc(frames, tags={"outcome": outcome})
+        if work.crops:
+            self._crops.inc(work.crops)
+        self._compute.observe(work.seconds, tags={"estimator": options.estimator.value})
+        self._waiting.set(waiting)
+
+
+def _counter(metric: metrics.Metric) -> serve_metrics.Counter:
+    return serve_metrics.Counter(metric.name, description=metric.text, tag_keys=_tags(metric))
+
+
+def _gauge(metric: metrics.Metric) -> serve_metrics.Gauge:
+    return serve_metrics.Gauge(metric.name, description=metric.text, tag_keys=_tags(metric))
+
+
+def _histogram(metric: metrics.Metric) -> serve_metrics.Histogram:
+    boundaries = list(metric.buckets)
+    return serve_metrics.Histogram(metric.name, description=metric.text, boundaries=boundaries, tag_keys=_tags(metric))
+
+
+def _tags(metric: metrics.Metric) -> Any:
+    # Ray declares the tuple with one element only
+    return metric.labels

@@ -1,0 +1,34 @@
+"""Generations of nets that were never fitted."""
+
+from datetime import UTC, datetime
+
+import torch
+
+from quandary.labels import CLASSES
+from quandary_server.detector.export import export_onnx
+from quandary_server.detector.net import FrustumNet
+from quandary_server.detector.settings import NetSettings
+from quandary_server.registry.directory import Artefacts
+from quandary_server.registry.manifest import Manifest, NetRecord, generation_id, member_name, sha256
+
+SMALL = NetSettings(channels=(4, 4, 8), image_embedding=12, geometry_embedding=4, hidden=16)
+
+
+def untrained(net: NetSettings, members: int, seed: int = 0) -> Artefacts:
+    """Return a sound generation of nets that were never fitted."""
+    models = []
+    for k in range(members):
+        torch.manual_seed(seed + k)
+        models.append(export_onnx(FrustumNet(net))[0])
+    files = {member_name(k): sha256(model) for k, model in enumerate(models)}
+    manifest = Manifest(
+        generation=generation_id(1, files),
+        number=1,
+        created=datetime(2026, 1, 1, tzinfo=UTC),
+        classes=CLASSES,
+        net=NetRecord(side=net.side, embedding=net.embedding, hidden=net.hidden, dropout=net.dropout),
+        box_scales=(1.0,) * 7,
+        seed=17,
+        files=files,
+    )
+    return Artefacts(manifest, tuple(models))

@@ -1,0 +1,147 @@
+"""The scoring service on the session's Ray: Serve, its proxy and replicas, told from a test."""
+
+import os
+import threading
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import psutil
+from ray import serve
+from ray.serve.context import _get_global_client
+from ray.serve.schema import ServeDeploySchema
+
+from quandary import Frame, QuandaryError, ScoringClient, ScoringOptions, result_score
+from quandary_server.auth import ensure_tokens
+from quandary_server.clock import now
+from quandary_server.cluster import LOOPBACK, free_ports, port_is_free
+from quandary_server.registry.directory import Artefacts, Registry
+from quandary_server.scoring.app import APPLICATION
+from quandary_server.scoring.service import start_scoring, start_serve, stop_scoring
+from quandary_server.settings import Settings, load_settings
+from quandary_server.trainer.promotion import promote
+from support.scoring import register
+from support.waiting import wait_for
+
+DEPLOYED_WITHIN_S = 200
+"""On a machine that does much else; some 10 s where it does not."""
+
+
+class Serving:
+    """The service and its registry; `start` deploys it, and again with other settings changes it while it serves."""
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+        port, http_port, metrics_port = free_ports(3)
+        self._ports = {"port": port, "http_port": http_port, "metrics_port": metrics_port}
+        self.settings = self.with_scoring()
+        self.token = ensure_tokens(self.settings.tokens).token
+        self.registry = Registry(self.settings.registry)
+
+    def with_scoring(self, **scoring: Any) -> Settings:
+        """Return the settings with these of scoring."""
+        return load_settings(data=self.home, scoring=self._ports | {"poll": timedelta(milliseconds=50)} | scoring)
+
+    def start(self, **scoring: Any) -> None:
+        """Deploy with these settings of scoring, and wait until it answers."""
+        self.settings = self.with_scoring(**scoring)
+        start_scoring(self.settings)
+
+    def stop(self) -> None:
+        """End it, with Serve."""
+        stop_scoring()
+
+    def client(self, port: int | None = None) -> ScoringClient:
+        """Return a client of the service, or of the replica behind a port."""
+        return ScoringClient(f"{LOOPBACK}:{port or self.settings.scoring.port}", token=self.token)
+
+    def promote(self, artefacts: Artefacts, timeout: timedelta = timedelta(seconds=60)) -> str:
+        """Register a generation and promote it; return its id once all that are on the roster answer with it."""
+        generation = register(self.registry, artefacts)
+        promote(self.registry, generation, self.registry.pointer(), mover="test", timeout=timeout, clock=now)
+        return generation
+
+    def deploy(self, config: dict[str, Any], replicas: dict[str, int]) -> None:
+        """Deploy a Serve config file's content, as `serve deploy` does, and wait until these replicas run."""
+        self.settings = load_settings(**config["applications"][0]["args"])
+        start_serve(self.settings)
+        controller = _get_global_client()
+        assert controller is not None
+        controller.deploy_apps(ServeDeploySchema.model_validate(config))
+        wait_for(lambda: all(self.has(name, count) for name, count in replicas.items()), DEPLOYED_WITHIN_S)
+
+    def has(self, deployment: str, replicas: int) -> bool:
+        """Return whether a deployment has so many replicas that run, and none that starts or stops."""
+        found = serve.status().applications[APPLICATION].deployments.get(deployment)
+        return found is not None and found.replica_states == {"RUNNING": replicas}
+
+    def replica(self, deployment: str) -> psutil.Process:
+        """Return the process of one of a deployment's replicas."""
+        name = f"ray::ServeReplica:{APPLICATION}:{deployment}"
+        return next(p for p in psutil.Process().children(recursive=True) if p.name() and name in " ".join(p.cmdline()))
+
+    def replica_ports(self) -> list[int]:
+        """Return the gRPC ports of the replicas that answer calls themselves."""
+        first, stop = (int(os.environ[f"RAY_SERVE_DIRECT_INGRESS_{end}_GRPC_PORT"]) for end in ("MIN", "MAX"))
+        return [port for port in range(first, stop) if not port_is_free(LOOPBACK, port)]
+
+
+class Load:
+    """Callers that score frames over and over, each with a client of its own: what was answered, and what went wrong."""
+
+    def __init__(self, serving: Serving, frames: Sequence[Frame], options: ScoringOptions, callers: int) -> None:
+        self._serving, self._frames, self._options = serving, frames, options
+        self._over = threading.Event()
+        self._threads = [threading.Thread(target=self._run) for _ in range(callers)]
+        self._lock = threading.Lock()
+        self.answers: Counter[str] = Counter()
+        self.problems: list[str] = []
+
+    def __enter__(self) -> "Load":
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        for thread in self._threads:
+            thread.join()
+
+    def wait_for(self, generation: str, more: int = 5) -> None:
+        """Wait for further answers of a generation."""
+        before = self.answers[generation]
+        wait_for(lambda: self.answers[generation] >= before + more)
+
+    def _run(self) -> None:
+        with self._serving.client() as client:
+            while not self._over.is_set():
+                try:
+                    response = client.score_frames(self._frames, self._options)
+                    generations = {result.generation for result in response.results} | {response.generation}
+                    for result in response.results:
+                        result_score(result)
+                    with self._lock:
+                        self.answers["+".join(sorted(generations))] += 1
+                except QuandaryError as error:
+                    self.problems.append(repr(error))
+
+
+@contextmanager
+def idle_stream(client: ScoringClient, frame: Frame) -> Iterator[None]:
+    """Keep a stream open after its first answer, while the body runs."""
+    over = threading.Event()
+
+    def frames() -> Iterator[Frame]:
+        yield frame
+        over.wait()
+
+    answers = client.stream_scores(frames())
+    next(answers)
+    try:
+        yield
+    finally:
+        over.set()
+        answers.close()
