@@ -13,7 +13,7 @@ from quandary.error_messages import ERROR_TRAILER
 from quandary.v1 import error_pb2, scoring_pb2, scoring_pb2_grpc
 from quandary_server.auth import Caller, Keyring, Role, ensure_tokens
 from quandary_server.clock import now
-from quandary_server.grpc_server import start_server
+from quandary_server.grpc_server import MAX_MESSAGE_BYTES, start_server
 from quandary_server.wire.door import Door, streaming, unary
 
 TORN = b"\x0a\xff"
@@ -56,14 +56,14 @@ class Raw:
     def _metadata(self) -> tuple[tuple[str, str], ...]:
         return (("authorization", f"Bearer {self.token}"),)
 
-    async def unary(self, method: str, data: bytes) -> bytes:
+    async def unary(self, method: str, data: bytes, compression: grpc.Compression | None = None) -> bytes:
         call = self._channel.unary_unary(method, request_serializer=_same, response_deserializer=_same)
-        answer: bytes = await call(data, metadata=self._metadata, timeout=10)
+        answer: bytes = await call(data, metadata=self._metadata, timeout=30, compression=compression)
         return answer
 
     def stream(self, method: str, *data: bytes) -> AsyncIterable[bytes]:
         call = self._channel.stream_stream(method, request_serializer=_same, response_deserializer=_same)
-        return call(iter(data), metadata=self._metadata, timeout=10)
+        return call(iter(data), metadata=self._metadata, timeout=30)
 
 
 def _same(data: bytes) -> bytes:
@@ -82,7 +82,8 @@ def with_raw(tmp_path: Path, what: Callable[[Raw], Any]) -> Any:
 
         server, port = await start_server("127.0.0.1", 0, {}, [register])
         try:
-            async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+            any_size = [("grpc.max_send_message_length", -1)]
+            async with grpc.aio.insecure_channel(f"127.0.0.1:{port}", any_size) as channel:
                 return await what(Raw(channel, token))
         finally:
             await server.stop(0)
@@ -156,5 +157,21 @@ def test_without_a_token_not_even_that_is_told(tmp_path: Path) -> None:
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await raw.unary("/quandary.v1.ScoringService/ScoreFrames", TORN)
         assert caught.value.code() == grpc.StatusCode.UNAUTHENTICATED
+
+    with_raw(tmp_path, what)
+
+
+@pytest.mark.parametrize("way", ["plain", "compressed", "streamed"])
+def test_a_message_over_the_limit_is_refused_however_it_comes(tmp_path: Path, way: str) -> None:
+    large = bytes(MAX_MESSAGE_BYTES + 1)
+
+    async def what(raw: Raw) -> None:
+        unary, stream = "/quandary.v1.ScoringService/ScoreFrames", "/quandary.v1.ScoringService/StreamScores"
+        compression = grpc.Compression.Gzip if way == "compressed" else None
+        call = anext(aiter(raw.stream(stream, large))) if way == "streamed" else raw.unary(unary, large, compression)
+        with pytest.raises(grpc.aio.AioRpcError, match="larger than max") as caught:
+            await call
+        assert caught.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert await raw.unary(unary, b"")
 
     with_raw(tmp_path, what)

@@ -49,7 +49,8 @@ def check_limit(field: str, value: int, limit: int, unit: str) -> None:
 
 def frame(message: scoring_pb2.FrameInput, limits: Limits) -> Frame:
     """Return the frame of a message; raises InvalidArgument or TooLarge with the path of the field."""
-    check_limit("proposals", len(message.proposals), limits.max_proposals, "proposals")
+    # on a stream a frame is the whole request
+    check_limit("proposals", len(message.proposals), min(limits.max_proposals, limits.max_crops), "proposals")
     lidar = message.WhichOneof("lidar")
     if lidar is None:
         raise InvalidArgument.of("lidar", "missing", "a cloud or crops")
