@@ -75,10 +75,10 @@ def test_a_part_that_is_not_there_is_refused(replays: list[str], methods: list[s
     assert [violation.field for violation in caught.value.violations] == [field]
 
 
-@pytest.mark.parametrize("text", ["replays: [", "- 1\n- 2", "\x00"])
-def test_what_is_no_experiment_is_refused(tmp_path: Path, text: str) -> None:
+@pytest.mark.parametrize("content", [b"replays: [", b"- 1\n- 2", b"\x00", b"\x89PNG", b""])
+def test_what_is_no_experiment_is_refused(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "experiment.yaml"
-    path.write_text(text)
+    path.write_bytes(content)
     with pytest.raises(InvalidArgument):
         load_experiment(str(path))
 

@@ -186,13 +186,13 @@ def load_experiment(name: str) -> ExperimentSettings:
     Raises InvalidArgument naming file, field, value and bound.
     """
     if name in PACKAGED:
-        text = files("quandary_server.experiment").joinpath("configs", f"{name}.yaml").read_text()
+        content = files("quandary_server.experiment").joinpath("configs", f"{name}.yaml").read_bytes()
     elif Path(name).is_file():
-        text = Path(name).read_text()
+        content = Path(name).read_bytes()
     else:
         raise InvalidArgument.of("config", name, f"a YAML file, or one of {', '.join(PACKAGED)}")
     try:
-        return ExperimentSettings.model_validate(yaml.safe_load(text))
+        return ExperimentSettings.model_validate(yaml.safe_load(content.decode()))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise InvalidArgument.of("config", name, f"YAML: {' '.join(str(error).split())}") from None
     except ValidationError as error:
