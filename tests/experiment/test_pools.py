@@ -180,13 +180,15 @@ def test_pools_have_the_same_digest_where_every_crop_is_the_same(toy_pool: Pool)
         ("active active control control", ["evaluation"], ["ab", "d", "c"]),
         ("active active active control", ["evaluation"], ["abc", "", "d"]),
         ("active active control control", ["control", "evaluation"], ["ab", "d", "cd"]),
+        # the first frame of b was taken in before b became a control drive
+        ("active active control control active control control control", ["evaluation"], ["a", "c", "bd"]),
     ],
 )
 def test_labels_of_the_store_are_split_by_drive_and_no_control_drive_calibrates_and_judges_unasked(
     calibration: Calibration, tmp_path: Path, queues: str, evaluation: list[str], expected: list[str]
 ) -> None:
     rng, frames = np.random.default_rng(0), []
-    for i, (drive, queue) in enumerate(list(zip("abcd", queues.split(), strict=True)) * 2):
+    for i, (drive, queue) in enumerate(zip("abcdabcd", (queues.split() * 2)[:8], strict=True)):
         record, labels = labelled_record(calibration, tmp_path, f"f{i}", drive, rng, at_s=i)
         payload = convert.record_message(record).SerializeToString()
         frames.append(LabelledFrame(labels, drive, queue, "someone", START, i, len(record.proposals), payload))
