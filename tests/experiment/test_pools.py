@@ -180,6 +180,7 @@ def test_pools_have_the_same_digest_where_every_crop_is_the_same(toy_pool: Pool)
         ("active active control control", ["evaluation"], ["ab", "d", "c"]),
         ("active active active control", ["evaluation"], ["abc", "", "d"]),
         ("active active control control", ["control", "evaluation"], ["ab", "d", "cd"]),
+        ("active active active control", ["control", "evaluation"], ["abc", "", "d"]),
         # the first frame of b was taken in before b became a control drive
         ("active active control control active control control control", ["evaluation"], ["a", "c", "bd"]),
     ],
