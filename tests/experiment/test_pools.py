@@ -9,7 +9,7 @@ import pytest
 from support.records import START, labelled_record
 
 from quandary import convert
-from quandary.errors import InvalidArgument
+from quandary.errors import CorruptArtefact, InvalidArgument
 from quandary.frames import Proposal
 from quandary.geometry import Calibration, ImageBox
 from quandary_server.datasets.kitti import KittiFolder
@@ -108,6 +108,15 @@ def test_a_pool_comes_back_as_it_was_written(toy_pool: Pool, tmp_path: Path) -> 
     back = read_pool(tmp_path / "pool.npz")
     assert back.control.examples.frames.tolist() == toy_pool.control.examples.frames.tolist()
     assert back.evaluation.stamps_s.tolist() == toy_pool.evaluation.stamps_s.tolist()
+
+
+@pytest.mark.parametrize("size", [0, 10, 1000, -100])
+def test_a_torn_pool_is_named_with_what_to_do(toy_pool: Pool, tmp_path: Path, size: int) -> None:
+    path = tmp_path / "pool.npz"
+    write_pool(path, toy_pool)
+    path.write_bytes(path.read_bytes()[:size])
+    with pytest.raises(CorruptArtefact, match=r"pool\.npz is no pool; delete it to build it again"):
+        read_pool(path)
 
 
 def proposals(count: int) -> list[Proposal]:
