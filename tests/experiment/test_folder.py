@@ -130,6 +130,15 @@ def test_torn_files_are_named_with_what_to_do(claimed: ExperimentFolder, torn: s
         claimed.settings()
 
 
+def test_other_files_beside_the_records_are_passed_over(claimed: ExperimentFolder) -> None:
+    claimed.write_arm(PLAN, ArmRecord(replay="main", method="random", seed=0))
+    claimed.write_held_out(WITHOUT, {"class": "Car"})
+    for name in ("arms/main/notes.json", "arms/main/random-000 (copy).json", "held_out/Car.json"):
+        (claimed.root / name).write_text("{")
+    assert [record.method for record in claimed.arms()] == ["random"]
+    assert claimed.all_held_out() == [{"class": "Car"}]
+
+
 def test_a_folder_without_an_experiment_is_told(tmp_path: Path) -> None:
     with pytest.raises(NotFound, match="no experiment"):
         ExperimentFolder(tmp_path).settings()

@@ -16,6 +16,9 @@ from quandary_server.files import write_atomically
 
 SETTINGS, FINGERPRINT, CROPS, SECONDS = "settings.json", "fingerprint.json", "crops.json", "seconds.json"
 
+NUMBERED = "?*-[0-9][0-9][0-9].json"
+"""Names of records: what was run, and the seed."""
+
 HELD_OUT = TypeAdapter(Mapping[str, Any])
 DIGESTS = TypeAdapter(Mapping[str, str])
 
@@ -138,8 +141,8 @@ class ExperimentFolder:
         return _read(path, TypeAdapter(ArmRecord), "is no record of an arm; delete it to run the arm again")
 
     def arms(self) -> Iterator[ArmRecord]:
-        """Yield the records of all arms that were begun."""
-        for path in sorted((self.root / "arms").glob("*/*.json")):
+        """Yield the records of all arms that were begun; files that are named otherwise are passed over."""
+        for path in sorted((self.root / "arms").glob(f"*/{NUMBERED}")):
             record = self.arm(ArmPlan(path.parent.name, path.stem[:-4], int(path.stem[-3:])))
             if record is not None:
                 yield record
@@ -154,8 +157,8 @@ class ExperimentFolder:
         return self._held_out(path) if path.is_file() else None
 
     def all_held_out(self) -> list[Mapping[str, Any]]:
-        """Return what came of all trainings without a class."""
-        return [self._held_out(path) for path in sorted((self.root / "held_out").glob("*.json"))]
+        """Return what came of all trainings without a class; files that are named otherwise are passed over."""
+        return [self._held_out(path) for path in sorted((self.root / "held_out").glob(NUMBERED))]
 
     def missing_held_out(self) -> list[HeldOutPlan]:
         """Return the trainings without a class that were asked for and are not done."""
