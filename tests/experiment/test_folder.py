@@ -22,6 +22,7 @@ from quandary_server.experiment.settings import ExperimentSettings
 
 PLAN = ArmPlan("main", "random", 0)
 WITHOUT = HeldOutPlan("Car", 0)
+CROPS = {"replays.main": "a", "held_out": "b"}
 
 
 def with_held_out() -> ExperimentSettings:
@@ -34,6 +35,7 @@ def with_held_out() -> ExperimentSettings:
 def claimed(tmp_path: Path) -> ExperimentFolder:
     folder = ExperimentFolder(tmp_path / "claimed")
     folder.claim(with_held_out())
+    folder.claim_crops(CROPS)
     return folder
 
 
@@ -55,6 +57,16 @@ def test_a_folder_is_claimed_again_by_the_same_experiment_only(claimed: Experime
     for any_code in (False, True):
         with pytest.raises(InvalidArgument, match=r"a new folder, .* what differs: settings$"):
             claimed.claim(with_held_out().model_copy(update={"title": "another"}), any_code=any_code)
+
+
+def test_a_folder_is_nobodys_until_its_crops_are_known(tmp_path: Path) -> None:
+    folder, mended = ExperimentFolder(tmp_path), with_held_out().model_copy(update={"title": "mended"})
+    folder.claim(with_held_out())
+    folder.claim(mended)
+    assert folder.settings() == mended
+    folder.write_arm(PLAN, ArmRecord(replay="main", method="random", seed=0))
+    with pytest.raises(InvalidArgument, match=r"what differs: settings$"):
+        folder.claim(with_held_out())
 
 
 def test_other_code_is_told_and_gone_on_with_where_that_is_wanted(claimed: ExperimentFolder) -> None:
@@ -94,7 +106,6 @@ def test_a_folder_that_does_not_say_how_it_was_begun_is_read_and_not_gone_on_wit
 
 
 def test_other_crops_are_told_by_their_use(claimed: ExperimentFolder) -> None:
-    claimed.claim_crops({"replays.main": "a", "held_out": "b"})
     claimed.claim_crops({"held_out": "b", "replays.main": "a"})
     with pytest.raises(InvalidArgument, match=r"what differs: crops of replays\.main$"):
         claimed.claim_crops({"replays.main": "c", "held_out": "b"})
@@ -146,7 +157,6 @@ def test_a_folder_without_an_experiment_is_told(tmp_path: Path) -> None:
 
 
 def test_torn_claims_are_named(claimed: ExperimentFolder) -> None:
-    claimed.claim_crops({"replays.main": "a"})
     for path in claimed.root.glob("*.json"):
         if path.name != "settings.json":
             path.write_text("{")

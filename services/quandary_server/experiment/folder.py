@@ -98,11 +98,12 @@ class ExperimentFolder:
     def claim(self, settings: ExperimentSettings, *, any_code: bool = False) -> None:
         """Make the folder that of these settings, and of the methods and the code as they are now.
 
-        any_code: go on where nothing but the code differs. Raises InvalidArgument naming what differs (settings, code, method
-        NAME, box weight), and for a folder that does not say what it was begun with.
+        any_code: go on where nothing but the code differs. Until its crops are known a folder is nobody's: what was refused
+        for a mistake can be mended and run there. Raises InvalidArgument naming what differs (settings, code, method NAME,
+        box weight), and for a folder that does not say what it was begun with.
         """
         current = Fingerprint.of(settings)
-        if not (self.root / SETTINGS).is_file():
+        if not self._begun:
             self._write(FINGERPRINT, current.model_dump_json(indent=1))
             self._write(SETTINGS, settings.model_dump_json(indent=1))
             return
@@ -178,6 +179,11 @@ class ExperimentFolder:
     def write_seconds(self, seconds: float) -> None:
         """Keep the wall time."""
         self._write(SECONDS, Spent(seconds=seconds).model_dump_json())
+
+    @property
+    def _begun(self) -> bool:
+        known = (self.root / CROPS).is_file() or any((self.root / "arms").glob(f"*/{NUMBERED}"))
+        return known and (self.root / SETTINGS).is_file()
 
     def _fingerprint(self) -> Fingerprint:
         path = self.root / FINGERPRINT
