@@ -160,7 +160,8 @@ class ExperimentSettings(Part):
     def part(self, replays: Sequence[str], methods: Sequence[str]) -> Self:
         """Return these replays alone with these methods and random sampling alone; all of them where none is named.
 
-        Replays that have none of the methods, and the trainings without a class, are left out. Raises InvalidArgument for a replay, or a method in all of them, that is not there.
+        Replays that have none of the methods, and the trainings without a class, are left out. Raises InvalidArgument for a
+        replay, or a method in all of them, that is not there.
         """
         _check_there("only", replays, self.replays)
         chosen = {name: replay for name, replay in self.replays.items() if not replays or name in replays}
