@@ -89,7 +89,7 @@ def test_a_class_that_the_evaluation_drives_do_not_show_is_refused(toy_pool: Poo
 
 
 def test_a_pool_that_cannot_bear_its_replay_is_refused(toy_pool: Pool) -> None:
-    replay = toy_settings(budgets=(60, 120), stop_at=60, judge=True).replays["main"]
+    replay = toy_settings(budgets=(60, 120), stop_at=120, judge=True).replays["main"]
     check_pool("main", replay, toy_pool)
     few = replace(toy_pool, pool=toy_pool.pool.take(np.arange(59)))
     with pytest.raises(InvalidArgument, match=r"replays\.main\.budgets\.0 is 60, must be at most 59, the crops"):
@@ -145,4 +145,4 @@ def test_budgets_beyond_the_pool_are_left_out_and_only_random_sampling_goes_beyo
     replay = toy_settings(budgets=(6, 12, 24, 48, 100), stop_at=24).replays["main"]
     assert budgets(replay, "mi_box", 60) == [6, 12, 24]
     assert budgets(replay, RANDOM, 60) == [6, 12, 24, 48, 60]
-    assert budgets(toy_settings(budgets=(6, 60)).replays["main"], RANDOM, 60) == [6, 60]
+    assert budgets(toy_settings(budgets=(6, 60), stop_at=None).replays["main"], RANDOM, 60) == [6, 60]
