@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from experiment.conftest import toy_settings
 
-from quandary.errors import CorruptArtefact, InvalidArgument, NotFound
+from quandary.errors import CorruptArtefact, FailedPrecondition, InvalidArgument, NotFound
 from quandary_server.experiment.folder import (
     FINGERPRINT,
     SECONDS,
@@ -67,6 +67,13 @@ def test_a_folder_is_nobodys_until_its_crops_are_known(tmp_path: Path) -> None:
     folder.write_arm(PLAN, ArmRecord(replay="main", method="random", seed=0))
     with pytest.raises(InvalidArgument, match=r"what differs: settings$"):
         folder.claim(with_held_out())
+
+
+def test_one_at_a_time_runs_in_a_folder(claimed: ExperimentFolder) -> None:
+    with claimed.alone(), pytest.raises(FailedPrecondition, match="an experiment is running in"), claimed.alone():
+        pass
+    with claimed.alone():
+        claimed.claim(with_held_out())
 
 
 def test_other_code_is_told_and_gone_on_with_where_that_is_wanted(claimed: ExperimentFolder) -> None:

@@ -1,20 +1,23 @@
 """The folder of an experiment: what was asked, what is done, what came of it."""
 
+import fcntl
 import json
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from quandary.errors import CorruptArtefact, InvalidArgument, NotFound
+from quandary.errors import CorruptArtefact, FailedPrecondition, InvalidArgument, NotFound
 from quandary_server.experiment.fingerprint import CODE, Fingerprint
 from quandary_server.experiment.replay.rounds import ArmRecord
 from quandary_server.experiment.settings import ExperimentSettings
 from quandary_server.files import write_atomically
 
 SETTINGS, FINGERPRINT, CROPS, SECONDS = "settings.json", "fingerprint.json", "crops.json", "seconds.json"
+LOCK = ".lock"
 
 NUMBERED = "?*-[0-9][0-9][0-9].json"
 """Names of records: what was run, and the seed."""
@@ -94,6 +97,17 @@ class ExperimentFolder:
     def pools(self) -> Path:
         """Where pools are kept."""
         return self.root / "pools"
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Run in the folder alone while the body runs; raises FailedPrecondition where another process runs there."""
+        self.root.mkdir(parents=True, exist_ok=True)
+        with (self.root / LOCK).open("a") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise FailedPrecondition(f"an experiment is running in {self.root}: wait for it, or stop it") from None
+            yield
 
     def claim(self, settings: ExperimentSettings, *, any_code: bool = False) -> None:
         """Make the folder that of these settings, and of the methods and the code as they are now.
