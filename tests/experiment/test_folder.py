@@ -8,6 +8,7 @@ import pytest
 from experiment.conftest import toy_settings
 
 from quandary.errors import CorruptArtefact, FailedPrecondition, InvalidArgument, NotFound
+from quandary_server.experiment.fingerprint import Fingerprint
 from quandary_server.experiment.folder import (
     FINGERPRINT,
     SECONDS,
@@ -80,7 +81,10 @@ def test_other_code_is_told_and_gone_on_with_where_that_is_wanted(claimed: Exper
     begun_otherwise(claimed, "code", value="0" * 64)
     with pytest.raises(InvalidArgument, match=r"a new folder, .* what differs: code \(--any-code"):
         claimed.claim(with_held_out())
-    claimed.claim(with_held_out(), any_code=True)
+    assert claimed.other_code() == []
+    for _ in range(2):
+        claimed.claim(with_held_out(), any_code=True)
+    assert claimed.other_code() == [Fingerprint.of(with_held_out()).code]
     with pytest.raises(InvalidArgument, match=r"what differs: settings, code$"):
         claimed.claim(with_held_out().model_copy(update={"title": "another"}))
 

@@ -17,13 +17,14 @@ from quandary_server.experiment.settings import ExperimentSettings
 from quandary_server.files import write_atomically
 
 SETTINGS, FINGERPRINT, CROPS, SECONDS = "settings.json", "fingerprint.json", "crops.json", "seconds.json"
-LOCK = ".lock"
+OTHER_CODE, LOCK = "other_code.json", ".lock"
 
 NUMBERED = "?*-[0-9][0-9][0-9].json"
 """Names of records: what was run, and the seed."""
 
 HELD_OUT = TypeAdapter(Mapping[str, Any])
 DIGESTS = TypeAdapter(Mapping[str, str])
+CODES = TypeAdapter(list[str])
 
 Kind = TypeVar("Kind")
 
@@ -112,9 +113,9 @@ class ExperimentFolder:
     def claim(self, settings: ExperimentSettings, *, any_code: bool = False) -> None:
         """Make the folder that of these settings, and of the methods and the code as they are now.
 
-        any_code: go on where nothing but the code differs. Until its crops are known a folder is nobody's: what was refused
-        for a mistake can be mended and run there. Raises InvalidArgument naming what differs (settings, code, method NAME,
-        box weight), and for a folder that does not say what it was begun with.
+        any_code: go on where nothing but the code differs, which is kept for the figures to tell. Until its crops are known a
+        folder is nobody's: what was refused for a mistake can be mended and run there. Raises InvalidArgument naming what
+        differs (settings, code, method NAME, box weight), and for a folder that does not say what it was begun with.
         """
         current = Fingerprint.of(settings)
         if not self._begun:
@@ -127,6 +128,13 @@ class ExperimentFolder:
             raise self._of_another("code (--any-code goes on all the same)")
         if set(differing) - {CODE}:
             raise self._of_another(", ".join(differing))
+        if differing and current.code not in (before := self.other_code()):
+            self._write(OTHER_CODE, json.dumps([*before, current.code]))
+
+    def other_code(self) -> list[str]:
+        """Return the digests of the code that the experiment was gone on with, besides that which it was begun with."""
+        path = self.root / OTHER_CODE
+        return _read(path, CODES, "does not tell the code") if path.is_file() else []
 
     def claim_crops(self, digests: Mapping[str, str]) -> None:
         """Make the folder that of these crops, digests by their use; raises InvalidArgument naming the uses that differ.
