@@ -211,3 +211,8 @@ def test_joining_nothing_gives_the_empty_examples_and_taking_keeps_the_order() -
     both = Examples.joined([toy(3), toy(2, seed=4)])
     assert len(both) == 5
     assert both.take(np.array([4, 0])).frames.tolist() == ["f1", "f0"]
+
+
+def test_a_part_without_crops_joins_those_of_any_side() -> None:
+    larger = replace(toy(3), maps=np.zeros((3, len(CHANNELS), 2 * SIDE, 2 * SIDE), np.float32))
+    assert Examples.joined([Examples.joined([]), larger]).maps.shape == larger.maps.shape

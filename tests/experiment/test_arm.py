@@ -6,6 +6,7 @@ from experiment.conftest import CROPS_PER_FRAME, toy_settings
 
 from quandary.errors import InvalidArgument
 from quandary.options import Estimator
+from quandary_server.detector.assessment import BACKGROUND_INDEX
 from quandary_server.experiment.judging.held_out import check_held_out, judged_held_out
 from quandary_server.experiment.methods import METHODS, RANDOM
 from quandary_server.experiment.pools.crops import Crops, Pool
@@ -89,18 +90,34 @@ def test_a_class_that_the_evaluation_drives_do_not_show_is_refused(toy_pool: Poo
 
 
 def test_a_pool_that_cannot_bear_its_replay_is_refused(toy_pool: Pool) -> None:
-    replay = toy_settings(budgets=(60, 120), stop_at=60, judge=True).replays["main"]
+    replay = toy_settings(budgets=(30, 60), stop_at=60, judge=True).replays["main"]
     check_pool("main", replay, toy_pool)
     few = replace(toy_pool, pool=toy_pool.pool.take(np.arange(59)))
-    with pytest.raises(InvalidArgument, match=r"replays\.main\.budgets\.0 is 60, must be at most 59, the crops"):
+    with pytest.raises(InvalidArgument, match=r"replays\.main\.budgets\.1 is 60, must be at most 59, the crops"):
         check_pool("main", replay, few)
     unjudged = replace(toy_pool, evaluation=toy_pool.evaluation.take(np.arange(57)))
     with pytest.raises(InvalidArgument, match=r"replays\.main\.pool is 57 crops of evaluation drives, must be at least 20 of"):
         check_pool("main", replay, unjudged)
-    uncalibrated = replace(toy_pool, control=Crops.joined([]))
-    with pytest.raises(InvalidArgument, match=r"replays\.main\.judge is true, must be false: .* no crops of control drives"):
-        check_pool("main", replay, uncalibrated)
-    check_pool("main", replay.model_copy(update={"judge": False}), uncalibrated)
+    cars = replace(toy_pool, pool=Crops.joined([toy_pool.pool.take(toy_pool.pool.examples.classes == 0)] * 3))
+    with pytest.raises(InvalidArgument, match=r"must be at least 20 of each of 2 classes that are trained on"):
+        check_pool("main", replay, cars)
+    background = toy_pool.control.take(toy_pool.control.examples.classes == BACKGROUND_INDEX)
+    for nothing in (Crops.joined([]), background):
+        uncalibrated = replace(toy_pool, control=nothing)
+        with pytest.raises(InvalidArgument, match=r"replays\.main\.judge is true, must be false: .* objects of control drives"):
+            check_pool("main", replay, uncalibrated)
+        check_pool("main", replay.model_copy(update={"judge": False}), uncalibrated)
+
+
+@pytest.mark.parametrize(("asked", "told"), [((6, 8, 30), "6, 8"), ((6, 12, 58), "58, 60")])
+def test_frames_that_are_larger_than_the_steps_between_budgets_are_refused(
+    toy_pool: Pool, asked: tuple[int, ...], told: str
+) -> None:
+    replay = toy_settings(unit="frame", budgets=asked, stop_at=None).replays["main"]
+    with pytest.raises(InvalidArgument, match=rf"replays\.main\.budgets is {told}, must be at least 3 from each to the next"):
+        check_pool("main", replay, toy_pool)
+    check_pool("main", replay.model_copy(update={"unit": "crop"}), toy_pool)
+    check_pool("main", replay.model_copy(update={"budgets": (6, 9, 57)}), toy_pool)
 
 
 def test_random_sampling_ends_with_the_whole_pool_and_is_judged_by_every_estimator(toy_pool: Pool) -> None:
@@ -145,4 +162,4 @@ def test_budgets_beyond_the_pool_are_left_out_and_only_random_sampling_goes_beyo
     replay = toy_settings(budgets=(6, 12, 24, 48, 100), stop_at=24).replays["main"]
     assert budgets(replay, "mi_box", 60) == [6, 12, 24]
     assert budgets(replay, RANDOM, 60) == [6, 12, 24, 48, 60]
-    assert budgets(toy_settings(budgets=(6, 60)).replays["main"], RANDOM, 60) == [6, 60]
+    assert budgets(toy_settings(budgets=(6, 60), stop_at=None).replays["main"], RANDOM, 60) == [6, 60]

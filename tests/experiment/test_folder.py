@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 from experiment.conftest import toy_settings
 
-from quandary.errors import CorruptArtefact, InvalidArgument, NotFound
+from quandary.errors import CorruptArtefact, FailedPrecondition, InvalidArgument, NotFound
+from quandary_server.experiment.fingerprint import Fingerprint
 from quandary_server.experiment.folder import (
     FINGERPRINT,
     SECONDS,
@@ -22,6 +23,7 @@ from quandary_server.experiment.settings import ExperimentSettings
 
 PLAN = ArmPlan("main", "random", 0)
 WITHOUT = HeldOutPlan("Car", 0)
+CROPS = {"replays.main": "a", "held_out": "b"}
 
 
 def with_held_out() -> ExperimentSettings:
@@ -34,6 +36,7 @@ def with_held_out() -> ExperimentSettings:
 def claimed(tmp_path: Path) -> ExperimentFolder:
     folder = ExperimentFolder(tmp_path / "claimed")
     folder.claim(with_held_out())
+    folder.claim_crops(CROPS)
     return folder
 
 
@@ -57,11 +60,31 @@ def test_a_folder_is_claimed_again_by_the_same_experiment_only(claimed: Experime
             claimed.claim(with_held_out().model_copy(update={"title": "another"}), any_code=any_code)
 
 
+def test_a_folder_is_nobodys_until_its_crops_are_known(tmp_path: Path) -> None:
+    folder, mended = ExperimentFolder(tmp_path), with_held_out().model_copy(update={"title": "mended"})
+    folder.claim(with_held_out())
+    folder.claim(mended)
+    assert folder.settings() == mended
+    folder.write_arm(PLAN, ArmRecord(replay="main", method="random", seed=0))
+    with pytest.raises(InvalidArgument, match=r"what differs: settings$"):
+        folder.claim(with_held_out())
+
+
+def test_one_at_a_time_runs_in_a_folder(claimed: ExperimentFolder) -> None:
+    with claimed.alone(), pytest.raises(FailedPrecondition, match="an experiment is running in"), claimed.alone():
+        pass
+    with claimed.alone():
+        claimed.claim(with_held_out())
+
+
 def test_other_code_is_told_and_gone_on_with_where_that_is_wanted(claimed: ExperimentFolder) -> None:
     begun_otherwise(claimed, "code", value="0" * 64)
     with pytest.raises(InvalidArgument, match=r"a new folder, .* what differs: code \(--any-code"):
         claimed.claim(with_held_out())
-    claimed.claim(with_held_out(), any_code=True)
+    assert claimed.other_code() == []
+    for _ in range(2):
+        claimed.claim(with_held_out(), any_code=True)
+    assert claimed.other_code() == [Fingerprint.of(with_held_out()).code]
     with pytest.raises(InvalidArgument, match=r"what differs: settings, code$"):
         claimed.claim(with_held_out().model_copy(update={"title": "another"}))
 
@@ -94,7 +117,6 @@ def test_a_folder_that_does_not_say_how_it_was_begun_is_read_and_not_gone_on_wit
 
 
 def test_other_crops_are_told_by_their_use(claimed: ExperimentFolder) -> None:
-    claimed.claim_crops({"replays.main": "a", "held_out": "b"})
     claimed.claim_crops({"held_out": "b", "replays.main": "a"})
     with pytest.raises(InvalidArgument, match=r"what differs: crops of replays\.main$"):
         claimed.claim_crops({"replays.main": "c", "held_out": "b"})
@@ -130,6 +152,15 @@ def test_torn_files_are_named_with_what_to_do(claimed: ExperimentFolder, torn: s
         claimed.settings()
 
 
+def test_other_files_beside_the_records_are_passed_over(claimed: ExperimentFolder) -> None:
+    claimed.write_arm(PLAN, ArmRecord(replay="main", method="random", seed=0))
+    claimed.write_held_out(WITHOUT, {"class": "Car"})
+    for name in ("arms/main/notes.json", "arms/main/random-000 (copy).json", "held_out/Car.json"):
+        (claimed.root / name).write_text("{")
+    assert [record.method for record in claimed.arms()] == ["random"]
+    assert claimed.all_held_out() == [{"class": "Car"}]
+
+
 def test_a_folder_without_an_experiment_is_told(tmp_path: Path) -> None:
     with pytest.raises(NotFound, match="no experiment"):
         ExperimentFolder(tmp_path).settings()
@@ -137,7 +168,6 @@ def test_a_folder_without_an_experiment_is_told(tmp_path: Path) -> None:
 
 
 def test_torn_claims_are_named(claimed: ExperimentFolder) -> None:
-    claimed.claim_crops({"replays.main": "a"})
     for path in claimed.root.glob("*.json"):
         if path.name != "settings.json":
             path.write_text("{")

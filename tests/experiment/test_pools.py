@@ -9,7 +9,7 @@ import pytest
 from support.records import START, labelled_record
 
 from quandary import convert
-from quandary.errors import InvalidArgument
+from quandary.errors import CorruptArtefact, InvalidArgument
 from quandary.frames import Proposal
 from quandary.geometry import Calibration, ImageBox
 from quandary_server.datasets.kitti import KittiFolder
@@ -110,6 +110,15 @@ def test_a_pool_comes_back_as_it_was_written(toy_pool: Pool, tmp_path: Path) -> 
     assert back.evaluation.stamps_s.tolist() == toy_pool.evaluation.stamps_s.tolist()
 
 
+@pytest.mark.parametrize("size", [0, 10, 1000, -100])
+def test_a_torn_pool_is_named_with_what_to_do(toy_pool: Pool, tmp_path: Path, size: int) -> None:
+    path = tmp_path / "pool.npz"
+    write_pool(path, toy_pool)
+    path.write_bytes(path.read_bytes()[:size])
+    with pytest.raises(CorruptArtefact, match=r"pool\.npz is no pool; delete it to build it again"):
+        read_pool(path)
+
+
 def proposals(count: int) -> list[Proposal]:
     return [Proposal(ImageBox(300.0 + i, 150.0, 420.0 + i, 230.0), 0.5) for i in range(count)]
 
@@ -180,13 +189,16 @@ def test_pools_have_the_same_digest_where_every_crop_is_the_same(toy_pool: Pool)
         ("active active control control", ["evaluation"], ["ab", "d", "c"]),
         ("active active active control", ["evaluation"], ["abc", "", "d"]),
         ("active active control control", ["control", "evaluation"], ["ab", "d", "cd"]),
+        ("active active active control", ["control", "evaluation"], ["abc", "", "d"]),
+        # the first frame of b was taken in before b became a control drive
+        ("active active control control active control control control", ["evaluation"], ["a", "c", "bd"]),
     ],
 )
 def test_labels_of_the_store_are_split_by_drive_and_no_control_drive_calibrates_and_judges_unasked(
     calibration: Calibration, tmp_path: Path, queues: str, evaluation: list[str], expected: list[str]
 ) -> None:
     rng, frames = np.random.default_rng(0), []
-    for i, (drive, queue) in enumerate(list(zip("abcd", queues.split(), strict=True)) * 2):
+    for i, (drive, queue) in enumerate(zip("abcdabcd", (queues.split() * 2)[:8], strict=True)):
         record, labels = labelled_record(calibration, tmp_path, f"f{i}", drive, rng, at_s=i)
         payload = convert.record_message(record).SerializeToString()
         frames.append(LabelledFrame(labels, drive, queue, "someone", START, i, len(record.proposals), payload))

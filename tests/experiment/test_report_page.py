@@ -5,6 +5,7 @@ from pathlib import Path
 from experiment.made_up import BUDGETS, FLEET, make_settings, replay, write
 
 from quandary_server.bench.figures import write_document
+from quandary_server.experiment.folder import OTHER_CODE
 from quandary_server.experiment.methods import RANDOM
 from quandary_server.experiment.report.html import picture, table
 from quandary_server.experiment.report.page import write_report
@@ -152,6 +153,15 @@ def test_nothing_run_yet_has_a_page(tmp_path: Path) -> None:
     assert "0 of 2" in page.texts
     assert page.texts.count("undetermined") > 18
     assert page.sources == []
+
+
+def test_code_of_several_versions_is_told(tmp_path: Path) -> None:
+    settings = make_settings({"main": replay({RANDOM: 1, "default": 1})})
+    folder = write(tmp_path, settings, EFFICIENCIES)
+    (folder.root / OTHER_CODE).write_text('["a", "b"]')
+    write_document(tmp_path / "experiment.json", experiment_figures(folder), "quandary experiment run made-up")
+    page = Page(write_report(tmp_path / "experiment.json", tmp_path / "report").read_text())
+    assert "Arms are of 3 versions of the code." in page.text
 
 
 def test_a_real_pool_told_of_first_has_its_caution(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from experiment.made_up import BUDGETS, all_methods, make_settings, replay, writ
 from quandary.errors import InvalidArgument
 from quandary_server.bench.figures import write_document
 from quandary_server.experiment.methods import METHODS, RANDOM
-from quandary_server.experiment.report.curve_plots import draw_savings
+from quandary_server.experiment.report.curve_plots import draw_savings, three_curves
 from quandary_server.experiment.report.document import Document
 from quandary_server.experiment.report.plots import draw_pictures, summary_methods
 from quandary_server.experiment.report.style import COLOURS, MARKERS, colour_of, marker_of
@@ -68,6 +68,14 @@ def test_a_method_that_does_not_reach_the_target_has_no_bar_and_is_named_so(tmp_
     # every row is in sight, those without a bar too
     below, above = axes.get_ylim()
     assert above < 0 < len(methods) - 1 < below
+
+
+def test_a_legend_is_no_wider_than_its_picture(tmp_path: Path) -> None:
+    asked = replay({RANDOM: 2, "mi_box": 2, "mi_box_folded": 2, "default_folded": 2})
+    figure = three_curves(document(tmp_path, make_settings({"repeats": asked})), "repeats")
+    assert figure is not None
+    (legend,) = figure.legends
+    assert legend.get_window_extent().width <= figure.bbox.width
 
 
 def test_nothing_run_yet_draws_nothing(tmp_path: Path) -> None:

@@ -116,7 +116,7 @@ def test_a_seed_needs_random_sampling_too(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("methods", "changes", "skip"),
-    [(HALF, {}, ("default",)), (HALF, {}, (RANDOM,)), ({"default": 2}, {}, ()), (HALF, {"full_pool": False}, ())],
+    [(HALF, {}, ("default",)), (HALF, {}, (RANDOM,)), (HALF, {"full_pool": False}, ())],
 )
 def test_without_pairs_or_a_full_pool_a_saving_is_undetermined(
     methods: dict[str, int], changes: dict[str, bool], skip: tuple[str, ...], tmp_path: Path

@@ -6,7 +6,13 @@ from experiment.conftest import toy_settings
 from pydantic import ValidationError
 
 from quandary.errors import InvalidArgument
-from quandary_server.experiment.settings import PACKAGED, HeldOutSettings, StepsSettings, load_experiment
+from quandary_server.experiment.settings import (
+    PACKAGED,
+    ExperimentSettings,
+    HeldOutSettings,
+    StepsSettings,
+    load_experiment,
+)
 
 
 @pytest.mark.parametrize("name", PACKAGED)
@@ -30,6 +36,11 @@ def test_the_full_experiment_gives_the_headline_methods_all_seeds_and_the_others
         ({"budgets": (20, 10)}, "replays.main"),
         ({"budgets": (1, 10)}, "replays.main.budgets.0"),
         ({"stop_at": 5}, "replays.main"),
+        ({"stop_at": 11}, "replays.main"),
+        ({"judge": True, "full_pool": False}, "replays.main"),
+        ({"methods": {"mi_box": 2}}, "replays.main"),
+        ({"pool": {"source": {"kind": "snapshot", "path": "a"}, "held_out_every": 2}}, "replays.main.pool"),
+        ({"pool": {"source": {"kind": "snapshot", "path": "a"}, "proposals": "detections"}}, "replays.main.pool"),
         ({"unit": "drive"}, "replays.main.unit"),
         ({"colour": "red"}, "replays.main.colour"),
         ({"pool": {"source": {"kind": "folder"}, "evaluation": ["control", "control"]}}, "replays.main.pool.evaluation"),
@@ -43,6 +54,20 @@ def test_a_wrong_value_is_named(tmp_path: Path, change: dict[str, object], field
     with pytest.raises(InvalidArgument) as caught:
         load_experiment(str(path))
     assert field in [violation.field for violation in caught.value.violations]
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ({"cost": {"seconds_per_box": float("inf")}}, "a finite number"),
+        ({"steps": {"least": 300, "most": 200}}, "least is 300, must be at most most, 200"),
+        ({"net": {"dropout": 0}}, "all masks of mc_mi would be the same"),
+    ],
+)
+def test_what_would_come_to_nothing_is_refused(change: dict[str, object], problem: str) -> None:
+    document = toy_settings(methods={"random": 1, "mc_mi": 1, "mi_box": 1}).model_dump()
+    with pytest.raises(ValidationError, match=problem):
+        ExperimentSettings.model_validate(document | change)
 
 
 @pytest.mark.parametrize(
@@ -75,10 +100,10 @@ def test_a_part_that_is_not_there_is_refused(replays: list[str], methods: list[s
     assert [violation.field for violation in caught.value.violations] == [field]
 
 
-@pytest.mark.parametrize("text", ["replays: [", "- 1\n- 2", "\x00"])
-def test_what_is_no_experiment_is_refused(tmp_path: Path, text: str) -> None:
+@pytest.mark.parametrize("content", [b"replays: [", b"- 1\n- 2", b"\x00", b"\x89PNG", b""])
+def test_what_is_no_experiment_is_refused(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "experiment.yaml"
-    path.write_text(text)
+    path.write_bytes(content)
     with pytest.raises(InvalidArgument):
         load_experiment(str(path))
 

@@ -89,12 +89,17 @@ def report(
         typer.Option("--from", help="draw from this file of figures, not from a folder", dir_okay=False, exists=True),
     ] = None,
 ) -> None:
-    """Write tables, figures and report of what was run so far, or draw again from a file of figures."""
+    """Write tables, figures and report of what was run so far, or draw again from a file of figures.
+
+    Of a folder, exit code 1 where a bar is not met.
+    """
     check_file(json_file, "--json")
     from quandary_server.experiment.folder import ExperimentFolder
     from quandary_server.experiment.report.page import write_report
 
     if source is not None:
+        if json_file is not None:
+            raise typer.BadParameter("the figures are in that file already", param_hint="--json with --from")
         out.print(f"report: {write_report(source, folder).resolve()}")
         return
     where = ExperimentFolder(folder)

@@ -43,10 +43,12 @@ class Examples:
 
     @staticmethod
     def joined(parts: Sequence["Examples"]) -> "Examples":
-        """Return the examples of several parts, one after the other; of none, the empty examples."""
-        if not parts:
+        """Return the examples of several parts, one after the other; of none that hold any, the empty examples."""
+        # empty examples have maps of the default side, whatever that of the others is
+        filled = [part for part in parts if len(part)]
+        if not filled:
             return _EMPTY
-        return Examples(*(np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(Examples)))
+        return Examples(*(np.concatenate([getattr(part, field.name) for part in filled]) for field in fields(Examples)))
 
 
 _EMPTY = Examples(

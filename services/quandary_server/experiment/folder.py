@@ -1,23 +1,30 @@
 """The folder of an experiment: what was asked, what is done, what came of it."""
 
+import fcntl
 import json
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from quandary.errors import CorruptArtefact, InvalidArgument, NotFound
+from quandary.errors import CorruptArtefact, FailedPrecondition, InvalidArgument, NotFound
 from quandary_server.experiment.fingerprint import CODE, Fingerprint
 from quandary_server.experiment.replay.rounds import ArmRecord
 from quandary_server.experiment.settings import ExperimentSettings
 from quandary_server.files import write_atomically
 
 SETTINGS, FINGERPRINT, CROPS, SECONDS = "settings.json", "fingerprint.json", "crops.json", "seconds.json"
+OTHER_CODE, LOCK = "other_code.json", ".lock"
+
+NUMBERED = "?*-[0-9][0-9][0-9].json"
+"""Names of records: what was run, and the seed."""
 
 HELD_OUT = TypeAdapter(Mapping[str, Any])
 DIGESTS = TypeAdapter(Mapping[str, str])
+CODES = TypeAdapter(list[str])
 
 Kind = TypeVar("Kind")
 
@@ -92,14 +99,26 @@ class ExperimentFolder:
         """Where pools are kept."""
         return self.root / "pools"
 
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Run in the folder alone while the body runs; raises FailedPrecondition where another process runs there."""
+        self.root.mkdir(parents=True, exist_ok=True)
+        with (self.root / LOCK).open("a") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise FailedPrecondition(f"an experiment is running in {self.root}: wait for it, or stop it") from None
+            yield
+
     def claim(self, settings: ExperimentSettings, *, any_code: bool = False) -> None:
         """Make the folder that of these settings, and of the methods and the code as they are now.
 
-        any_code: go on where nothing but the code differs. Raises InvalidArgument naming what differs (settings, code, method
-        NAME, box weight), and for a folder that does not say what it was begun with.
+        any_code: go on where nothing but the code differs, which is kept for the figures to tell. Until its crops are known a
+        folder is nobody's: what was refused for a mistake can be mended and run there. Raises InvalidArgument naming what
+        differs (settings, code, method NAME, box weight), and for a folder that does not say what it was begun with.
         """
         current = Fingerprint.of(settings)
-        if not (self.root / SETTINGS).is_file():
+        if not self._begun:
             self._write(FINGERPRINT, current.model_dump_json(indent=1))
             self._write(SETTINGS, settings.model_dump_json(indent=1))
             return
@@ -109,6 +128,13 @@ class ExperimentFolder:
             raise self._of_another("code (--any-code goes on all the same)")
         if set(differing) - {CODE}:
             raise self._of_another(", ".join(differing))
+        if differing and current.code not in (before := self.other_code()):
+            self._write(OTHER_CODE, json.dumps([*before, current.code]))
+
+    def other_code(self) -> list[str]:
+        """Return the digests of the code that the experiment was gone on with, besides that which it was begun with."""
+        path = self.root / OTHER_CODE
+        return _read(path, CODES, "does not tell the code") if path.is_file() else []
 
     def claim_crops(self, digests: Mapping[str, str]) -> None:
         """Make the folder that of these crops, digests by their use; raises InvalidArgument naming the uses that differ.
@@ -138,8 +164,8 @@ class ExperimentFolder:
         return _read(path, TypeAdapter(ArmRecord), "is no record of an arm; delete it to run the arm again")
 
     def arms(self) -> Iterator[ArmRecord]:
-        """Yield the records of all arms that were begun."""
-        for path in sorted((self.root / "arms").glob("*/*.json")):
+        """Yield the records of all arms that were begun; files that are named otherwise are passed over."""
+        for path in sorted((self.root / "arms").glob(f"*/{NUMBERED}")):
             record = self.arm(ArmPlan(path.parent.name, path.stem[:-4], int(path.stem[-3:])))
             if record is not None:
                 yield record
@@ -154,8 +180,8 @@ class ExperimentFolder:
         return self._held_out(path) if path.is_file() else None
 
     def all_held_out(self) -> list[Mapping[str, Any]]:
-        """Return what came of all trainings without a class."""
-        return [self._held_out(path) for path in sorted((self.root / "held_out").glob("*.json"))]
+        """Return what came of all trainings without a class; files that are named otherwise are passed over."""
+        return [self._held_out(path) for path in sorted((self.root / "held_out").glob(NUMBERED))]
 
     def missing_held_out(self) -> list[HeldOutPlan]:
         """Return the trainings without a class that were asked for and are not done."""
@@ -175,6 +201,11 @@ class ExperimentFolder:
     def write_seconds(self, seconds: float) -> None:
         """Keep the wall time."""
         self._write(SECONDS, Spent(seconds=seconds).model_dump_json())
+
+    @property
+    def _begun(self) -> bool:
+        known = (self.root / CROPS).is_file() or any((self.root / "arms").glob(f"*/{NUMBERED}"))
+        return known and (self.root / SETTINGS).is_file()
 
     def _fingerprint(self) -> Fingerprint:
         path = self.root / FINGERPRINT

@@ -21,6 +21,11 @@ class Method:
         """Whether it takes all members; else it trains, scores and is judged with one."""
         return self.estimator in (Estimator.DEEP_ENSEMBLE, Estimator.ENSEMBLE_MC_DROPOUT)
 
+    @property
+    def masked_alone(self) -> bool:
+        """Whether its samples differ by their dropout masks alone."""
+        return self.estimator is Estimator.MC_DROPOUT
+
 
 TOP_K = QueryPlan(Strategy.TOP_K)
 

@@ -30,20 +30,31 @@ Shared = Mapping[PoolSettings, Any]
 class Experiment:
     """An experiment and the folder where its pools, arms and results lie, which it claims.
 
-    any_code: go on in a folder that other code began. Raises InvalidArgument where the folder holds another experiment.
+    any_code: go on in a folder that other code began. Raises InvalidArgument where the folder holds another experiment, and
+    FailedPrecondition where one is running there.
     """
 
     def __init__(self, settings: ExperimentSettings, folder: ExperimentFolder, *, any_code: bool = False) -> None:
-        self._settings, self._folder = settings, folder
-        folder.claim(settings, any_code=any_code)
+        self._settings, self._folder, self._any_code = settings, folder, any_code
+        with folder.alone():
+            self._claim()
+
+    def _claim(self) -> None:
+        self._folder.claim(self._settings, any_code=self._any_code)
 
     def run(self, told: Told, progress: Progress) -> None:
         """Run what is not there yet, on a Ray that was joined: replays in their order, each seed by seed, then the trainings
         without a class.
 
-        Raises InvalidArgument where the folder holds other crops or a pool cannot bear what is asked of it, and what an arm
-        raises; the others are cancelled then. What is finished stays.
+        Raises InvalidArgument where the folder holds other crops or a pool cannot bear what is asked of it,
+        FailedPrecondition where an experiment is running there, and what an arm raises; the others are cancelled then. What is
+        finished stays.
         """
+        with self._folder.alone():
+            self._claim()
+            self._run(told, progress)
+
+    def _run(self, told: Told, progress: Progress) -> None:
         clock = _Clock(self._folder)
         try:
             pools = self._pools(told)

@@ -65,6 +65,14 @@ class PoolSettings(Part):
     )
     held_out_every: int = Field(default=1, ge=1, description="of control and evaluation drives every so many-th frame is kept")
 
+    @model_validator(mode="after")
+    def _as_stored(self) -> Self:
+        if self.source.kind == "snapshot" and (self.proposals is not ProposalSource.LABELS or self.held_out_every > 1):
+            raise ValueError(
+                "labels of the store keep the proposals and frames they were given for: no proposals, no held_out_every"
+            )
+        return self
+
     @field_validator("evaluation")
     @classmethod
     def _each_once(cls, splits: tuple[str, ...]) -> tuple[str, ...]:
@@ -80,6 +88,12 @@ class StepsSettings(Part):
     growth: float = Field(default=0.5, ge=0, le=1, description="exponent: 0 is the same number of steps for all")
     least: int = Field(default=200, ge=1, description="steps for few labels")
     most: int = Field(default=2000, ge=1, description="steps for many labels")
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.least > self.most:
+            raise ValueError(f"least is {self.least}, must be at most most, {self.most}")
+        return self
 
     def steps(self, labels: int) -> int:
         """Return the steps for so many labels."""
@@ -108,12 +122,18 @@ class ReplaySettings(Part):
     def _sound(self) -> Self:
         if unknown := [name for name in self.methods if name not in METHODS]:
             raise ValueError(f"methods {', '.join(unknown)} are unknown; known are {', '.join(METHODS)}")
+        if RANDOM not in self.methods:
+            raise ValueError("methods must hold random, which the others are compared with")
         if list(self.budgets) != sorted(set(self.budgets)):
             raise ValueError(f"budgets {self.budgets} must rise")
-        if self.stop_at is not None and self.stop_at < self.budgets[0]:
-            raise ValueError(f"stop_at is {self.stop_at}, must be at least the first budget, {self.budgets[0]}")
+        if self.stop_at is not None and self.stop_at < self.budgets[1]:
+            raise ValueError(
+                f"stop_at is {self.stop_at}, must be at least the second budget, {self.budgets[1]}: else nothing is asked for"
+            )
         if self.judge and "control" in self.pool.evaluation:
             raise ValueError("judge fits on the control drives, so they cannot be in the pool's evaluation")
+        if self.judge and not self.full_pool:
+            raise ValueError("judge is of what the whole pool gives: it needs full_pool")
         return self
 
 
@@ -136,10 +156,16 @@ class HeldOutSettings(Part):
 class CostSettings(Part):
     """What labelling costs."""
 
-    seconds_per_frame: float = Field(default=10.0, ge=0, description="opening a frame in which anything is labelled")
-    seconds_per_crop: float = Field(default=5.0, ge=0, description="looking at a crop, Background included")
-    seconds_per_box: float = Field(default=114.0, ge=0, description="drawing a 3D box by hand (published figure)")
-    euros_per_hour: float = Field(default=20.0, ge=0, description="what an annotator's hour costs")
+    seconds_per_frame: float = Field(
+        default=10.0, ge=0, allow_inf_nan=False, description="opening a frame in which anything is labelled"
+    )
+    seconds_per_crop: float = Field(
+        default=5.0, ge=0, allow_inf_nan=False, description="looking at a crop, Background included"
+    )
+    seconds_per_box: float = Field(
+        default=114.0, ge=0, allow_inf_nan=False, description="drawing a 3D box by hand (published figure)"
+    )
+    euros_per_hour: float = Field(default=20.0, ge=0, allow_inf_nan=False, description="what an annotator's hour costs")
 
 
 class ExperimentSettings(Part):
@@ -156,6 +182,13 @@ class ExperimentSettings(Part):
     cost: CostSettings = CostSettings()
     replays: dict[Annotated[str, Field(pattern=r"^[a-z0-9_]+$")], ReplaySettings] = Field(min_length=1)
     held_out: HeldOutSettings | None = None
+
+    @model_validator(mode="after")
+    def _scattered(self) -> Self:
+        alike = [name for replay in self.replays.values() for name in replay.methods if METHODS[name].masked_alone]
+        if alike and self.net.dropout == 0:
+            raise ValueError(f"net.dropout is 0: all masks of {', '.join(dict.fromkeys(alike))} would be the same")
+        return self
 
     def part(self, replays: Sequence[str], methods: Sequence[str]) -> Self:
         """Return these replays alone with these methods and random sampling alone; all of them where none is named.
@@ -187,13 +220,13 @@ def load_experiment(name: str) -> ExperimentSettings:
     Raises InvalidArgument naming file, field, value and bound.
     """
     if name in PACKAGED:
-        text = files("quandary_server.experiment").joinpath("configs", f"{name}.yaml").read_text()
+        content = files("quandary_server.experiment").joinpath("configs", f"{name}.yaml").read_bytes()
     elif Path(name).is_file():
-        text = Path(name).read_text()
+        content = Path(name).read_bytes()
     else:
         raise InvalidArgument.of("config", name, f"a YAML file, or one of {', '.join(PACKAGED)}")
     try:
-        return ExperimentSettings.model_validate(yaml.safe_load(text))
+        return ExperimentSettings.model_validate(yaml.safe_load(content.decode()))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise InvalidArgument.of("config", name, f"YAML: {' '.join(str(error).split())}") from None
     except ValidationError as error:

@@ -140,12 +140,15 @@ def _crops_of_drive(root: Path, split: str, drive: str, settings: PoolSettings, 
 
 
 def _of_snapshot(path: Path, settings: PoolSettings, side: int, seed: int) -> Pool:
-    """Of the store's control drives the first is for evaluation, the second to calibrate on, and so on in turn."""
+    """Of the store's control drives the first is for evaluation, the second to calibrate on, and so on in turn.
+
+    A drive with frames in both queues is a control drive: nets are never trained on a drive that judges them.
+    """
     frames = read_snapshot(path).frames
     records = {f.frame_id: convert.record(fleet_log_pb2.FrameRecord.FromString(f.record)) for f in frames}
     held_out = sorted({f.drive_id for f in frames if f.control})
     drives = {
-        "pool": {f.drive_id for f in frames if not f.control},
+        "pool": {f.drive_id for f in frames}.difference(held_out),
         "control": set(held_out[1::2]),
         "evaluation": set(held_out[::2]),
     }

@@ -6,10 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
 
+from quandary.errors import CorruptArtefact
 from quandary_server.detector.examples import Examples
 from quandary_server.files import write_atomically
 
@@ -54,14 +56,19 @@ def write_pool(path: Path, pool: Pool) -> None:
 
 
 def read_pool(path: Path) -> Pool:
-    """Return a pool that was written."""
-    with np.load(path) as arrays:
-        return Pool(
-            *(
-                Crops(Examples(*(arrays[f"{split}.{field.name}"] for field in fields(Examples))), arrays[f"{split}.stamps_s"])
-                for split in SPLITS
+    """Return a pool that was written; raises CorruptArtefact, with its path, where it is torn."""
+    try:
+        with np.load(path) as arrays:
+            return Pool(
+                *(
+                    Crops(
+                        Examples(*(arrays[f"{split}.{field.name}"] for field in fields(Examples))), arrays[f"{split}.stamps_s"]
+                    )
+                    for split in SPLITS
+                )
             )
-        )
+    except (BadZipFile, EOFError, KeyError, ValueError) as error:
+        raise CorruptArtefact(f"{path} is no pool; delete it to build it again: {type(error).__name__}") from None
 
 
 def pool_digest(pool: Pool) -> str:

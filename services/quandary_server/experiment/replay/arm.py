@@ -2,13 +2,14 @@
 
 import time
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
 from quandary.errors import InvalidArgument
 from quandary.options import Estimator, ScoringOptions
-from quandary_server.detector.assessment import assess
+from quandary_server.detector.assessment import BACKGROUND_INDEX, assess
 from quandary_server.detector.examples import Examples
 from quandary_server.experiment.judging.uncertainty import judged_uncertainty
 from quandary_server.experiment.methods import METHODS, RANDOM
@@ -30,6 +31,8 @@ from quandary_server.selection.query import query
 
 FIRST, QUERY, FIT = 1, 2, 3
 MAX_QUERIES = 8
+MIN_CLASSES = 2
+"""A net that knows one class only is always right."""
 
 Indices = NDArray[np.intp]
 
@@ -170,16 +173,33 @@ class Arm:
 
 
 def check_pool(name: str, replay: ReplaySettings, pool: Pool, pretraining: Crops | None = None) -> None:
-    """Raise InvalidArgument where a pool is smaller than the first budget, or shows too little to judge or calibrate on."""
-    if len(pool.pool) < replay.budgets[0]:
-        bound = f"at most {len(pool.pool)}, the crops of the pool"
-        raise InvalidArgument.of(f"replays.{name}.budgets.0", replay.budgets[0], bound)
-    if not judged_classes(pool.evaluation.examples, *_taught(pool, pretraining)):
-        bound = f"at least {MIN_CROPS_OF_CLASS} of a class that is trained on"
+    """Raise InvalidArgument where a pool cannot bear a replay.
+
+    Because it is smaller than the first two budgets, shows too little to judge or calibrate on, or has frames larger than the
+    steps between the budgets: rounds would then have as many labels as the one before, or none left to ask for.
+    """
+    for number, budget in enumerate(replay.budgets[:2]):
+        if len(pool.pool) < budget:
+            raise InvalidArgument.of(
+                f"replays.{name}.budgets.{number}", budget, f"at most {len(pool.pool)}, the crops of the pool"
+            )
+    _check_steps(name, replay, pool)
+    if len(judged_classes(pool.evaluation.examples, *_taught(pool, pretraining))) < MIN_CLASSES:
+        bound = f"at least {MIN_CROPS_OF_CLASS} of each of {MIN_CLASSES} classes that are trained on"
         raise InvalidArgument.of(f"replays.{name}.pool", f"{len(pool.evaluation)} crops of evaluation drives", bound)
-    if replay.judge and not len(pool.control):
-        bound = "false: the pool has no crops of control drives, which judging calibrates on"
-        raise InvalidArgument.of(f"replays.{name}.judge", "true", bound)
+    for split, crops in (("control", pool.control), ("evaluation", pool.evaluation)):
+        if replay.judge and not (crops.examples.classes != BACKGROUND_INDEX).any():
+            bound = f"false: the pool has no crops of objects of {split} drives, which judging needs"
+            raise InvalidArgument.of(f"replays.{name}.judge", "true", bound)
+
+
+def _check_steps(name: str, replay: ReplaySettings, pool: Pool) -> None:
+    largest = int(np.bincount(_units(pool.pool.examples, replay)).max())
+    asked = budgets(replay, RANDOM, len(pool.pool))
+    for before, after in pairwise(asked):
+        if after - before < largest:
+            bound = f"at least {largest} from each to the next and to the pool's {len(pool.pool)}, as many as a frame has crops"
+            raise InvalidArgument.of(f"replays.{name}.budgets", f"{before}, {after}", bound)
 
 
 def _taught(pool: Pool, pretraining: Crops | None) -> list[Examples]:

@@ -200,9 +200,13 @@ def classes(document: Document, replay: str) -> "Figure | None":
 
 
 def legend_below(figure: "Figure", panels: Sequence["Axes"], columns: int) -> None:
-    """Put one legend of all panels below them."""
+    """Put one legend of all panels below them, in as many columns up to these as the picture is wide enough for."""
     found = {label: handle for axes in panels for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)}
-    figure.legend(found.values(), found.keys(), loc="outside lower center", ncols=min(columns, 4), frameon=False, fontsize=9)
+    for ncols in range(min(columns, 4), 0, -1):
+        legend = figure.legend(found.values(), found.keys(), loc="outside lower center", ncols=ncols, frameon=False, fontsize=9)
+        if ncols == 1 or legend.get_window_extent().width <= figure.bbox.width:
+            return
+        legend.remove()
 
 
 def _judged_with(document: Document, replay: str, estimator: Estimator) -> list[str]:

@@ -61,6 +61,8 @@ def asked_for(document: Document) -> str:
         f"Ensembles have {document.settings.members} members, MC-dropout {document.settings.mc_samples} masks. Made by "
         f"`{document.content['command']}` at commit {document.content['commit']} on {document.content['machine']}."
     )
+    if other := document.value("other_code"):
+        made += f" Arms are of {other + 1:.0f} versions of the code."
     return section("What was asked", paragraph(words.ASKED), paragraph(made), table(columns, rows))
 
 

@@ -38,9 +38,9 @@ CROSSINGS = (
     "a curve that bends reaches the target before its chord does: labels are then overstated, random sampling's most of all."
 )
 FEW_OBJECTS = (
-    "Few distinct objects stand behind many crops here: frames of a drive are near copies of each other, and all seeds share "
-    "the same streets. Intervals over seeds tell how trainings and queries scatter, not what another town would give; a few "
-    "objects decide the evaluation. Read the sign and the rough size of an effect from these, no more."
+    "Few distinct objects may stand behind many crops: frames of a drive are near copies of each other, and all seeds share "
+    "the same streets. Intervals over seeds tell how trainings and queries scatter, not what another town would give; where "
+    "drives are few, a few objects decide the evaluation. Read the sign and the rough size of an effect from these, no more."
 )
 CURVES = "Learning curves. Bands are 95 % intervals over seeds; the last grey point is the whole pool."
 BY_ESTIMATOR = "By estimator, each beside random sampling judged with the same estimator."

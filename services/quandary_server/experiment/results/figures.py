@@ -34,6 +34,8 @@ def _all(folder: ExperimentFolder) -> Iterator[Figure]:
 
     yield reported("experiment", float(len(settings.replays)), "replays", [settings.model_dump(mode="json")])
     yield reported("seconds_so_far", seconds, "s")
+    if other := folder.other_code():
+        yield reported("other_code", float(len(other)), "versions of the code besides the first (--any-code)", other)
     yield from (_saved(saving) for saving in savings)
     for replay in settings.replays:
         yield completeness_figure(records, replay)
