@@ -215,6 +215,8 @@ def test_a_start_replaces_an_admin_token_that_is_lost_or_has_expired(path: Path)
 def test_an_admin_token_that_others_may_read_is_refused(path: Path) -> None:
     ensure_tokens(path)
     path.with_name("admin.token").chmod(0o640)
+    assert admin_token(path) == ensure_tokens(path)
+    path.with_name("admin.token").chmod(0o604)
     for read in (admin_token, ensure_tokens):
-        with pytest.raises(CorruptArtefact, match=r"admin\.token has the mode 0640, must be 0600"):
+        with pytest.raises(CorruptArtefact, match=r"admin\.token has the mode 0604, must be 0600"):
             read(path)

@@ -1,7 +1,7 @@
 """Bearer tokens: who calls, and what may they do?"""
 
 from quandary_server.auth.callers import Caller, Role, require
-from quandary_server.auth.issuing import Issued, admin_token, ensure_tokens, issue_token, revoke_token, rotate_token
+from quandary_server.auth.issuing import Issued, admin_file, admin_token, ensure_tokens, issue_token, revoke_token, rotate_token
 from quandary_server.auth.keyring import Keyring
 from quandary_server.auth.tokens import Token, TokenFile, read_tokens
 
@@ -12,6 +12,7 @@ __all__ = [
     "Role",
     "Token",
     "TokenFile",
+    "admin_file",
     "admin_token",
     "ensure_tokens",
     "issue_token",

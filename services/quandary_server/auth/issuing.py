@@ -21,6 +21,8 @@ from quandary_server.files import write_atomically
 
 ADMIN = "admin"
 OWNER_ONLY = 0o600
+# a group is let be: Kubernetes gives a pod's volume to the pod's group
+OTHERS = 0o007
 
 KEPT = timedelta(days=30)
 """How long an expired token is still listed, and its callers told that it has expired."""
@@ -61,7 +63,7 @@ def admin_token(path: Path) -> str:
         mode, token = stat.S_IMODE(file.stat().st_mode), file.read_text().strip()
     except OSError as error:
         raise CorruptArtefact(f"{file.name} cannot be read: {error.strerror}; a service that starts makes one") from error
-    if mode & ~OWNER_ONLY:
+    if mode & OTHERS:
         raise CorruptArtefact(f"{file.name} has the mode {mode:04o}, must be 0600: others may have read it, rotate it")
     return token
 

@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from quandary_server.auth import ensure_tokens
+from quandary_server.auth import admin_file, ensure_tokens
 from quandary_server.cli.output import out, print_table
 from quandary_server.cli.session import DataOption, settings_of
 from quandary_server.settings import Settings
@@ -107,5 +107,6 @@ def _tell(settings: Settings) -> None:
     ]
     print_table(["service", "gRPC", "metrics"], rows, empty="")
     ensure_tokens(settings.tokens)
-    out.print(f"data    {settings.data.resolve()}\ntokens  {settings.tokens.resolve()} (mode 0600; the commands here read it)")
+    file = admin_file(settings.tokens).resolve()
+    out.print(f"data    {settings.data.resolve()}\ntoken   {file} (mode 0600; the commands here read it)")
     out.print("Ctrl-C stops everything.")
