@@ -38,7 +38,7 @@ class Serving:
         port, http_port, metrics_port = free_ports(3)
         self._ports = {"port": port, "http_port": http_port, "metrics_port": metrics_port}
         self.settings = self.with_scoring()
-        self = ensure_tokens(self.settings.tokens).token
+        self.token = ensure_tokens(self.settings.tokens)
         self.registry = Registry(self.settings.registry)
 
     def with_scoring(self, **scoring: Any) -> Settings:
