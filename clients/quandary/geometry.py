@@ -175,7 +175,8 @@ class Calibration:
         return float(self.projection[0, 0]), float(self.projection[1, 1])
 
     @cached_property
-    def _combined(self) -> NDArray[np.float64]:
+    def lidar_to_image(self) -> NDArray[np.float64]:
+        """LiDAR points in metres to pixels times depth (3, 4): both matrices in one."""
         to_camera: NDArray[np.float64] = np.vstack([self.lidar_to_camera, [0.0, 0.0, 0.0, 1.0]])
         return np.asarray(self.projection @ to_camera, dtype=np.float64)
 
@@ -186,7 +187,7 @@ class Calibration:
         product rounds differently by batch size, and equal requests must get equal bytes.
         """
         x, y, z = (points[:, axis].astype(np.float64) for axis in range(3))
-        u, v, depth = (row[0] * x + row[1] * y + row[2] * z + row[3] for row in self._combined)
+        u, v, depth = (row[0] * x + row[1] * y + row[2] * z + row[3] for row in self.lidar_to_image)
         safe = np.where(np.abs(depth) < NEAR_PLANE_M, NEAR_PLANE_M, depth)
         return np.stack([u / safe, v / safe], axis=1), depth
 
@@ -195,8 +196,8 @@ class Calibration:
 
         Elementwise, as `project` is.
         """
-        inverse = np.linalg.inv(self._combined[:, :3])
-        centre = -inverse @ self._combined[:, 3]
+        inverse = np.linalg.inv(self.lidar_to_image[:, :3])
+        centre = -inverse @ self.lidar_to_image[:, 3]
         u, v = pixels[:, 0], pixels[:, 1]
         return centre, np.stack([row[0] * u + row[1] * v + row[2] for row in inverse], axis=1)
 

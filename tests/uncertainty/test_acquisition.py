@@ -5,9 +5,17 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from quandary.options import Acquisition
-from quandary_server.uncertainty.acquisition import ACQUISITIONS, BOX_WEIGHT, acquire, box_information, scores_without
+from quandary_server.uncertainty.acquisition import (
+    ACQUISITIONS,
+    BOX_WEIGHT,
+    LOCALISED,
+    acquire,
+    box_information,
+    scores_without,
+)
 from quandary_server.uncertainty.jackknife import standard_error
-from quandary_server.uncertainty.samples import Samples, softmax, summarise
+from quandary_server.uncertainty.samples import Samples, softmax
+from quandary_server.uncertainty.summary import summarise
 
 T, D, C = 5, 2, 3
 SCALES = np.array([1.0, 2.0, 4.0, 1.0, 1.0, 1.0, 1.0])
@@ -107,15 +115,20 @@ def test_one_sample_is_refused_where_it_says_nothing(acquisition: Acquisition) -
         acquire(acquisition, summary, SCALES)
 
 
-def test_what_is_not_served_is_named() -> None:
-    with pytest.raises(ValueError, match="tightness is not served"):
-        acquire(Acquisition.TIGHTNESS, summarise(split_votes()), SCALES)
+def test_every_acquisition_function_has_its_code() -> None:
+    assert {*ACQUISITIONS, *LOCALISED} == set(Acquisition)
+
+
+@pytest.mark.parametrize(("acquisition", "missing"), [(Acquisition.TIGHTNESS, "views"), (Acquisition.STABILITY, "jittered")])
+def test_a_localisation_that_is_not_there_is_named(acquisition: Acquisition, missing: str) -> None:
+    with pytest.raises(ValueError, match=missing):
+        acquire(acquisition, summarise(split_votes()), SCALES)
 
 
 def test_below_three_samples_none_can_be_left_out_and_equal_draws_have_no_error() -> None:
-    assert scores_without(Acquisition.MUTUAL_INFORMATION, split_votes(), SCALES) is None
+    assert scores_without(Acquisition.MUTUAL_INFORMATION, summarise(split_votes()), SCALES) is None
     equal = samples_of(np.repeat(np.array([[[0.7, 0.2, 0.1]]]), 4, axis=0))
-    without = scores_without(Acquisition.MUTUAL_INFORMATION, equal, SCALES)
+    without = scores_without(Acquisition.MUTUAL_INFORMATION, summarise(equal), SCALES)
     assert without is not None
     assert standard_error(without) == pytest.approx([0.0], abs=1e-12)
 
@@ -126,7 +139,7 @@ def test_standard_error_matches_the_spread_over_independent_draws() -> None:
     for _ in range(runs):
         samples = samples_of(softmax(rng.normal([2.0, 0.0, -1.0], size=(draws, 1, C)).astype(np.float32)))
         score = acquire(Acquisition.PREDICTIVE_ENTROPY, summarise(samples), SCALES)
-        without = scores_without(Acquisition.PREDICTIVE_ENTROPY, samples, SCALES)
+        without = scores_without(Acquisition.PREDICTIVE_ENTROPY, summarise(samples), SCALES)
         assert without is not None
         scores.append(score[0])
         errors.append(standard_error(without)[0])

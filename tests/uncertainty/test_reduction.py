@@ -5,7 +5,8 @@ from quandary.options import Acquisition, Reduction
 from quandary_server.uncertainty.acquisition import acquire, scores_without
 from quandary_server.uncertainty.jackknife import standard_error
 from quandary_server.uncertainty.reduction import reduce_objects
-from quandary_server.uncertainty.samples import Samples, softmax, summarise
+from quandary_server.uncertainty.samples import Samples, softmax
+from quandary_server.uncertainty.summary import summarise
 
 SCORES = np.array([1.0, 4.0, 2.0, 3.0])
 
@@ -52,7 +53,7 @@ def test_the_frames_standard_error_is_the_spread_of_its_score_over_seeds(reducti
         box = np.zeros((draws, objects, 10))
         samples = Samples(probs, box, box[..., :7])
         score = acquire(Acquisition.MUTUAL_INFORMATION, summarise(samples), np.ones(7))
-        without = scores_without(Acquisition.MUTUAL_INFORMATION, samples, np.ones(7))
+        without = scores_without(Acquisition.MUTUAL_INFORMATION, summarise(samples), np.ones(7))
         assert without is not None
         scores.append(reduce_objects(reduction, score, top_k=2))
         errors.append(standard_error(reduce_objects(reduction, without, top_k=2)))

@@ -1,6 +1,7 @@
 """Errors of the predicted box."""
 
 from collections.abc import Sequence
+from dataclasses import astuple
 
 import numpy as np
 import shapely
@@ -29,23 +30,26 @@ def depth_errors(truth: Sequence[Box3D], predicted: Sequence[Box3D], bearings_ra
 
 def ious(truth: Sequence[Box3D], predicted: Sequence[Box3D]) -> Array:
     """Return the volumetric intersection over union (N,) of upright boxes, in [0, 1]."""
-    if not truth:
-        return np.empty(0)
-    ground = shapely.area(shapely.intersection(_footprints(truth), _footprints(predicted)))
-    top = np.minimum(_column(truth, +1), _column(predicted, +1))
-    bottom = np.maximum(_column(truth, -1), _column(predicted, -1))
+    return volume_overlaps(_rows(truth), _rows(predicted))
+
+
+def volume_overlaps(first: Array, second: Array) -> Array:
+    """Return the volumetric intersection over union (N,) of upright boxes (N, 7), as Box3D has its fields; in [0, 1]."""
+    ground = shapely.area(shapely.intersection(_footprints(first), _footprints(second)))
+    top = np.minimum(first[:, 2] + first[:, 5] / 2, second[:, 2] + second[:, 5] / 2)
+    bottom = np.maximum(first[:, 2] - first[:, 5] / 2, second[:, 2] - second[:, 5] / 2)
     shared = ground * np.maximum(top - bottom, 0.0)
-    both = _volumes(truth) + _volumes(predicted) - shared
+    both = first[:, 3:6].prod(axis=1) + second[:, 3:6].prod(axis=1) - shared
     return np.asarray(np.clip(shared / both, 0.0, 1.0))
 
 
-def _footprints(boxes: Sequence[Box3D]) -> NDArray[np.object_]:
-    return np.asarray(shapely.polygons(np.stack([box.corners()[:4, :2] for box in boxes])))
+def _rows(boxes: Sequence[Box3D]) -> Array:
+    return np.array([astuple(box) for box in boxes]).reshape(-1, 7)
 
 
-def _column(boxes: Sequence[Box3D], side: int) -> Array:
-    return np.array([box.z_m + side * box.height_m / 2 for box in boxes])
-
-
-def _volumes(boxes: Sequence[Box3D]) -> Array:
-    return np.array([box.extents.prod() for box in boxes])
+def _footprints(boxes: Array) -> NDArray[np.object_]:
+    x, y, _, length, width, _, yaw = (column[:, None] for column in boxes.T)
+    along, across = length * np.array([1, -1, -1, 1]) / 2, width * np.array([1, 1, -1, -1]) / 2
+    cos, sin = np.cos(yaw), np.sin(yaw)
+    corners = np.stack([x + cos * along - sin * across, y + sin * along + cos * across], axis=-1)
+    return np.asarray(shapely.polygons(corners))

@@ -53,6 +53,10 @@ class Anchors:
     def __len__(self) -> int:
         return len(self.bearing)
 
+    def take(self, which: NDArray[np.intp] | slice) -> "Anchors":
+        """Return those at indices or of a slice."""
+        return Anchors(self.centre[which], self.bearing[which])
+
     @staticmethod
     def joined(parts: Sequence["Anchors"]) -> "Anchors":
         """Return the anchors of several frames, one after the other."""
@@ -60,15 +64,18 @@ class Anchors:
         return Anchors(centres, np.concatenate([np.empty(0), *(p.bearing for p in parts)]))
 
 
-def proposal_axes(calibration: Calibration, boxes: Sequence[ImageBox]) -> Axes:
-    """Return the axes of the frustums of image boxes; raises InvalidArgument for one that is too steep to have a bearing."""
+def proposal_axes(calibration: Calibration, boxes: Sequence[ImageBox], per_proposal: int = 1) -> Axes:
+    """Return the axes of the frustums of image boxes; raises InvalidArgument for one that is too steep to have a bearing.
+
+    per_proposal: how many boxes in a row belong to one proposal, for the error to name it.
+    """
     pixels = [((box.left_px + box.right_px) / 2, (box.top_px + box.bottom_px) / 2) for box in boxes]
     origin, direction = calibration.rays(np.array(pixels).reshape(-1, 2))
     level = np.hypot(direction[:, 0], direction[:, 1])
     steep = np.flatnonzero(~(level > MIN_LEVEL * np.abs(direction[:, 2])))
     if len(steep):
         raise InvalidArgument.of(
-            f"proposals[{steep[0]}].box", "seen along a vertical ray", "within 84 degrees of the horizontal"
+            f"proposals[{steep[0] // per_proposal}].box", "seen along a vertical ray", "within 84 degrees of the horizontal"
         )
     return Axes(origin, direction, np.arctan2(direction[:, 1], direction[:, 0]))
 
@@ -92,20 +99,27 @@ def encode_box(box: Box3D, centre: Array, bearing: float) -> Array:
 
 
 def yaws(values: Array) -> Array:
-    """Return the yaws (D,) in radians of regressed values (D, 10), relative to the frustum's axis: the heading's end of it."""
-    axis = np.arctan2(values[:, 6], values[:, 7]) / 2
-    heading = np.arctan2(values[:, 8], values[:, 9])
+    """Return the yaws (...) in radians of regressed values (..., 10), from the frustum's axis: the heading's end of it."""
+    axis = np.arctan2(values[..., 6], values[..., 7]) / 2
+    heading = np.arctan2(values[..., 8], values[..., 9])
     return np.asarray(np.where(np.cos(axis - heading) < 0, axis + np.pi, axis))
 
 
-def decode_boxes(values: Array, anchors: Anchors) -> list[Box3D]:
-    """Return the boxes of regressed values (D, 10), extents held to [0.05, 60] m; the inverse of `encode_box`."""
+def decoded(values: Array, anchors: Anchors) -> Array:
+    """Return the boxes (..., D, 7) of regressed values (..., D, 10) in the LiDAR frame, as Box3D has its fields.
+
+    Extents are held to [0.05, 60] m; the inverse of `encode_box`.
+    """
     cos, sin = np.cos(anchors.bearing), np.sin(anchors.bearing)
-    x = anchors.centre[:, 0] + cos * values[:, 0] - sin * values[:, 1]
-    y = anchors.centre[:, 1] + sin * values[:, 0] + cos * values[:, 1]
-    z = anchors.centre[:, 2] + values[:, 2]
-    extents = np.exp(np.clip(values[:, 3:6], np.log(MIN_EXTENT_M), np.log(MAX_EXTENT_M)))
+    x = anchors.centre[:, 0] + cos * values[..., 0] - sin * values[..., 1]
+    y = anchors.centre[:, 1] + sin * values[..., 0] + cos * values[..., 1]
+    z = anchors.centre[:, 2] + values[..., 2]
+    extents = np.exp(np.clip(values[..., 3:6], np.log(MIN_EXTENT_M), np.log(MAX_EXTENT_M)))
     turned = yaws(values) + anchors.bearing
     yaw = np.arctan2(np.sin(turned), np.cos(turned))
-    rows = np.column_stack([x, y, z, extents, yaw])
-    return [Box3D(*row) for row in rows.tolist()]
+    return np.concatenate([np.stack([x, y, z], axis=-1), extents, yaw[..., None]], axis=-1)
+
+
+def decode_boxes(values: Array, anchors: Anchors) -> list[Box3D]:
+    """Return the boxes of regressed values (D, 10), as `decoded` does."""
+    return [Box3D(*row) for row in decoded(values, anchors).tolist()]

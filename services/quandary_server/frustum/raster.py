@@ -1,7 +1,7 @@
 """From crops to the detector's input: maps (D, 3, H, W) and geometry (D, G)."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +10,8 @@ from quandary.frustum import BOX_GROWTH
 from quandary.geometry import Calibration, ImageBox
 from quandary_server.frustum.anchor import Anchors, Axes, anchors_at, proposal_axes
 from quandary_server.frustum.depth import object_depth
+from quandary_server.frustum.jitter import jittered_crops
+from quandary_server.frustum.views import Views, proposal_views
 
 SIDE = 24
 """Rows and columns of a map."""
@@ -40,41 +42,73 @@ GEOMETRY_SCALE = np.array([0.5, 0.1, 1.0, 1.0, 1.0, 1.0, 1.0, 2.0, 2.0])
 
 @dataclass(frozen=True)
 class Rasters:
-    """The detector's view of D crops: maps (D, 3, H, W), geometry (D, G), their anchors and point counts (D,)."""
+    """The detector's view of D crops: maps (D, 3, H, W), geometry (D, G), their anchors and point counts (D,).
+
+    views: how the camera sees them, where that is known; jittered: the rasters (D x J) of J jittered proposals each, crop by
+    crop, where they are asked for. All parts that are joined have them, or none.
+    """
 
     maps: NDArray[np.float32]
     geometry: NDArray[np.float32]
     anchors: Anchors
     points: NDArray[np.int64]
+    views: Views | None = None
+    jittered: "Rasters | None" = None
 
     def __len__(self) -> int:
         return len(self.points)
+
+    @property
+    def jitters(self) -> int:
+        """J."""
+        return len(self.jittered) // len(self) if self.jittered is not None else 0
+
+    def take(self, which: NDArray[np.intp]) -> "Rasters":
+        """Return the rasters at indices, with their jittered ones."""
+        own = (which[:, None] * self.jitters + np.arange(self.jitters)).ravel()
+        return Rasters(
+            self.maps[which],
+            self.geometry[which],
+            self.anchors.take(which),
+            self.points[which],
+            self.views and self.views.take(which),
+            self.jittered and self.jittered.take(own),
+        )
 
     @staticmethod
     def joined(parts: Sequence["Rasters"]) -> "Rasters":
         """Return the rasters of several frames (at least one), one after the other."""
         if len(parts) == 1:
             return parts[0]
+        views = [p.views for p in parts if p.views is not None]
+        jittered = [p.jittered for p in parts if p.jittered is not None]
         return Rasters(
             np.concatenate([p.maps for p in parts]),
             np.concatenate([p.geometry for p in parts]),
             Anchors.joined([p.anchors for p in parts]),
             np.concatenate([p.points for p in parts]),
+            Views.joined(views) if views else None,
+            Rasters.joined(jittered) if jittered else None,
         )
 
 
 def rasterise(
-    crops: Sequence[NDArray[np.float32]], calibration: Calibration, boxes: Sequence[ImageBox], side: int = SIDE
+    crops: Sequence[NDArray[np.float32]],
+    calibration: Calibration,
+    boxes: Sequence[ImageBox],
+    side: int = SIDE,
+    *,
+    per_proposal: int = 1,
 ) -> Rasters:
     """Rasterise the crops of one frame, one per image box, each in its box grown by BOX_GROWTH; the nearest point wins.
 
-    crops: float32 (n_i, 4), x, y, z in metres and intensity. Elementwise arithmetic and one sort: a crop's raster does not
-    depend on its neighbours, to the bit.
+    crops: float32 (n_i, 4), x, y, z in metres and intensity. per_proposal: how many boxes in a row are of one proposal, for
+    errors to name it. Elementwise arithmetic and one sort: a crop's raster does not depend on its neighbours, to the bit.
     """
     counts = np.array([len(crop) for crop in crops], dtype=np.int64)
     points = np.concatenate([np.empty((0, 4), np.float32), *crops])
     which = np.repeat(np.arange(len(crops)), counts)
-    axes = proposal_axes(calibration, boxes)
+    axes = proposal_axes(calibration, boxes, per_proposal)
 
     # near points last, so that they overwrite the far ones
     along = axes.along(points[:, :3].astype(np.float64), which)
@@ -91,7 +125,22 @@ def rasterise(
     maps[which, 0, rows, columns] = relative
     maps[which, 1, rows, columns] = points[:, 3]
     maps[which, 2, rows, columns] = 1.0
-    return Rasters(maps, _geometry(axes, calibration, boxes, depth, counts, at_depth), anchors_at(axes, depth), counts)
+    geometry = _geometry(axes, calibration, boxes, depth, counts, at_depth)
+    return Rasters(maps, geometry, anchors_at(axes, depth), counts, proposal_views(calibration, boxes))
+
+
+def with_jitter(
+    rasters: Rasters,
+    crops: Sequence[NDArray[np.float32]],
+    calibration: Calibration,
+    boxes: Sequence[ImageBox],
+    count: int,
+    seed: int,
+) -> Rasters:
+    """Return the rasters of one frame with those of `count` >= 1 jittered proposals for each crop; the rest as `rasterise`."""
+    cut, drawn = jittered_crops(crops, calibration, boxes, count, seed)
+    jittered = rasterise(cut, calibration, drawn, rasters.maps.shape[-1], per_proposal=count)
+    return replace(rasters, jittered=jittered)
 
 
 def _cells(
