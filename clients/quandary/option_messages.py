@@ -26,6 +26,7 @@ def options_message(options: ScoringOptions) -> scoring_pb2.ScoringOptions:
         include_embedding=options.include_embedding,
         jittered_proposals=options.jittered_proposals,
         include_objects=options.include_objects,
+        escalate_share=options.escalate_share,
     )
     if options.acquisition is not None:
         message.acquisition = scoring_pb2.Acquisition.Value(f"ACQUISITION_{options.acquisition.name}")
@@ -48,6 +49,7 @@ def scoring_options(message: scoring_pb2.ScoringOptions) -> ScoringOptions:
         include_embedding=message.include_embedding,
         include_objects=message.include_objects if message.HasField("include_objects") else default.include_objects,
         jittered_proposals=message.jittered_proposals,
+        escalate_share=message.escalate_share if message.HasField("escalate_share") else default.escalate_share,
     )
 
 

@@ -64,8 +64,9 @@ class ScoringOptions:
     """How to score; the defaults are those that rank the queue.
 
     acquisition: None is predictive entropy for SOFTMAX and information-and-box for the others. seed: None is the generation's
-    own. generation: id of the one that must answer, empty for the current. Raises InvalidArgument for a value out of bounds,
-    MeaninglessRequest for an acquisition function that needs samples asked of SOFTMAX.
+    own. generation: id of the one that must answer, empty for the current. escalate_share: for ESCALATE, the share of the
+    generation's control crops that would go on to the full estimator. Raises InvalidArgument for a value out of bounds,
+    MeaninglessRequest for an acquisition function that needs samples asked of SOFTMAX, or STABILITY without jittered proposals.
     """
 
     estimator: Estimator = Estimator.ENSEMBLE_MC_DROPOUT
@@ -78,6 +79,7 @@ class ScoringOptions:
     include_embedding: bool = False
     include_objects: bool = True
     jittered_proposals: int = 0
+    escalate_share: float = 0.2
 
     def __post_init__(self) -> None:
         if not 1 <= self.top_k <= MAX_TOP_K:
@@ -90,6 +92,10 @@ class ScoringOptions:
             check_identifier("generation", self.generation)
         if not 0 <= self.jittered_proposals <= MAX_JITTERED_PROPOSALS:
             raise InvalidArgument.of("jittered_proposals", self.jittered_proposals, f"0 to {MAX_JITTERED_PROPOSALS}")
+        if not 0 < self.escalate_share <= 1:
+            raise InvalidArgument.of("escalate_share", self.escalate_share, "in (0, 1]")
+        if self.acquisition is Acquisition.STABILITY and not self.jittered_proposals:
+            raise MeaninglessRequest.of("jittered_proposals", 0, "at least 1 with STABILITY")
         if self.estimator is Estimator.SOFTMAX and self.acquisition is not None and self.acquisition.needs_samples:
             raise MeaninglessRequest.of("acquisition", self.acquisition.name, "one that needs no samples with SOFTMAX")
 

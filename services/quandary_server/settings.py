@@ -205,6 +205,10 @@ class SelectorSettings(Section):
     acquisition: Acquisition = Acquisition.INFORMATION_AND_BOX
     reduction: Reduction = Reduction.MEAN
     mc_samples: int = Field(default=20, ge=2, le=200)
+    escalate_share: float = Field(
+        default=0.2, gt=0, le=1, description="for escalate: share of the control crops that would get the full answer"
+    )
+    jittered_proposals: int = Field(default=0, ge=0, le=32, description="jittered proposals per object; stability needs them")
     control_share: Share = Field(default=0.1, description="share of new drives kept for control labels, by a hash of their id")
     control_drives: tuple[str, ...] = Field(default=(), description="new drives that are control drives whatever their hash")
     shuffle_seed: int = Field(default=0, ge=0, description="seed of the order of unscored frames, and of queries by chance")
@@ -223,6 +227,8 @@ class SelectorSettings(Section):
             self.acquisition,
             self.reduction,
             mc_samples=self.mc_samples,
+            escalate_share=self.escalate_share,
+            jittered_proposals=self.jittered_proposals,
             include_embedding=self.query.plan.needs_embeddings,
         )
 

@@ -1,3 +1,4 @@
+import math
 from typing import Any
 
 import pytest
@@ -26,7 +27,8 @@ options = st.builds(
     generation=st.sampled_from(["", "gen-000007"]),
     include_embedding=st.booleans(),
     include_objects=st.booleans(),
-    jittered_proposals=st.integers(0, 32),
+    jittered_proposals=st.integers(1, 32),
+    escalate_share=st.floats(0, 1, exclude_min=True),
 )
 
 
@@ -38,7 +40,14 @@ def test_softmax_refuses_what_needs_samples(acquisition: Acquisition) -> None:
             ScoringOptions(Estimator.SOFTMAX, acquisition)
         assert error.value.violations[0].field == "acquisition"
     else:
-        assert ScoringOptions(Estimator.SOFTMAX, acquisition).effective_acquisition is acquisition
+        options = ScoringOptions(Estimator.SOFTMAX, acquisition, jittered_proposals=1)
+        assert options.effective_acquisition is acquisition
+
+
+def test_stability_needs_something_that_disturbs() -> None:
+    with pytest.raises(MeaninglessRequest) as error:
+        ScoringOptions(acquisition=Acquisition.STABILITY)
+    assert error.value.violations[0].field == "jittered_proposals"
 
 
 def test_the_default_acquisition_depends_on_the_estimator() -> None:
@@ -56,6 +65,9 @@ OUT_OF_BOUNDS = [
     ("generation", "generations/1"),
     ("jittered_proposals", -1),
     ("jittered_proposals", 33),
+    ("escalate_share", 0.0),
+    ("escalate_share", 1.01),
+    ("escalate_share", math.nan),
 ]
 
 

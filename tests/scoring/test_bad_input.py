@@ -1,5 +1,6 @@
 """What is refused, by which status, and that nothing of ours leaks. Through a real channel, with raw messages."""
 
+import math
 import re
 import struct
 from collections.abc import Callable, Iterator
@@ -13,7 +14,7 @@ import numpy as np
 import pytest
 from support.scoring import ScoringService
 
-from quandary import ScoringClient, Unauthenticated
+from quandary import ScoringClient, ScoringOptions, Unauthenticated
 from quandary.convert import frame_message, tensor_message
 from quandary.error_messages import ERROR_TRAILER
 from quandary.v1 import error_pb2, geometry_pb2, scoring_pb2, scoring_pb2_grpc
@@ -217,6 +218,10 @@ def request_of(make_frame: Any, **options: Any) -> scoring_pb2.ScoreFramesReques
         ({"top_k": 0}, "options.top_k", "INVALID_FIELD"),
         ({"generation": "no such/name"}, "options.generation", "INVALID_FIELD"),
         ({"jittered_proposals": -1}, "options.jittered_proposals", "INVALID_FIELD"),
+        ({"jittered_proposals": 33}, "options.jittered_proposals", "INVALID_FIELD"),
+        ({"acquisition": "ACQUISITION_STABILITY"}, "options.jittered_proposals", "MEANINGLESS_REQUEST"),
+        ({"escalate_share": 0.0}, "options.escalate_share", "INVALID_FIELD"),
+        ({"escalate_share": math.nan}, "options.escalate_share", "INVALID_FIELD"),
         (
             {"estimator": "ESTIMATOR_SOFTMAX", "acquisition": "ACQUISITION_MUTUAL_INFORMATION"},
             "options.acquisition",
@@ -238,19 +243,16 @@ def test_wrong_options_fail_the_call_and_are_named(
     assert [violation.field for violation in error.violations] == [field]
 
 
-@pytest.mark.parametrize(
-    "options",
-    [
-        {"estimator": "ESTIMATOR_ESCALATE"},
-        {"acquisition": "ACQUISITION_TIGHTNESS"},
-        {"acquisition": "ACQUISITION_STABILITY"},
-        {"jittered_proposals": 4},
-    ],
-)
-def test_what_is_not_served_yet_says_so(service: Any, make_frame: Any, options: dict[str, Any]) -> None:
-    error = Raw(service).refused(request_of(make_frame, **options))
-    assert error.status_code == grpc.StatusCode.UNIMPLEMENTED.value[0]
-    assert reason(error) == "NOT_SERVED_YET"
+def test_jittered_proposals_count_against_the_limit_of_crops(service: Any, make_frame: Any) -> None:
+    # three proposals with ten jittered ones each, and at most 30 crops
+    error = Raw(service).refused(request_of(make_frame, jittered_proposals=10))
+    assert (reason(error), error.violations[0].field) == ("TOO_LARGE", "frames")
+    assert error.violations[0].value.startswith("33 crops")
+    with service.client() as client:
+        answers = list(client.stream_scores([make_frame("a")], ScoringOptions(jittered_proposals=10)))
+        assert len(list(client.stream_scores([make_frame("a")], ScoringOptions(jittered_proposals=9)))) == 1
+    (violation,) = answers[0].result.error.violations
+    assert violation.field == "frame.proposals"
 
 
 def test_a_request_without_frames_or_with_too_many_is_refused(service: Any, make_frame: Any) -> None:

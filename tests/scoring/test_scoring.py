@@ -11,10 +11,10 @@ from quandary.convert import box3d, tensor_values
 from quandary.labels import CLASSES
 from quandary.v1 import scoring_pb2
 
-ESTIMATORS = [e for e in Estimator if e is not Estimator.ESCALATE]
+SAMPLES = {"softmax": 1, "mc_dropout": 20, "deep_ensemble": 3, "ensemble_mc_dropout": 60, "escalate": 60}
 
 
-@pytest.mark.parametrize("estimator", ESTIMATORS)
+@pytest.mark.parametrize("estimator", list(Estimator))
 def test_every_estimator_answers_every_object(service: Any, make_frame: Any, estimator: Estimator) -> None:
     with service.client() as client:
         response = client.score_frames([make_frame("a"), make_frame("b", seed=2, proposals=5)], ScoringOptions(estimator))
@@ -22,7 +22,9 @@ def test_every_estimator_answers_every_object(service: Any, make_frame: Any, est
     assert [result.frame_id for result in response.results] == ["a", "b"]
     assert (len(first.objects), len(second.objects)) == (3, 5)
     assert {result.generation for result in response.results} == {response.generation}
-    assert first.samples == {"softmax": 1, "mc_dropout": 20, "deep_ensemble": 3, "ensemble_mc_dropout": 60}[estimator]
+    assert first.samples == SAMPLES[estimator]
+    assert {found.samples for found in first.objects} == {SAMPLES[estimator]}
+    assert first.HasField("escalated_share") == (estimator is Estimator.ESCALATE)
     assert second.HasField("score_standard_error") == (second.samples >= 3)
     for found in second.objects:
         assert sum(found.class_probabilities) == pytest.approx(1, abs=1e-5)

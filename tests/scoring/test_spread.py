@@ -16,10 +16,12 @@ from quandary.convert import frame_message
 from quandary.errors import DeadlineExceeded
 from quandary.v1 import scoring_pb2
 from quandary_server.frustum.raster import Rasters
+from quandary_server.inference.cascade import calibrate_cascade
 from quandary_server.inference.generation import Generation, LoadedGeneration
 from quandary_server.inference.member import MemberDraws
+from quandary_server.inference.object_scores import ObjectScores
 from quandary_server.inference.provider import Provider
-from quandary_server.inference.scores import ObjectScores, score_rasters
+from quandary_server.inference.scores import score_rasters
 from quandary_server.registry.directory import Artefacts
 from quandary_server.scoring import spread
 from quandary_server.scoring.engine import Engine
@@ -27,7 +29,14 @@ from quandary_server.scoring.pinning import answered
 from quandary_server.scoring.spread import DrawCall, Members, NotResident, SpreadGeneration
 
 ESTIMATORS = [e for e in Estimator if e is not Estimator.ESCALATE]
-COMPARED = ("score", "score_without", "mean_probs", "box", "aleatoric", "epistemic", "embedding", "usable")
+COMPARED = ("score", "score_without", "mean_probs", "box", "aleatoric", "epistemic", "embedding", "usable", "samples")
+
+
+@pytest.fixture(scope="module")
+def generation(generation: Artefacts, rasters: Callable[[int], Rasters]) -> Artefacts:
+    """A generation that has thresholds."""
+    record = calibrate_cascade(LoadedGeneration(generation, Provider.CPU), rasters(40))
+    return Artefacts(generation.manifest.model_copy(update={"cascade": record}), generation.members)
 
 
 @pytest.fixture
@@ -48,7 +57,7 @@ def of_request(generation: Generation, work: Callable[[Generation], ObjectScores
     return asyncio.run(run())
 
 
-@pytest.mark.parametrize("estimator", ESTIMATORS)
+@pytest.mark.parametrize("estimator", list(Estimator))
 @pytest.mark.parametrize("crops", [1, 70])
 def test_members_elsewhere_draw_the_same_to_the_bit_however_the_crops_are_cut(
     deployment: SpreadDeployment,

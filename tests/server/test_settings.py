@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from quandary.errors import InvalidArgument
-from quandary.options import Estimator
+from quandary.options import Acquisition, Estimator
 from quandary_server.settings import CONFIG_VARIABLE, load_settings
 
 
@@ -71,6 +71,8 @@ def test_a_wrong_setting_is_refused_with_field_value_and_bound(arguments: dict[s
 def test_settings_that_mean_nothing_together_are_refused() -> None:
     with pytest.raises(InvalidArgument, match="needs no samples with SOFTMAX"):
         load_settings(selector={"estimator": Estimator.SOFTMAX})
+    with pytest.raises(InvalidArgument, match="at least 1 with STABILITY"):
+        load_settings(selector={"acquisition": Acquisition.STABILITY})
 
 
 def test_more_replicas_than_autoscaling_may_have_are_refused() -> None:

@@ -66,6 +66,10 @@ def test_the_first_run_needs_no_predecessor_and_the_next_names_its_parent(traine
     verdicts = {gate["gate"]: gate["verdict"] for gate in first.gates}
     assert verdicts == {"onnx_parity": "passed", "nll_floor": "passed", "nll_against_current": "undetermined"}
     assert {"macro_recall", "nll", "ece", "seed_rank_correlation", "seconds_training"} <= set(first.metrics)
+    assert manifest.cascade is not None
+    assert manifest.cascade.crops == 120
+    # two members draw five masks at once, which is all that the settings ask for
+    assert (first.metrics["cascade_share"], first.metrics["cascade_top_decile_overlap"]) == (1.0, 1.0)
 
     label(4)
     second = trainer.run(steps=150)
@@ -80,6 +84,9 @@ def test_training_learns_and_the_same_seed_gives_the_same_members(trainer: Train
     runs = [trainer.run(steps=150, seed=5, promote=False) for _ in range(2)]
     first, second = (trainer.registry.load(run.generation) for run in runs)
     assert first.members == second.members
+    assert first.manifest.cascade == second.manifest.cascade
+    assert first.manifest.cascade is not None
+    assert first.manifest.cascade.crops == first.manifest.training_crops
     assert trainer.registry.pointer() is None
     examples = examples_of_snapshot(store.labels.all(), trainer.settings.trainer.net.side).training
     figures = assess(LoadedGeneration(first), examples, ScoringOptions()).figures()

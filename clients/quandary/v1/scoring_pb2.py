@@ -27,53 +27,53 @@ from quandary.v1 import error_pb2 as quandary_dot_v1_dot_error__pb2
 from quandary.v1 import geometry_pb2 as quandary_dot_v1_dot_geometry__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19quandary/v1/scoring.proto\x12\x0bquandary.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x17quandary/v1/error.proto\x1a\x1aquandary/v1/geometry.proto\"\xf4\x02\n\x0eScoringOptions\x12)\n\testimator\x18\x01 \x01(\x0e\x32\x16.quandary.v1.Estimator\x12-\n\x0b\x61\x63quisition\x18\x02 \x01(\x0e\x32\x18.quandary.v1.Acquisition\x12)\n\treduction\x18\x03 \x01(\x0e\x32\x16.quandary.v1.Reduction\x12\x12\n\x05top_k\x18\x04 \x01(\x05H\x00\x88\x01\x01\x12\x17\n\nmc_samples\x18\x05 \x01(\x05H\x01\x88\x01\x01\x12\x11\n\x04seed\x18\x06 \x01(\x04H\x02\x88\x01\x01\x12\x12\n\ngeneration\x18\x07 \x01(\t\x12\x19\n\x11include_embedding\x18\x08 \x01(\x08\x12\x1a\n\x12jittered_proposals\x18\t \x01(\x05\x12\x1c\n\x0finclude_objects\x18\n \x01(\x08H\x03\x88\x01\x01\x42\x08\n\x06_top_kB\r\n\x0b_mc_samplesB\x07\n\x05_seedB\x12\n\x10_include_objects\"D\n\x07\x43ropSet\x12#\n\x06points\x18\x01 \x01(\x0b\x32\x13.quandary.v1.Tensor\x12\x14\n\x0cpoint_counts\x18\x02 \x03(\x05\"\xdf\x01\n\nFrameInput\x12\x10\n\x08\x66rame_id\x18\x01 \x01(\t\x12\x10\n\x08\x64rive_id\x18\x02 \x01(\t\x12-\n\x0b\x63\x61libration\x18\x03 \x01(\x0b\x32\x18.quandary.v1.Calibration\x12(\n\tproposals\x18\x04 \x03(\x0b\x32\x15.quandary.v1.Proposal\x12$\n\x05\x63loud\x18\x05 \x01(\x0b\x32\x13.quandary.v1.TensorH\x00\x12%\n\x05\x63rops\x18\x06 \x01(\x0b\x32\x14.quandary.v1.CropSetH\x00\x42\x07\n\x05lidar\"\x97\x01\n\x12ScoreFramesRequest\x12,\n\x07options\x18\x01 \x01(\x0b\x32\x1b.quandary.v1.ScoringOptions\x12\'\n\x06\x66rames\x18\x02 \x03(\x0b\x32\x17.quandary.v1.FrameInput\x12*\n\x07timeout\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\"T\n\x13ScoreFramesResponse\x12\x12\n\ngeneration\x18\x01 \x01(\t\x12)\n\x07results\x18\x02 \x03(\x0b\x32\x18.quandary.v1.FrameResult\"\x8c\x01\n\x13StreamScoresRequest\x12.\n\x07options\x18\x01 \x01(\x0b\x32\x1b.quandary.v1.ScoringOptionsH\x00\x12(\n\x05\x66rame\x18\x02 \x01(\x0b\x32\x17.quandary.v1.FrameInputH\x00\x12\x10\n\x08sequence\x18\x03 \x01(\x03\x42\t\n\x07message\"R\n\x14StreamScoresResponse\x12\x10\n\x08sequence\x18\x01 \x01(\x03\x12(\n\x06result\x18\x02 \x01(\x0b\x32\x18.quandary.v1.FrameResult\"\x8d\x01\n\x0b\x46rameResult\x12\x10\n\x08\x66rame_id\x18\x01 \x01(\t\x12\x12\n\ngeneration\x18\x02 \x01(\t\x12(\n\x05score\x18\x03 \x01(\x0b\x32\x17.quandary.v1.FrameScoreH\x00\x12#\n\x05\x65rror\x18\x04 \x01(\x0b\x32\x12.quandary.v1.ErrorH\x00\x42\t\n\x07outcome\"\x94\x03\n\nFrameScore\x12\r\n\x05score\x18\x01 \x01(\x01\x12!\n\x14score_standard_error\x18\x02 \x01(\x01H\x00\x88\x01\x01\x12)\n\testimator\x18\x03 \x01(\x0e\x32\x16.quandary.v1.Estimator\x12-\n\x0b\x61\x63quisition\x18\x04 \x01(\x0e\x32\x18.quandary.v1.Acquisition\x12)\n\treduction\x18\x05 \x01(\x0e\x32\x16.quandary.v1.Reduction\x12\x0f\n\x07samples\x18\x06 \x01(\x05\x12\x0c\n\x04seed\x18\x07 \x01(\x04\x12\x13\n\x0b\x63lass_names\x18\x08 \x03(\t\x12)\n\x07objects\x18\t \x03(\x0b\x32\x18.quandary.v1.ObjectScore\x12%\n\x05\x66lags\x18\n \x03(\x0e\x32\x16.quandary.v1.FrameFlag\x12\x1c\n\x0f\x65scalated_share\x18\x0b \x01(\x01H\x01\x88\x01\x01\x42\x17\n\x15_score_standard_errorB\x12\n\x10_escalated_share\"\xe3\x03\n\x0bObjectScore\x12\x16\n\x0eproposal_index\x18\x01 \x01(\x05\x12\r\n\x05score\x18\x02 \x01(\x01\x12!\n\x14score_standard_error\x18\x03 \x01(\x01H\x00\x88\x01\x01\x12\x1b\n\x13\x63lass_probabilities\x18\x04 \x03(\x02\x12\x17\n\x0fpredicted_class\x18\x05 \x01(\t\x12\x1f\n\x03\x62ox\x18\x06 \x01(\x0b\x32\x12.quandary.v1.Box3D\x12\x38\n\x11\x63lass_uncertainty\x18\x07 \x01(\x0b\x32\x1d.quandary.v1.ClassUncertainty\x12\x34\n\x0f\x62ox_uncertainty\x18\x08 \x01(\x0b\x32\x1b.quandary.v1.BoxUncertainty\x12\x0e\n\x06points\x18\t \x01(\x05\x12&\n\x05\x66lags\x18\n \x03(\x0e\x32\x17.quandary.v1.ObjectFlag\x12&\n\tembedding\x18\x0b \x01(\x0b\x32\x13.quandary.v1.Tensor\x12\x16\n\ttightness\x18\x0c \x01(\x01H\x01\x88\x01\x01\x12\x16\n\tstability\x18\r \x01(\x01H\x02\x88\x01\x01\x42\x17\n\x15_score_standard_errorB\x0c\n\n_tightnessB\x0c\n\n_stability\"\xd6\x01\n\x10\x43lassUncertainty\x12\x1f\n\x17predictive_entropy_nats\x18\x01 \x01(\x01\x12\x1d\n\x15\x65xpected_entropy_nats\x18\x02 \x01(\x01\x12$\n\x17mutual_information_nats\x18\x03 \x01(\x01H\x00\x88\x01\x01\x12\x1c\n\x0fvariation_ratio\x18\x04 \x01(\x01H\x01\x88\x01\x01\x12\x0e\n\x06margin\x18\x05 \x01(\x01\x42\x1a\n\x18_mutual_information_natsB\x12\n\x10_variation_ratio\"H\n\x0e\x42oxUncertainty\x12\x1a\n\x12\x61leatoric_variance\x18\x01 \x03(\x02\x12\x1a\n\x12\x65pistemic_variance\x18\x02 \x03(\x02\"\x19\n\x17GetServingStatusRequest\"\xbe\x01\n\x18GetServingStatusResponse\x12\x12\n\ngeneration\x18\x01 \x01(\t\x12\x1c\n\x14resident_generations\x18\x02 \x03(\t\x12\r\n\x05ready\x18\x03 \x01(\x08\x12\x0f\n\x07replica\x18\x04 \x01(\t\x12\x13\n\x0b\x63lass_names\x18\x05 \x03(\t\x12\x0f\n\x07members\x18\x06 \x01(\x05\x12*\n\x06limits\x18\x07 \x01(\x0b\x32\x1a.quandary.v1.ScoringLimits\"|\n\rScoringLimits\x12\x12\n\nmax_frames\x18\x01 \x01(\x05\x12\x15\n\rmax_proposals\x18\x02 \x01(\x05\x12\x11\n\tmax_crops\x18\x03 \x01(\x05\x12\x12\n\nmax_points\x18\x04 \x01(\x05\x12\x19\n\x11max_message_bytes\x18\x05 \x01(\x03*\xaf\x01\n\tEstimator\x12\x19\n\x15\x45STIMATOR_UNSPECIFIED\x10\x00\x12\x15\n\x11\x45STIMATOR_SOFTMAX\x10\x01\x12\x18\n\x14\x45STIMATOR_MC_DROPOUT\x10\x02\x12\x1b\n\x17\x45STIMATOR_DEEP_ENSEMBLE\x10\x03\x12!\n\x1d\x45STIMATOR_ENSEMBLE_MC_DROPOUT\x10\x04\x12\x16\n\x12\x45STIMATOR_ESCALATE\x10\x05*\xa5\x02\n\x0b\x41\x63quisition\x12\x1b\n\x17\x41\x43QUISITION_UNSPECIFIED\x10\x00\x12\"\n\x1e\x41\x43QUISITION_PREDICTIVE_ENTROPY\x10\x01\x12\"\n\x1e\x41\x43QUISITION_MUTUAL_INFORMATION\x10\x02\x12\x1f\n\x1b\x41\x43QUISITION_VARIATION_RATIO\x10\x03\x12\x16\n\x12\x41\x43QUISITION_MARGIN\x10\x04\x12\x1d\n\x19\x41\x43QUISITION_BOX_EPISTEMIC\x10\x05\x12#\n\x1f\x41\x43QUISITION_INFORMATION_AND_BOX\x10\x06\x12\x19\n\x15\x41\x43QUISITION_TIGHTNESS\x10\x07\x12\x19\n\x15\x41\x43QUISITION_STABILITY\x10\x08*z\n\tReduction\x12\x19\n\x15REDUCTION_UNSPECIFIED\x10\x00\x12\x11\n\rREDUCTION_MAX\x10\x01\x12\x12\n\x0eREDUCTION_MEAN\x10\x02\x12\x11\n\rREDUCTION_SUM\x10\x03\x12\x18\n\x14REDUCTION_TOP_K_MEAN\x10\x04*B\n\tFrameFlag\x12\x1a\n\x16\x46RAME_FLAG_UNSPECIFIED\x10\x00\x12\x19\n\x15\x46RAME_FLAG_NO_OBJECTS\x10\x01*\x7f\n\nObjectFlag\x12\x1b\n\x17OBJECT_FLAG_UNSPECIFIED\x10\x00\x12\x1e\n\x1aOBJECT_FLAG_TOO_FEW_POINTS\x10\x01\x12\x19\n\x15OBJECT_FLAG_NO_POINTS\x10\x02\x12\x19\n\x15OBJECT_FLAG_TRUNCATED\x10\x03\x32\x9c\x02\n\x0eScoringService\x12P\n\x0bScoreFrames\x12\x1f.quandary.v1.ScoreFramesRequest\x1a .quandary.v1.ScoreFramesResponse\x12W\n\x0cStreamScores\x12 .quandary.v1.StreamScoresRequest\x1a!.quandary.v1.StreamScoresResponse(\x01\x30\x01\x12_\n\x10GetServingStatus\x12$.quandary.v1.GetServingStatusRequest\x1a%.quandary.v1.GetServingStatusResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19quandary/v1/scoring.proto\x12\x0bquandary.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x17quandary/v1/error.proto\x1a\x1aquandary/v1/geometry.proto\"\xa4\x03\n\x0eScoringOptions\x12)\n\testimator\x18\x01 \x01(\x0e\x32\x16.quandary.v1.Estimator\x12-\n\x0b\x61\x63quisition\x18\x02 \x01(\x0e\x32\x18.quandary.v1.Acquisition\x12)\n\treduction\x18\x03 \x01(\x0e\x32\x16.quandary.v1.Reduction\x12\x12\n\x05top_k\x18\x04 \x01(\x05H\x00\x88\x01\x01\x12\x17\n\nmc_samples\x18\x05 \x01(\x05H\x01\x88\x01\x01\x12\x11\n\x04seed\x18\x06 \x01(\x04H\x02\x88\x01\x01\x12\x12\n\ngeneration\x18\x07 \x01(\t\x12\x19\n\x11include_embedding\x18\x08 \x01(\x08\x12\x1a\n\x12jittered_proposals\x18\t \x01(\x05\x12\x1c\n\x0finclude_objects\x18\n \x01(\x08H\x03\x88\x01\x01\x12\x1b\n\x0e\x65scalate_share\x18\x0b \x01(\x01H\x04\x88\x01\x01\x42\x08\n\x06_top_kB\r\n\x0b_mc_samplesB\x07\n\x05_seedB\x12\n\x10_include_objectsB\x11\n\x0f_escalate_share\"D\n\x07\x43ropSet\x12#\n\x06points\x18\x01 \x01(\x0b\x32\x13.quandary.v1.Tensor\x12\x14\n\x0cpoint_counts\x18\x02 \x03(\x05\"\xdf\x01\n\nFrameInput\x12\x10\n\x08\x66rame_id\x18\x01 \x01(\t\x12\x10\n\x08\x64rive_id\x18\x02 \x01(\t\x12-\n\x0b\x63\x61libration\x18\x03 \x01(\x0b\x32\x18.quandary.v1.Calibration\x12(\n\tproposals\x18\x04 \x03(\x0b\x32\x15.quandary.v1.Proposal\x12$\n\x05\x63loud\x18\x05 \x01(\x0b\x32\x13.quandary.v1.TensorH\x00\x12%\n\x05\x63rops\x18\x06 \x01(\x0b\x32\x14.quandary.v1.CropSetH\x00\x42\x07\n\x05lidar\"\x97\x01\n\x12ScoreFramesRequest\x12,\n\x07options\x18\x01 \x01(\x0b\x32\x1b.quandary.v1.ScoringOptions\x12\'\n\x06\x66rames\x18\x02 \x03(\x0b\x32\x17.quandary.v1.FrameInput\x12*\n\x07timeout\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\"T\n\x13ScoreFramesResponse\x12\x12\n\ngeneration\x18\x01 \x01(\t\x12)\n\x07results\x18\x02 \x03(\x0b\x32\x18.quandary.v1.FrameResult\"\x8c\x01\n\x13StreamScoresRequest\x12.\n\x07options\x18\x01 \x01(\x0b\x32\x1b.quandary.v1.ScoringOptionsH\x00\x12(\n\x05\x66rame\x18\x02 \x01(\x0b\x32\x17.quandary.v1.FrameInputH\x00\x12\x10\n\x08sequence\x18\x03 \x01(\x03\x42\t\n\x07message\"R\n\x14StreamScoresResponse\x12\x10\n\x08sequence\x18\x01 \x01(\x03\x12(\n\x06result\x18\x02 \x01(\x0b\x32\x18.quandary.v1.FrameResult\"\x8d\x01\n\x0b\x46rameResult\x12\x10\n\x08\x66rame_id\x18\x01 \x01(\t\x12\x12\n\ngeneration\x18\x02 \x01(\t\x12(\n\x05score\x18\x03 \x01(\x0b\x32\x17.quandary.v1.FrameScoreH\x00\x12#\n\x05\x65rror\x18\x04 \x01(\x0b\x32\x12.quandary.v1.ErrorH\x00\x42\t\n\x07outcome\"\x94\x03\n\nFrameScore\x12\r\n\x05score\x18\x01 \x01(\x01\x12!\n\x14score_standard_error\x18\x02 \x01(\x01H\x00\x88\x01\x01\x12)\n\testimator\x18\x03 \x01(\x0e\x32\x16.quandary.v1.Estimator\x12-\n\x0b\x61\x63quisition\x18\x04 \x01(\x0e\x32\x18.quandary.v1.Acquisition\x12)\n\treduction\x18\x05 \x01(\x0e\x32\x16.quandary.v1.Reduction\x12\x0f\n\x07samples\x18\x06 \x01(\x05\x12\x0c\n\x04seed\x18\x07 \x01(\x04\x12\x13\n\x0b\x63lass_names\x18\x08 \x03(\t\x12)\n\x07objects\x18\t \x03(\x0b\x32\x18.quandary.v1.ObjectScore\x12%\n\x05\x66lags\x18\n \x03(\x0e\x32\x16.quandary.v1.FrameFlag\x12\x1c\n\x0f\x65scalated_share\x18\x0b \x01(\x01H\x01\x88\x01\x01\x42\x17\n\x15_score_standard_errorB\x12\n\x10_escalated_share\"\xf4\x03\n\x0bObjectScore\x12\x16\n\x0eproposal_index\x18\x01 \x01(\x05\x12\r\n\x05score\x18\x02 \x01(\x01\x12!\n\x14score_standard_error\x18\x03 \x01(\x01H\x00\x88\x01\x01\x12\x1b\n\x13\x63lass_probabilities\x18\x04 \x03(\x02\x12\x17\n\x0fpredicted_class\x18\x05 \x01(\t\x12\x1f\n\x03\x62ox\x18\x06 \x01(\x0b\x32\x12.quandary.v1.Box3D\x12\x38\n\x11\x63lass_uncertainty\x18\x07 \x01(\x0b\x32\x1d.quandary.v1.ClassUncertainty\x12\x34\n\x0f\x62ox_uncertainty\x18\x08 \x01(\x0b\x32\x1b.quandary.v1.BoxUncertainty\x12\x0e\n\x06points\x18\t \x01(\x05\x12&\n\x05\x66lags\x18\n \x03(\x0e\x32\x17.quandary.v1.ObjectFlag\x12&\n\tembedding\x18\x0b \x01(\x0b\x32\x13.quandary.v1.Tensor\x12\x16\n\ttightness\x18\x0c \x01(\x01H\x01\x88\x01\x01\x12\x16\n\tstability\x18\r \x01(\x01H\x02\x88\x01\x01\x12\x0f\n\x07samples\x18\x0e \x01(\x05\x42\x17\n\x15_score_standard_errorB\x0c\n\n_tightnessB\x0c\n\n_stability\"\xd6\x01\n\x10\x43lassUncertainty\x12\x1f\n\x17predictive_entropy_nats\x18\x01 \x01(\x01\x12\x1d\n\x15\x65xpected_entropy_nats\x18\x02 \x01(\x01\x12$\n\x17mutual_information_nats\x18\x03 \x01(\x01H\x00\x88\x01\x01\x12\x1c\n\x0fvariation_ratio\x18\x04 \x01(\x01H\x01\x88\x01\x01\x12\x0e\n\x06margin\x18\x05 \x01(\x01\x42\x1a\n\x18_mutual_information_natsB\x12\n\x10_variation_ratio\"H\n\x0e\x42oxUncertainty\x12\x1a\n\x12\x61leatoric_variance\x18\x01 \x03(\x02\x12\x1a\n\x12\x65pistemic_variance\x18\x02 \x03(\x02\"\x19\n\x17GetServingStatusRequest\"\xbe\x01\n\x18GetServingStatusResponse\x12\x12\n\ngeneration\x18\x01 \x01(\t\x12\x1c\n\x14resident_generations\x18\x02 \x03(\t\x12\r\n\x05ready\x18\x03 \x01(\x08\x12\x0f\n\x07replica\x18\x04 \x01(\t\x12\x13\n\x0b\x63lass_names\x18\x05 \x03(\t\x12\x0f\n\x07members\x18\x06 \x01(\x05\x12*\n\x06limits\x18\x07 \x01(\x0b\x32\x1a.quandary.v1.ScoringLimits\"|\n\rScoringLimits\x12\x12\n\nmax_frames\x18\x01 \x01(\x05\x12\x15\n\rmax_proposals\x18\x02 \x01(\x05\x12\x11\n\tmax_crops\x18\x03 \x01(\x05\x12\x12\n\nmax_points\x18\x04 \x01(\x05\x12\x19\n\x11max_message_bytes\x18\x05 \x01(\x03*\xaf\x01\n\tEstimator\x12\x19\n\x15\x45STIMATOR_UNSPECIFIED\x10\x00\x12\x15\n\x11\x45STIMATOR_SOFTMAX\x10\x01\x12\x18\n\x14\x45STIMATOR_MC_DROPOUT\x10\x02\x12\x1b\n\x17\x45STIMATOR_DEEP_ENSEMBLE\x10\x03\x12!\n\x1d\x45STIMATOR_ENSEMBLE_MC_DROPOUT\x10\x04\x12\x16\n\x12\x45STIMATOR_ESCALATE\x10\x05*\xa5\x02\n\x0b\x41\x63quisition\x12\x1b\n\x17\x41\x43QUISITION_UNSPECIFIED\x10\x00\x12\"\n\x1e\x41\x43QUISITION_PREDICTIVE_ENTROPY\x10\x01\x12\"\n\x1e\x41\x43QUISITION_MUTUAL_INFORMATION\x10\x02\x12\x1f\n\x1b\x41\x43QUISITION_VARIATION_RATIO\x10\x03\x12\x16\n\x12\x41\x43QUISITION_MARGIN\x10\x04\x12\x1d\n\x19\x41\x43QUISITION_BOX_EPISTEMIC\x10\x05\x12#\n\x1f\x41\x43QUISITION_INFORMATION_AND_BOX\x10\x06\x12\x19\n\x15\x41\x43QUISITION_TIGHTNESS\x10\x07\x12\x19\n\x15\x41\x43QUISITION_STABILITY\x10\x08*z\n\tReduction\x12\x19\n\x15REDUCTION_UNSPECIFIED\x10\x00\x12\x11\n\rREDUCTION_MAX\x10\x01\x12\x12\n\x0eREDUCTION_MEAN\x10\x02\x12\x11\n\rREDUCTION_SUM\x10\x03\x12\x18\n\x14REDUCTION_TOP_K_MEAN\x10\x04*B\n\tFrameFlag\x12\x1a\n\x16\x46RAME_FLAG_UNSPECIFIED\x10\x00\x12\x19\n\x15\x46RAME_FLAG_NO_OBJECTS\x10\x01*\x7f\n\nObjectFlag\x12\x1b\n\x17OBJECT_FLAG_UNSPECIFIED\x10\x00\x12\x1e\n\x1aOBJECT_FLAG_TOO_FEW_POINTS\x10\x01\x12\x19\n\x15OBJECT_FLAG_NO_POINTS\x10\x02\x12\x19\n\x15OBJECT_FLAG_TRUNCATED\x10\x03\x32\x9c\x02\n\x0eScoringService\x12P\n\x0bScoreFrames\x12\x1f.quandary.v1.ScoreFramesRequest\x1a .quandary.v1.ScoreFramesResponse\x12W\n\x0cStreamScores\x12 .quandary.v1.StreamScoresRequest\x1a!.quandary.v1.StreamScoresResponse(\x01\x30\x01\x12_\n\x10GetServingStatus\x12$.quandary.v1.GetServingStatusRequest\x1a%.quandary.v1.GetServingStatusResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'quandary.v1.scoring_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_ESTIMATOR']._serialized_start=2940
-  _globals['_ESTIMATOR']._serialized_end=3115
-  _globals['_ACQUISITION']._serialized_start=3118
-  _globals['_ACQUISITION']._serialized_end=3411
-  _globals['_REDUCTION']._serialized_start=3413
-  _globals['_REDUCTION']._serialized_end=3535
-  _globals['_FRAMEFLAG']._serialized_start=3537
-  _globals['_FRAMEFLAG']._serialized_end=3603
-  _globals['_OBJECTFLAG']._serialized_start=3605
-  _globals['_OBJECTFLAG']._serialized_end=3732
+  _globals['_ESTIMATOR']._serialized_start=3005
+  _globals['_ESTIMATOR']._serialized_end=3180
+  _globals['_ACQUISITION']._serialized_start=3183
+  _globals['_ACQUISITION']._serialized_end=3476
+  _globals['_REDUCTION']._serialized_start=3478
+  _globals['_REDUCTION']._serialized_end=3600
+  _globals['_FRAMEFLAG']._serialized_start=3602
+  _globals['_FRAMEFLAG']._serialized_end=3668
+  _globals['_OBJECTFLAG']._serialized_start=3670
+  _globals['_OBJECTFLAG']._serialized_end=3797
   _globals['_SCORINGOPTIONS']._serialized_start=128
-  _globals['_SCORINGOPTIONS']._serialized_end=500
-  _globals['_CROPSET']._serialized_start=502
-  _globals['_CROPSET']._serialized_end=570
-  _globals['_FRAMEINPUT']._serialized_start=573
-  _globals['_FRAMEINPUT']._serialized_end=796
-  _globals['_SCOREFRAMESREQUEST']._serialized_start=799
-  _globals['_SCOREFRAMESREQUEST']._serialized_end=950
-  _globals['_SCOREFRAMESRESPONSE']._serialized_start=952
-  _globals['_SCOREFRAMESRESPONSE']._serialized_end=1036
-  _globals['_STREAMSCORESREQUEST']._serialized_start=1039
-  _globals['_STREAMSCORESREQUEST']._serialized_end=1179
-  _globals['_STREAMSCORESRESPONSE']._serialized_start=1181
-  _globals['_STREAMSCORESRESPONSE']._serialized_end=1263
-  _globals['_FRAMERESULT']._serialized_start=1266
-  _globals['_FRAMERESULT']._serialized_end=1407
-  _globals['_FRAMESCORE']._serialized_start=1410
-  _globals['_FRAMESCORE']._serialized_end=1814
-  _globals['_OBJECTSCORE']._serialized_start=1817
-  _globals['_OBJECTSCORE']._serialized_end=2300
-  _globals['_CLASSUNCERTAINTY']._serialized_start=2303
-  _globals['_CLASSUNCERTAINTY']._serialized_end=2517
-  _globals['_BOXUNCERTAINTY']._serialized_start=2519
-  _globals['_BOXUNCERTAINTY']._serialized_end=2591
-  _globals['_GETSERVINGSTATUSREQUEST']._serialized_start=2593
-  _globals['_GETSERVINGSTATUSREQUEST']._serialized_end=2618
-  _globals['_GETSERVINGSTATUSRESPONSE']._serialized_start=2621
-  _globals['_GETSERVINGSTATUSRESPONSE']._serialized_end=2811
-  _globals['_SCORINGLIMITS']._serialized_start=2813
-  _globals['_SCORINGLIMITS']._serialized_end=2937
-  _globals['_SCORINGSERVICE']._serialized_start=3735
-  _globals['_SCORINGSERVICE']._serialized_end=4019
+  _globals['_SCORINGOPTIONS']._serialized_end=548
+  _globals['_CROPSET']._serialized_start=550
+  _globals['_CROPSET']._serialized_end=618
+  _globals['_FRAMEINPUT']._serialized_start=621
+  _globals['_FRAMEINPUT']._serialized_end=844
+  _globals['_SCOREFRAMESREQUEST']._serialized_start=847
+  _globals['_SCOREFRAMESREQUEST']._serialized_end=998
+  _globals['_SCOREFRAMESRESPONSE']._serialized_start=1000
+  _globals['_SCOREFRAMESRESPONSE']._serialized_end=1084
+  _globals['_STREAMSCORESREQUEST']._serialized_start=1087
+  _globals['_STREAMSCORESREQUEST']._serialized_end=1227
+  _globals['_STREAMSCORESRESPONSE']._serialized_start=1229
+  _globals['_STREAMSCORESRESPONSE']._serialized_end=1311
+  _globals['_FRAMERESULT']._serialized_start=1314
+  _globals['_FRAMERESULT']._serialized_end=1455
+  _globals['_FRAMESCORE']._serialized_start=1458
+  _globals['_FRAMESCORE']._serialized_end=1862
+  _globals['_OBJECTSCORE']._serialized_start=1865
+  _globals['_OBJECTSCORE']._serialized_end=2365
+  _globals['_CLASSUNCERTAINTY']._serialized_start=2368
+  _globals['_CLASSUNCERTAINTY']._serialized_end=2582
+  _globals['_BOXUNCERTAINTY']._serialized_start=2584
+  _globals['_BOXUNCERTAINTY']._serialized_end=2656
+  _globals['_GETSERVINGSTATUSREQUEST']._serialized_start=2658
+  _globals['_GETSERVINGSTATUSREQUEST']._serialized_end=2683
+  _globals['_GETSERVINGSTATUSRESPONSE']._serialized_start=2686
+  _globals['_GETSERVINGSTATUSRESPONSE']._serialized_end=2876
+  _globals['_SCORINGLIMITS']._serialized_start=2878
+  _globals['_SCORINGLIMITS']._serialized_end=3002
+  _globals['_SCORINGSERVICE']._serialized_start=3800
+  _globals['_SCORINGSERVICE']._serialized_end=4084
 # @@protoc_insertion_point(module_scope)

@@ -39,7 +39,10 @@ class _EstimatorEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Estimator.V
     ESTIMATOR_ENSEMBLE_MC_DROPOUT: _Estimator.ValueType  # 4
     """mc_samples dropout masks of every member."""
     ESTIMATOR_ESCALATE: _Estimator.ValueType  # 5
-    """A cheap estimator for all objects and the full one for those near the decision. UNIMPLEMENTED until served."""
+    """A few masks of every member for all objects (at least 10 samples), and mc_samples masks for those whose first score is near
+    the top: above the threshold that the generation found on its control crops. No object's answer depends on another's. A
+    generation, or an acquisition function, without thresholds has all objects answered in full (escalated_share 1).
+    """
 
 class Estimator(_Estimator, metaclass=_EstimatorEnumTypeWrapper):
     """How the class and box distributions are sampled (Feng et al. 2019, arXiv 1901.10609)."""
@@ -55,7 +58,10 @@ ESTIMATOR_DEEP_ENSEMBLE: Estimator.ValueType  # 3
 ESTIMATOR_ENSEMBLE_MC_DROPOUT: Estimator.ValueType  # 4
 """mc_samples dropout masks of every member."""
 ESTIMATOR_ESCALATE: Estimator.ValueType  # 5
-"""A cheap estimator for all objects and the full one for those near the decision. UNIMPLEMENTED until served."""
+"""A few masks of every member for all objects (at least 10 samples), and mc_samples masks for those whose first score is near
+the top: above the threshold that the generation found on its control crops. No object's answer depends on another's. A
+generation, or an acquisition function, without thresholds has all objects answered in full (escalated_share 1).
+"""
 Global___Estimator: _TypeAlias = Estimator  # noqa: Y015
 
 class _Acquisition:
@@ -83,9 +89,13 @@ class _AcquisitionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Acquisiti
     mean over the 7 parameters, times the probability of an object: the default, in nats. Needs at least 2 samples.
     """
     ACQUISITION_TIGHTNESS: _Acquisition.ValueType  # 7
-    """Localisation tightness (Kao et al., arXiv 1801.05124), turned so that higher is asked first. UNIMPLEMENTED until served."""
+    """Localisation tightness (Kao et al. 2018, arXiv 1801.05124), turned so that higher is asked first: 1 less its absolute value,
+    in [0, 1]. High where one of class and box is sure and the other is not.
+    """
     ACQUISITION_STABILITY: _Acquisition.ValueType  # 8
-    """Localisation stability under jittered proposals (Kao et al.), turned likewise. UNIMPLEMENTED until served."""
+    """Localisation stability (Kao et al. 2018), turned likewise: 1 less it, times the probability of an object, in [0, 1]. Needs
+    jittered_proposals. Its standard error is of the jitter, and unset for fewer than 3.
+    """
 
 class Acquisition(_Acquisition, metaclass=_AcquisitionEnumTypeWrapper):
     """What makes an object worth a label: higher is asked for first."""
@@ -109,9 +119,13 @@ ACQUISITION_INFORMATION_AND_BOX: Acquisition.ValueType  # 6
 mean over the 7 parameters, times the probability of an object: the default, in nats. Needs at least 2 samples.
 """
 ACQUISITION_TIGHTNESS: Acquisition.ValueType  # 7
-"""Localisation tightness (Kao et al., arXiv 1801.05124), turned so that higher is asked first. UNIMPLEMENTED until served."""
+"""Localisation tightness (Kao et al. 2018, arXiv 1801.05124), turned so that higher is asked first: 1 less its absolute value,
+in [0, 1]. High where one of class and box is sure and the other is not.
+"""
 ACQUISITION_STABILITY: Acquisition.ValueType  # 8
-"""Localisation stability under jittered proposals (Kao et al.), turned likewise. UNIMPLEMENTED until served."""
+"""Localisation stability (Kao et al. 2018), turned likewise: 1 less it, times the probability of an object, in [0, 1]. Needs
+jittered_proposals. Its standard error is of the jitter, and unset for fewer than 3.
+"""
 Global___Acquisition: _TypeAlias = Acquisition  # noqa: Y015
 
 class _Reduction:
@@ -210,6 +224,7 @@ class ScoringOptions(_message.Message):
     INCLUDE_EMBEDDING_FIELD_NUMBER: _builtins.int
     JITTERED_PROPOSALS_FIELD_NUMBER: _builtins.int
     INCLUDE_OBJECTS_FIELD_NUMBER: _builtins.int
+    ESCALATE_SHARE_FIELD_NUMBER: _builtins.int
     estimator: Global___Estimator.ValueType
     """The estimator. An unknown value is INVALID_ARGUMENT."""
     acquisition: Global___Acquisition.ValueType
@@ -227,9 +242,16 @@ class ScoringOptions(_message.Message):
     include_embedding: _builtins.bool
     """Put the detector's embedding of each object into the answer."""
     jittered_proposals: _builtins.int
-    """Jittered proposals per object for tightness and stability, 0 to 32. UNIMPLEMENTED until served, unless 0."""
+    """Jittered proposals per object, 0 to 32: copies whose sides are drawn inwards by up to 15 %, clipped to the image, each scored
+    as the proposal is. They follow from the seed and the proposal's box alone, and need no point outside of its crop: cloud and
+    crops give the same answer. STABILITY with 0 is INVALID_ARGUMENT. Every one counts as a crop against the limits.
+    """
     include_objects: _builtins.bool
     """Put the class and box uncertainty of each object into the answer. Unset: true."""
+    escalate_share: _builtins.float
+    """For ESCALATE only: the share of the generation's control crops that the threshold lets through, in (0, 1]. Unset: 0.2. What
+    share of a frame's objects escalates is up to them.
+    """
     def __init__(
         self,
         *,
@@ -243,11 +265,14 @@ class ScoringOptions(_message.Message):
         include_embedding: _builtins.bool = ...,
         jittered_proposals: _builtins.int = ...,
         include_objects: _builtins.bool | None = ...,
+        escalate_share: _builtins.float | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_include_objects", b"_include_objects", "_mc_samples", b"_mc_samples", "_seed", b"_seed", "_top_k", b"_top_k", "include_objects", b"include_objects", "mc_samples", b"mc_samples", "seed", b"seed", "top_k", b"top_k"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_escalate_share", b"_escalate_share", "_include_objects", b"_include_objects", "_mc_samples", b"_mc_samples", "_seed", b"_seed", "_top_k", b"_top_k", "escalate_share", b"escalate_share", "include_objects", b"include_objects", "mc_samples", b"mc_samples", "seed", b"seed", "top_k", b"top_k"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_include_objects", b"_include_objects", "_mc_samples", b"_mc_samples", "_seed", b"_seed", "_top_k", b"_top_k", "acquisition", b"acquisition", "estimator", b"estimator", "generation", b"generation", "include_embedding", b"include_embedding", "include_objects", b"include_objects", "jittered_proposals", b"jittered_proposals", "mc_samples", b"mc_samples", "reduction", b"reduction", "seed", b"seed", "top_k", b"top_k"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_escalate_share", b"_escalate_share", "_include_objects", b"_include_objects", "_mc_samples", b"_mc_samples", "_seed", b"_seed", "_top_k", b"_top_k", "acquisition", b"acquisition", "escalate_share", b"escalate_share", "estimator", b"estimator", "generation", b"generation", "include_embedding", b"include_embedding", "include_objects", b"include_objects", "jittered_proposals", b"jittered_proposals", "mc_samples", b"mc_samples", "reduction", b"reduction", "seed", b"seed", "top_k", b"top_k"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__escalate_share: _TypeAlias = _typing.Literal["escalate_share"]  # noqa: Y015
+    _WhichOneofArgType__escalate_share: _TypeAlias = _typing.Literal["_escalate_share", b"_escalate_share"]  # noqa: Y015
     _WhichOneofReturnType__include_objects: _TypeAlias = _typing.Literal["include_objects"]  # noqa: Y015
     _WhichOneofArgType__include_objects: _TypeAlias = _typing.Literal["_include_objects", b"_include_objects"]  # noqa: Y015
     _WhichOneofReturnType__mc_samples: _TypeAlias = _typing.Literal["mc_samples"]  # noqa: Y015
@@ -256,6 +281,8 @@ class ScoringOptions(_message.Message):
     _WhichOneofArgType__seed: _TypeAlias = _typing.Literal["_seed", b"_seed"]  # noqa: Y015
     _WhichOneofReturnType__top_k: _TypeAlias = _typing.Literal["top_k"]  # noqa: Y015
     _WhichOneofArgType__top_k: _TypeAlias = _typing.Literal["_top_k", b"_top_k"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__escalate_share) -> _WhichOneofReturnType__escalate_share | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__include_objects) -> _WhichOneofReturnType__include_objects | None: ...
     @_typing.overload
@@ -539,7 +566,7 @@ class FrameScore(_message.Message):
     score: _builtins.float
     """Score of the frame: acquisition function over objects, then reduction. Finite, >= 0."""
     score_standard_error: _builtins.float
-    """Monte Carlo standard error of `score` (jackknife over masks or members); unset with fewer than 3 samples."""
+    """Monte Carlo standard error of `score` (jackknife over the draws); unset with fewer than 3 of them."""
     estimator: Global___Estimator.ValueType
     """The estimator used."""
     acquisition: Global___Acquisition.ValueType
@@ -547,11 +574,11 @@ class FrameScore(_message.Message):
     reduction: Global___Reduction.ValueType
     """The reduction used."""
     samples: _builtins.int
-    """Samples per object: members x masks."""
+    """Samples per object: members x masks. With ESCALATE, of the objects that escalate."""
     seed: _builtins.int
     """Seed of the masks used."""
     escalated_share: _builtins.float
-    """Share of the objects that ESCALATE sent to the full estimator, in [0, 1]."""
+    """Share of the objects that ESCALATE sent to the full estimator, in [0, 1]; unset for others, and without objects."""
     @_builtins.property
     def class_names(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The class names that class_probabilities follow."""
@@ -613,20 +640,27 @@ class ObjectScore(_message.Message):
     EMBEDDING_FIELD_NUMBER: _builtins.int
     TIGHTNESS_FIELD_NUMBER: _builtins.int
     STABILITY_FIELD_NUMBER: _builtins.int
+    SAMPLES_FIELD_NUMBER: _builtins.int
     proposal_index: _builtins.int
     """Index of its proposal in the frame."""
     score: _builtins.float
     """Acquisition function of this object. Finite, >= 0."""
     score_standard_error: _builtins.float
-    """Monte Carlo standard error of `score`; unset with fewer than 3 samples."""
+    """Monte Carlo standard error of `score`; unset with fewer than 3 draws."""
     predicted_class: _builtins.str
     """The class of the largest mean probability."""
     points: _builtins.int
     """Points in the frustum."""
     tightness: _builtins.float
-    """Localisation tightness, in [-1, 1]; only with jittered proposals."""
+    """Localisation tightness, in [-1, 1]: IoU of the proposal and the projected mean box, plus the largest probability of an
+    object's class, less 1 (Kao et al. 2018). Only with jittered proposals or the acquisition TIGHTNESS.
+    """
     stability: _builtins.float
-    """Localisation stability, in [0, 1]; only with jittered proposals."""
+    """Localisation stability, in [0, 1]: mean volumetric IoU of the mean box with those of the jittered proposals (Kao et al. 2018,
+    for 2D boxes and noise in the image). Only with jittered proposals.
+    """
+    samples: _builtins.int
+    """Samples behind this object. With ESCALATE it tells who escalated."""
     @_builtins.property
     def class_probabilities(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
         """Mean class distribution over the samples; sums to 1."""
@@ -667,10 +701,11 @@ class ObjectScore(_message.Message):
         embedding: _geometry_pb2.Tensor | None = ...,
         tightness: _builtins.float | None = ...,
         stability: _builtins.float | None = ...,
+        samples: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_score_standard_error", b"_score_standard_error", "_stability", b"_stability", "_tightness", b"_tightness", "box", b"box", "box_uncertainty", b"box_uncertainty", "class_uncertainty", b"class_uncertainty", "embedding", b"embedding", "score_standard_error", b"score_standard_error", "stability", b"stability", "tightness", b"tightness"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_score_standard_error", b"_score_standard_error", "_stability", b"_stability", "_tightness", b"_tightness", "box", b"box", "box_uncertainty", b"box_uncertainty", "class_probabilities", b"class_probabilities", "class_uncertainty", b"class_uncertainty", "embedding", b"embedding", "flags", b"flags", "points", b"points", "predicted_class", b"predicted_class", "proposal_index", b"proposal_index", "score", b"score", "score_standard_error", b"score_standard_error", "stability", b"stability", "tightness", b"tightness"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_score_standard_error", b"_score_standard_error", "_stability", b"_stability", "_tightness", b"_tightness", "box", b"box", "box_uncertainty", b"box_uncertainty", "class_probabilities", b"class_probabilities", "class_uncertainty", b"class_uncertainty", "embedding", b"embedding", "flags", b"flags", "points", b"points", "predicted_class", b"predicted_class", "proposal_index", b"proposal_index", "samples", b"samples", "score", b"score", "score_standard_error", b"score_standard_error", "stability", b"stability", "tightness", b"tightness"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__score_standard_error: _TypeAlias = _typing.Literal["score_standard_error"]  # noqa: Y015
     _WhichOneofArgType__score_standard_error: _TypeAlias = _typing.Literal["_score_standard_error", b"_score_standard_error"]  # noqa: Y015

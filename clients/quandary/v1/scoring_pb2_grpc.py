@@ -34,8 +34,7 @@ class ScoringServiceStub(object):
     UNAUTHENTICATED      no valid token;          PERMISSION_DENIED  the token lacks the role fleet;
     FAILED_PRECONDITION  no generation has been promoted yet, or the pinned one is not resident;
     RESOURCE_EXHAUSTED   over a limit, or overloaded (then retry_after is set);
-    DEADLINE_EXCEEDED    the timeout passed before the work was begun;
-    UNIMPLEMENTED        an option of the contract that is not served yet.
+    DEADLINE_EXCEEDED    the timeout passed before the work was begun.
     """
 
     def __init__(self, channel):
@@ -70,8 +69,7 @@ class ScoringServiceServicer(object):
     UNAUTHENTICATED      no valid token;          PERMISSION_DENIED  the token lacks the role fleet;
     FAILED_PRECONDITION  no generation has been promoted yet, or the pinned one is not resident;
     RESOURCE_EXHAUSTED   over a limit, or overloaded (then retry_after is set);
-    DEADLINE_EXCEEDED    the timeout passed before the work was begun;
-    UNIMPLEMENTED        an option of the contract that is not served yet.
+    DEADLINE_EXCEEDED    the timeout passed before the work was begun.
     """
 
     def ScoreFrames(self, request, context):
@@ -131,8 +129,7 @@ class ScoringService(object):
     UNAUTHENTICATED      no valid token;          PERMISSION_DENIED  the token lacks the role fleet;
     FAILED_PRECONDITION  no generation has been promoted yet, or the pinned one is not resident;
     RESOURCE_EXHAUSTED   over a limit, or overloaded (then retry_after is set);
-    DEADLINE_EXCEEDED    the timeout passed before the work was begun;
-    UNIMPLEMENTED        an option of the contract that is not served yet.
+    DEADLINE_EXCEEDED    the timeout passed before the work was begun.
     """
 
     @staticmethod

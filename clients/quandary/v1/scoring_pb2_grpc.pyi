@@ -35,8 +35,7 @@ class ScoringServiceStub:
       UNAUTHENTICATED      no valid token;          PERMISSION_DENIED  the token lacks the role fleet;
       FAILED_PRECONDITION  no generation has been promoted yet, or the pinned one is not resident;
       RESOURCE_EXHAUSTED   over a limit, or overloaded (then retry_after is set);
-      DEADLINE_EXCEEDED    the timeout passed before the work was begun;
-      UNIMPLEMENTED        an option of the contract that is not served yet.
+      DEADLINE_EXCEEDED    the timeout passed before the work was begun.
     """
 
     @_typing.overload
@@ -62,8 +61,7 @@ class ScoringServiceAsyncStub(ScoringServiceStub):
       UNAUTHENTICATED      no valid token;          PERMISSION_DENIED  the token lacks the role fleet;
       FAILED_PRECONDITION  no generation has been promoted yet, or the pinned one is not resident;
       RESOURCE_EXHAUSTED   over a limit, or overloaded (then retry_after is set);
-      DEADLINE_EXCEEDED    the timeout passed before the work was begun;
-      UNIMPLEMENTED        an option of the contract that is not served yet.
+      DEADLINE_EXCEEDED    the timeout passed before the work was begun.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -85,8 +83,7 @@ class ScoringServiceServicer(metaclass=_abc_1.ABCMeta):
       UNAUTHENTICATED      no valid token;          PERMISSION_DENIED  the token lacks the role fleet;
       FAILED_PRECONDITION  no generation has been promoted yet, or the pinned one is not resident;
       RESOURCE_EXHAUSTED   over a limit, or overloaded (then retry_after is set);
-      DEADLINE_EXCEEDED    the timeout passed before the work was begun;
-      UNIMPLEMENTED        an option of the contract that is not served yet.
+      DEADLINE_EXCEEDED    the timeout passed before the work was begun.
     """
 
     @_abc_1.abstractmethod

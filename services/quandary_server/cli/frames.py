@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from quandary import Estimator, Frame, QuandaryError, ScoringOptions, result_score
+from quandary import Acquisition, Estimator, Frame, QuandaryError, ScoringOptions, result_score
+from quandary.options import MAX_JITTERED_PROPOSALS
 from quandary_server.cli.output import err, plain, print_error, print_json, print_table, progress_bar
 from quandary_server.cli.session import MAX_SEED, DataOption, JsonOption, scoring_client, settings_of
 from quandary_server.datasets.sources import ProposalSource
@@ -17,6 +18,8 @@ from quandary_server.datasets.sources import ProposalSource
 if TYPE_CHECKING:
     from quandary_server.datasets.kitti import KittiFolder
 
+
+DEFAULT = ScoringOptions()
 
 FolderArgument = Annotated[Path, typer.Argument(help="folder in the KITTI object layout", exists=True, file_okay=False)]
 SplitOption = Annotated[str | None, typer.Option("--split", help="pool, control or evaluation; by default all")]
@@ -59,6 +62,13 @@ def score(
     split: SplitOption = None,
     source: SourceOption = ProposalSource.LABELS,
     estimator: Annotated[Estimator, typer.Option(help="how to sample")] = Estimator.ENSEMBLE_MC_DROPOUT,
+    acquisition: Annotated[Acquisition | None, typer.Option(help="what makes an object worth a label")] = None,
+    jittered: Annotated[
+        int, typer.Option("--jittered-proposals", min=0, max=MAX_JITTERED_PROPOSALS, help="per object; stability needs them")
+    ] = 0,
+    share: Annotated[
+        float, typer.Option("--escalate-share", help="for escalate: share of control crops that would get the full answer")
+    ] = DEFAULT.escalate_share,
     limit: Annotated[int | None, typer.Option("--limit", min=1, help="score only the first frames")] = None,
     repeat: Annotated[bool, typer.Option("--repeat", help="begin again at the end, until Ctrl-C")] = False,
     top: Annotated[int, typer.Option("--top", min=1, help="rows of the table")] = 20,
@@ -70,7 +80,7 @@ def score(
 
     dataset = KittiFolder(folder)
     entries = dataset.frames(split)[:limit]
-    options = ScoringOptions(estimator)
+    options = ScoringOptions(estimator, acquisition, jittered_proposals=jittered, escalate_share=share)
     found: dict[str, dict[str, object]] = {}
     counts: Counter[str] = Counter()
     started, generation, broken = time.monotonic(), None, False

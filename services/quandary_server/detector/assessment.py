@@ -10,9 +10,9 @@ from quandary.options import ScoringOptions
 from quandary_server.detector.examples import Examples, true_boxes
 from quandary_server.evaluation.boxes import centre_errors, depth_errors, ious, size_errors
 from quandary_server.evaluation.classes import macro_recall
-from quandary_server.frustum.raster import Rasters
 from quandary_server.inference.generation import LoadedGeneration
-from quandary_server.inference.scores import ObjectScores, score_rasters
+from quandary_server.inference.object_scores import ObjectScores
+from quandary_server.inference.scores import score_rasters
 from quandary_server.uncertainty.calibration import expected_calibration_error, negative_log_likelihoods
 
 Array = NDArray[np.float64]
@@ -66,8 +66,7 @@ class Assessment:
 
 def assess(generation: LoadedGeneration, examples: Examples, options: ScoringOptions) -> Assessment:
     """Return how a generation answers N >= 1 labelled crops."""
-    rasters = Rasters(examples.maps, examples.geometry, examples.anchors, np.zeros(len(examples), np.int64))
-    scores = score_rasters(generation, rasters, options, jackknife=False)
+    scores = score_rasters(generation, examples.rasters, options, jackknife=False)
     objects = examples.classes != BACKGROUND_INDEX
     errors = {name: np.full(len(examples), np.nan) for name in ("centre", "depth", "size", "iou")}
     labelled = np.flatnonzero(objects)

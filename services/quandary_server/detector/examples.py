@@ -37,6 +37,11 @@ class Examples:
         """Anchors of the crops."""
         return Anchors(self.centre, self.bearing)
 
+    @property
+    def rasters(self) -> Rasters:
+        """The detector's view of the crops; how many points they held is not kept."""
+        return Rasters(self.maps, self.geometry, self.anchors, np.zeros(len(self), np.int64))
+
     def take(self, which: NDArray[np.intp] | NDArray[np.bool_]) -> "Examples":
         """Return the examples at indices or a mask."""
         return Examples(*(getattr(self, field.name)[which] for field in fields(self)))

@@ -15,10 +15,10 @@ from quandary_server.inference.member import LoadedMember, MemberDraws
 from quandary_server.inference.provider import Provider
 from quandary_server.registry.directory import Artefacts
 from quandary_server.registry.manifest import Manifest
-from quandary_server.uncertainty.samples import Samples, softmax
+from quandary_server.uncertainty.samples import Samples, detections_last, softmax
 
-EVERY_MEMBER = (Estimator.DEEP_ENSEMBLE, Estimator.ENSEMBLE_MC_DROPOUT)
-WITH_DROPOUT = (Estimator.MC_DROPOUT, Estimator.ENSEMBLE_MC_DROPOUT)
+EVERY_MEMBER = (Estimator.DEEP_ENSEMBLE, Estimator.ENSEMBLE_MC_DROPOUT, Estimator.ESCALATE)
+WITH_DROPOUT = (Estimator.MC_DROPOUT, Estimator.ENSEMBLE_MC_DROPOUT, Estimator.ESCALATE)
 
 
 @dataclass(frozen=True)
@@ -64,10 +64,10 @@ class Generation(ABC):
     def draw(self, rasters: Rasters, estimator: Estimator, mc_samples: int, seed: int) -> Draws:
         """Return the draws of an estimator for D >= 1 crops; T = 1, mc_samples, members, or members x mc_samples.
 
-        Raises ValueError for an estimator that is not one of these four.
+        Raises ValueError for ESCALATE, which draws twice.
         """
-        if estimator not in (Estimator.SOFTMAX, *WITH_DROPOUT, Estimator.DEEP_ENSEMBLE):
-            raise ValueError(f"estimator {estimator} is not served")
+        if estimator is Estimator.ESCALATE:
+            raise ValueError(f"{estimator} draws by few masks, and by all of them")
         masks = mc_samples if estimator in WITH_DROPOUT else None
         if estimator in EVERY_MEMBER:
             return joined(self.draw_members(rasters, masks, seed), self.manifest.temperature)
@@ -116,7 +116,7 @@ class LoadedGeneration(Generation):
 
 
 def sample_count(options: ScoringOptions, members: int) -> int:
-    """Return T, the samples that an object gets."""
+    """Return T, the samples that an object gets; with ESCALATE, one that escalates."""
     masks = options.mc_samples if options.estimator in WITH_DROPOUT else 1
     return masks * (members if options.estimator in EVERY_MEMBER else 1)
 
@@ -126,5 +126,5 @@ def joined(drawn: Sequence[MemberDraws], temperature: float) -> Draws:
     logits, box, log_variance = (
         np.concatenate(arrays) if len(arrays) > 1 else arrays[0] for arrays in list(zip(*drawn, strict=True))[:3]
     )
-    samples = Samples(softmax(logits, temperature), box.astype(np.float64), log_variance.astype(np.float64))
+    samples = Samples(softmax(logits, temperature), detections_last(box), detections_last(log_variance))
     return Draws(samples, drawn[0].embedding)

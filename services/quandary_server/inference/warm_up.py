@@ -6,10 +6,11 @@ from quandary.errors import CorruptArtefact
 from quandary.labels import CLASSES
 from quandary_server.frustum.anchor import Anchors
 from quandary_server.frustum.raster import CHANNELS, GEOMETRY, Rasters
+from quandary_server.inference.estimate import usable_objects
 from quandary_server.inference.generation import LoadedGeneration, joined
 from quandary_server.inference.member import CROPS_PER_RUN, LoadedMember
-from quandary_server.inference.scores import usable_objects
 from quandary_server.registry.manifest import Manifest
+from quandary_server.uncertainty.summary import summarise
 
 MC_SAMPLES = 20
 
@@ -35,7 +36,7 @@ def warm_up_member(member: LoadedMember, manifest: Manifest) -> None:
     classes = drawn.logits.shape[-1]
     if classes != len(manifest.classes) or manifest.classes != CLASSES:
         raise CorruptArtefact(f"{manifest.generation} answers with {classes} classes, known are {len(CLASSES)}")
-    if not usable_objects(joined([drawn], manifest.temperature).samples).all():
+    if not usable_objects(summarise(joined([drawn], manifest.temperature).samples)).all():
         raise CorruptArtefact(f"{manifest.generation} answers blank crops with values that are not finite")
 
 

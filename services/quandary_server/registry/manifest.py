@@ -10,6 +10,7 @@ GENERATION = r"^g[0-9]{6}-[0-9a-f]{8}$"
 
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Quantiles = Annotated[tuple[Annotated[float, Field(allow_inf_nan=False)], ...], Field(min_length=2)]
 
 
 class GateRecord(BaseModel):
@@ -36,6 +37,19 @@ class NetRecord(BaseModel):
     dropout: float = Field(ge=0, lt=1, description="share dropped by a mask")
 
 
+class CascadeRecord(BaseModel):
+    """What ESCALATE must know: masks of each member in its first pass, and how the first scores of control crops are spread.
+
+    quantiles: by acquisition function, at evenly spaced levels from 0 to 1.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    masks: int = Field(ge=2, description="masks of each member in the first pass")
+    crops: int = Field(ge=1, description="crops behind the quantiles")
+    quantiles: dict[str, Quantiles]
+
+
 class Manifest(BaseModel):
     """A generation's description; `files` holds the SHA-256 of every artefact by name."""
 
@@ -52,6 +66,7 @@ class Manifest(BaseModel):
     temperature: Positive = Field(default=1.0, description="the logits are divided by it")
     box_scales: tuple[Positive, ...] = Field(min_length=7, max_length=7, description="variances that count as one")
     seed: int = Field(ge=0, lt=2**64, description="seed of the masks where a request names none")
+    cascade: CascadeRecord | None = Field(default=None, description="thresholds of ESCALATE; none: all objects escalate")
     files: dict[str, Digest] = Field(min_length=1)
     snapshot_digest: str = ""
     training_crops: int = Field(default=0, ge=0)

@@ -13,18 +13,17 @@ from quandary.error_messages import error_message
 from quandary.errors import (
     DeadlineExceeded,
     MeaninglessRequest,
-    NotServedYet,
     Overloaded,
     QuandaryError,
     within,
 )
 from quandary.frames import MAX_IDENTIFIER_CHARACTERS, Frame
-from quandary.options import Acquisition, Estimator, ScoringOptions
+from quandary.options import ScoringOptions
 from quandary.v1 import scoring_pb2
-from quandary_server.frustum.raster import Rasters, rasterise
+from quandary_server.frustum.raster import Rasters, rasterise, with_jitter
 from quandary_server.inference.generation import Generation, sample_count
-from quandary_server.inference.scores import ObjectScores, score_rasters
-from quandary_server.uncertainty.acquisition import ACQUISITIONS
+from quandary_server.inference.object_scores import ObjectScores
+from quandary_server.inference.scores import score_rasters
 from quandary_server.wire import frames as wire_frames
 from quandary_server.wire.door import known
 from quandary_server.wire.scores import empty_score, frame_score
@@ -92,6 +91,7 @@ class Engine:
         """
         most = self._limits.max_proposals
         crops = sum(max(len(message.proposals), 1) for message in messages if len(message.proposals) <= most)
+        crops *= 1 + options.jittered_proposals
         compute = partial(self._compute, generation, messages, paths, options)
         return await self.run(crops, options, compute, deadline, patient=patient)
 
@@ -128,10 +128,11 @@ class Engine:
     ) -> tuple[list[scoring_pb2.FrameResult], Work]:
         """Parse, rasterise, draw, reduce, answer."""
         started = time.perf_counter()
-        parsed = [self._prepare(message, path, generation) for message, path in zip(messages, paths, strict=True)]
+        parsed = [self._prepare(message, path, generation, options) for message, path in zip(messages, paths, strict=True)]
         results: list[scoring_pb2.FrameResult] = []
         crops = 0
-        for part in _parts(parsed, MAX_DRAWS // sample_count(options, generation.members)):
+        draws = sample_count(options, generation.members) * (1 + options.jittered_proposals)
+        for part in _parts(parsed, MAX_DRAWS // draws):
             rasters = [ready.rasters for ready in parsed[part] if isinstance(ready, Ready) and len(ready.rasters)]
             scores = score_rasters(generation, Rasters.joined(rasters), options) if rasters else None
             results += _answer(messages[part], parsed[part], scores, generation, options)
@@ -140,13 +141,20 @@ class Engine:
         refused = sum(result.HasField("error") for result in results)
         return results, Work(crops, len(results) - refused, refused, time.perf_counter() - started)
 
-    def _prepare(self, message: scoring_pb2.FrameInput, path: str, generation: Generation) -> Ready | QuandaryError:
+    def _prepare(
+        self, message: scoring_pb2.FrameInput, path: str, generation: Generation, options: ScoringOptions
+    ) -> Ready | QuandaryError:
         """Parse and rasterise one frame; what is wrong with it comes back as a value."""
         try:
             with within(path):
+                wire_frames.check_jitter([message], options.jittered_proposals, self._limits, "proposals")
                 frame = wire_frames.frame(message, self._limits).cropped()
-                boxes = [proposal.box for proposal in frame.proposals]
-                return Ready(frame, rasterise(frame.crops or [], frame.calibration, boxes, generation.manifest.net.side))
+                crops, boxes = frame.crops or [], [proposal.box for proposal in frame.proposals]
+                rasters = rasterise(crops, frame.calibration, boxes, generation.manifest.net.side)
+                if options.jittered_proposals and boxes:
+                    seed = generation.seed(options.seed)
+                    rasters = with_jitter(rasters, crops, frame.calibration, boxes, options.jittered_proposals, seed)
+                return Ready(frame, rasters)
         except Exception as error:
             return known(error, "prepare_frame")
 
@@ -167,17 +175,6 @@ def _parts(parsed: Sequence[Ready | QuandaryError], crops: int) -> Iterator[slic
             start, held = stop, 0
         held += more
     yield slice(start, len(parsed))
-
-
-def check_served(options: ScoringOptions) -> None:
-    """Raise NotServedYet for what the contract has and this service does not do yet."""
-    if options.estimator is Estimator.ESCALATE:
-        raise NotServedYet("the estimator ESCALATE is not served yet")
-    if options.effective_acquisition not in ACQUISITIONS:
-        served = ", ".join(Acquisition(a).name for a in ACQUISITIONS)
-        raise NotServedYet(f"the acquisition {options.effective_acquisition.name} is not served yet; served are {served}")
-    if options.jittered_proposals:
-        raise NotServedYet("jittered proposals are not served yet")
 
 
 def check_samples(options: ScoringOptions, members: int, path: str = "options") -> None:
@@ -220,8 +217,8 @@ def _answer(
 def _score(
     frame: Frame, part: slice, scores: ObjectScores | None, generation: Generation, options: ScoringOptions
 ) -> scoring_pb2.FrameScore:
-    classes = generation.manifest.classes
+    classes, seed = generation.manifest.classes, generation.seed(options.seed)
+    samples = sample_count(options, generation.members)
     if scores is None or part.start == part.stop:
-        samples = sample_count(options, generation.members)
-        return empty_score(options, classes, samples, generation.seed(options.seed))
-    return frame_score(frame, scores, part, options, classes)
+        return empty_score(options, classes, samples, seed)
+    return frame_score(frame, scores, part, options, classes, samples, seed)

@@ -11,11 +11,11 @@ from quandary.options import ScoringOptions
 from quandary.v1 import scoring_pb2, scoring_pb2_grpc
 from quandary_server.auth import Caller, Role
 from quandary_server.inference.generation import Generation
-from quandary_server.scoring.engine import Engine, check_samples, check_served
+from quandary_server.scoring.engine import Engine, check_samples
 from quandary_server.scoring.keeper import Keeper
 from quandary_server.scoring.pinning import answered
 from quandary_server.wire.door import Door, streaming, unary
-from quandary_server.wire.frames import Limits, check_request
+from quandary_server.wire.frames import Limits, check_jitter, check_request
 
 SERVICE = "quandary.v1.ScoringService"
 
@@ -34,6 +34,7 @@ class ScoringServicer(scoring_pb2_grpc.ScoringServiceServicer):
         """Score a batch of frames, all by one generation."""
         check_request(request, self.limits)
         options = _options(request.options)
+        check_jitter(request.frames, options.jittered_proposals, self.limits, "frames")
         paths, deadline = [f"frames[{i}]" for i in range(len(request.frames))], _deadline(request)
 
         async def answer(generation: Generation) -> scoring_pb2.ScoreFramesResponse:
@@ -116,9 +117,7 @@ class ScoringServicer(scoring_pb2_grpc.ScoringServiceServicer):
 
 def _options(message: scoring_pb2.ScoringOptions) -> ScoringOptions:
     with within("options"):
-        options = scoring_options(message)
-    check_served(options)
-    return options
+        return scoring_options(message)
 
 
 def _first(message: scoring_pb2.StreamScoresRequest | None) -> ScoringOptions:

@@ -18,7 +18,7 @@ from quandary_server.inference.provider import Provider
 from quandary_server.registry.directory import Artefacts, Registry
 from quandary_server.registry.manifest import GateRecord, Manifest, NetRecord, generation_id, member_name, sha256
 from quandary_server.trainer.members import Member
-from quandary_server.uncertainty.samples import epistemic_variance
+from quandary_server.uncertainty.summary import epistemic_variance
 
 LEAST_SCALES = (1.0, 1.0, 1.0, 0.25, 0.25, 0.25, 0.03)
 """Floors: doubts under 1 m of the centre, half a unit of log size, 10 degrees of yaw do not weigh against the class's."""

@@ -26,6 +26,7 @@ from quandary_server.storage.snapshots import Snapshot, write_snapshot
 from quandary_server.storage.store import Store
 from quandary_server.trainer import gates
 from quandary_server.trainer.candidate import Candidate, draft_candidate, judge, seed_rank_correlation
+from quandary_server.trainer.cascade import cascade_metrics, with_thresholds
 from quandary_server.trainer.labelled import LabelledExamples, examples_of_snapshot
 from quandary_server.trainer.members import fit_members
 from quandary_server.trainer.promotion import promote
@@ -83,7 +84,7 @@ class TrainingRun:
     def _execute(self) -> Run:
         snapshot, labelled = self._take_snapshot()
         self._check_enough(labelled)
-        candidate = self._train(snapshot, labelled.training)
+        candidate = self._train(snapshot, labelled)
         pointer, judged = self._judge(candidate, labelled.control)
         manifest = self._register(candidate, judged)
 
@@ -118,15 +119,15 @@ class TrainingRun:
         if missing:
             raise TooLittleData(f"too few labels to train on: {'; '.join(map(str, missing))}", violations=missing)
 
-    def _train(self, snapshot: Snapshot, examples: Examples) -> Candidate:
-        trainer = self._settings.trainer
+    def _train(self, snapshot: Snapshot, labelled: LabelledExamples) -> Candidate:
+        trainer, examples = self._settings.trainer, labelled.training
         fit = trainer.fit.model_copy(update={"steps": self._plan.steps})
         seeds = np.random.SeedSequence(self._plan.seed).generate_state(self._plan.members + 1).tolist()
         with self._stage(RunStage.TRAINING):
             members = fit_members(examples, trainer.net, fit, seeds[1:], self._progress)
         with self._stage(RunStage.EXPORT):
             pointer = self._registry.pointer()
-            return draft_candidate(
+            candidate = draft_candidate(
                 members,
                 trainer.net,
                 examples,
@@ -137,6 +138,7 @@ class TrainingRun:
                 snapshot_digest=snapshot.digest,
                 settings={"net": trainer.net.model_dump(), "fit": fit.model_dump(), "seed": self._plan.seed},
             )
+            return with_thresholds(candidate, labelled.control, labelled.training)
 
     def _judge(self, candidate: Candidate, control: Examples) -> tuple[Pointer | None, Judged]:
         """Hold the candidate against the gates; the pointer is the one whose generation it was held against."""
@@ -159,6 +161,7 @@ class TrainingRun:
             correlation = seed_rank_correlation(loaded, control, self._options)
             if correlation is not None:
                 metrics["seed_rank_correlation"] = correlation
+            metrics |= cascade_metrics(loaded, control, self._options)
             metrics["training_loss"] = float(np.mean([member.loss for member in candidate.members]))
             self._update(gates=[verdict.model_dump(mode="json") for verdict in verdicts], metrics=metrics)
             return pointer, Judged(verdicts, metrics)

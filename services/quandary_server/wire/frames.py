@@ -1,5 +1,6 @@
 """From a FrameInput to a frame, held to the limits."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -38,6 +39,12 @@ def check_request(request: scoring_pb2.ScoreFramesRequest, limits: Limits) -> No
         raise InvalidArgument.of("frames", "empty", "at least one frame")
     check_limit("frames", len(request.frames), limits.max_frames, "frames")
     check_limit("frames", sum(len(frame.proposals) for frame in request.frames), limits.max_crops, "crops")
+
+
+def check_jitter(frames: Sequence[scoring_pb2.FrameInput], jittered: int, limits: Limits, field: str) -> None:
+    """Raise TooLarge where the crops of the frames and of their jittered proposals exceed the limit."""
+    crops = sum(len(frame.proposals) for frame in frames) * (1 + jittered)
+    check_limit(field, crops, limits.max_crops, "crops with those of jittered proposals")
 
 
 def check_limit(field: str, value: int, limit: int, unit: str) -> None:

@@ -9,7 +9,7 @@ from quandary.frames import Frame
 from quandary.geometry import Box3D
 from quandary.options import ScoringOptions
 from quandary.v1 import scoring_pb2
-from quandary_server.inference.scores import ObjectScores
+from quandary_server.inference.object_scores import ObjectScores
 from quandary_server.uncertainty.jackknife import standard_error
 from quandary_server.uncertainty.reduction import reduce_objects
 
@@ -26,7 +26,13 @@ def empty_score(options: ScoringOptions, classes: tuple[str, ...], samples: int,
 
 
 def frame_score(
-    frame: Frame, scores: ObjectScores, part: slice, options: ScoringOptions, classes: tuple[str, ...]
+    frame: Frame,
+    scores: ObjectScores,
+    part: slice,
+    options: ScoringOptions,
+    classes: tuple[str, ...],
+    samples: int,
+    seed: int,
 ) -> scoring_pb2.FrameScore:
     """Return the score of one frame, whose objects are `part` of the scored objects.
 
@@ -37,7 +43,9 @@ def frame_score(
         raise NonFiniteOutput(
             f"the detector's output for proposal {broken[0]} of frame {frame.frame_id} is not finite or out of range"
         )
-    message = _frame_score(options, classes, scores.samples, scores.seed)
+    message = _frame_score(options, classes, samples, seed)
+    if scores.escalated is not None:
+        message.escalated_share = float(scores.escalated[part].mean())
     message.score = float(reduce_objects(options.reduction, scores.score[part], options.top_k))
     if options.include_objects:
         for index, box in enumerate(scores.boxes(part)):
@@ -77,7 +85,7 @@ def _object_score(
     options: ScoringOptions,
     classes: tuple[str, ...],
 ) -> scoring_pb2.ObjectScore:
-    several = scores.samples > 1
+    several = scores.samples[i] > 1
     classification = scoring_pb2.ClassUncertainty(
         predictive_entropy_nats=scores.predictive_entropy[i],
         expected_entropy_nats=scores.expected_entropy[i],
@@ -97,8 +105,13 @@ def _object_score(
         class_uncertainty=classification,
         box_uncertainty=regression,
         points=int(scores.points[i]),
+        samples=int(scores.samples[i]),
         flags=_flags(frame, index, int(scores.points[i])),
     )
+    if scores.tightness is not None:
+        message.tightness = scores.tightness[i]
+    if scores.stability is not None:
+        message.stability = scores.stability[i]
     if options.include_embedding:
         message.embedding.CopyFrom(tensor_message(scores.embedding[i]))
     return message

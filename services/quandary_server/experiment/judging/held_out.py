@@ -12,9 +12,8 @@ from quandary_server.evaluation.detection import auroc
 from quandary_server.experiment.pools.crops import Pool
 from quandary_server.experiment.replay.training import trained
 from quandary_server.experiment.settings import ExperimentSettings
-from quandary_server.frustum.raster import Rasters
 from quandary_server.uncertainty.acquisition import acquire
-from quandary_server.uncertainty.samples import summarise
+from quandary_server.uncertainty.summary import summarise
 
 SCORES = (
     Acquisition.PREDICTIVE_ENTROPY,
@@ -50,11 +49,10 @@ def judged_held_out(settings: ExperimentSettings, pool: Pool, class_name: str, s
     generation = trained(settings, known, steps=settings.steps.steps(len(known)), members=settings.members, seed=fit)
     examples = pool.evaluation.examples
     strange = examples.classes == held_out
-    rasters = Rasters(examples.maps, examples.geometry, examples.anchors, np.zeros(len(examples), np.int64))
     scales = np.array(generation.manifest.box_scales)
     found: dict[str, dict[str, float]] = {}
     for estimator in (Estimator.SOFTMAX, Estimator.MC_DROPOUT, Estimator.DEEP_ENSEMBLE, Estimator.ENSEMBLE_MC_DROPOUT):
-        summary = summarise(generation.draw(rasters, estimator, settings.mc_samples, generation.seed(None)).samples)
+        summary = summarise(generation.draw(examples.rasters, estimator, settings.mc_samples, generation.seed(None)).samples)
         found[estimator.value] = {
             score.value: auroc(values[strange], values[~strange])
             for score in SCORES

@@ -11,7 +11,6 @@ from quandary_server.detector.examples import Examples, true_boxes
 from quandary_server.evaluation.boxes import centre_errors, ious, size_errors
 from quandary_server.experiment.pools.crops import Pool
 from quandary_server.frustum.anchor import BOX_PARAMETERS, decode_boxes, yaws
-from quandary_server.frustum.raster import Rasters
 from quandary_server.inference.generation import LoadedGeneration
 from quandary_server.uncertainty.acquisition import acquire
 from quandary_server.uncertainty.calibration import (
@@ -22,8 +21,9 @@ from quandary_server.uncertainty.calibration import (
 )
 from quandary_server.uncertainty.coverage import fit_variance_scales, gaussian_nll, interval_coverage, total_variance
 from quandary_server.uncertainty.entropy import entropy, margin
-from quandary_server.uncertainty.samples import Samples, Summary, aleatoric_variance, mean_box, summarise
+from quandary_server.uncertainty.samples import Samples
 from quandary_server.uncertainty.sparsification import sparsify
+from quandary_server.uncertainty.summary import Summary, summarise
 
 Array = NDArray[np.float64]
 
@@ -67,8 +67,7 @@ class _Answers:
     """What a generation answers to labelled crops, and how wrong it is: errors are (N,) of crops or (O,) of objects."""
 
     def __init__(self, generation: LoadedGeneration, examples: Examples, estimator: Estimator, mc_samples: int) -> None:
-        rasters = Rasters(examples.maps, examples.geometry, examples.anchors, np.zeros(len(examples), np.int64))
-        drawn = generation.draw(rasters, estimator, mc_samples, generation.seed(None)).samples
+        drawn = generation.draw(examples.rasters, estimator, mc_samples, generation.seed(None)).samples
         self._box_scales = np.array(generation.manifest.box_scales)
         self._samples = drawn
         self.classes = examples.classes
@@ -76,10 +75,10 @@ class _Answers:
         self.logits = np.log(np.maximum(drawn.probs, np.finfo(np.float64).tiny))
         self.summary = summarise(drawn)
         labelled = examples.take(self.objects)
-        mean = mean_box(drawn.box)[self.objects]
+        mean = self.summary.box[self.objects]
         self._truth, self._boxes = true_boxes(labelled), decode_boxes(mean, labelled.anchors)
         self.parameter_errors = _parameter_errors(labelled.boxes.astype(np.float64), mean)
-        self.aleatoric = aleatoric_variance(drawn.box_log_variance)[self.objects]
+        self.aleatoric = self.summary.aleatoric[self.objects]
         self.epistemic = self.summary.epistemic[self.objects]
         self.variances = total_variance(self.aleatoric, self.epistemic)
 

@@ -10,11 +10,10 @@ from quandary_server.detector.examples import Examples
 from quandary_server.experiment.methods import Method
 from quandary_server.experiment.pools.crops import Crops
 from quandary_server.experiment.settings import CostSettings
-from quandary_server.frustum.raster import Rasters
 from quandary_server.inference.generation import LoadedGeneration
 from quandary_server.selection.candidates import Candidates, Taken
 from quandary_server.uncertainty.acquisition import acquire
-from quandary_server.uncertainty.samples import summarise
+from quandary_server.uncertainty.summary import summarise
 
 CHUNK = 1024
 
@@ -42,8 +41,7 @@ def scored(generation: LoadedGeneration, examples: Examples, method: Method, mc_
 
 
 def _scored(generation: LoadedGeneration, examples: Examples, method: Method, mc_samples: int) -> Scored:
-    rasters = Rasters(examples.maps, examples.geometry, examples.anchors, np.zeros(len(examples), np.int64))
-    draws = generation.draw(rasters, method.estimator, mc_samples, generation.seed(None))
+    draws = generation.draw(examples.rasters, method.estimator, mc_samples, generation.seed(None))
     summary = summarise(draws.samples)
     if method.acquisition is None:
         scores = np.zeros(len(examples))

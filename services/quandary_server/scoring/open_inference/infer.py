@@ -9,7 +9,8 @@ import numpy as np
 from quandary.errors import NonFiniteOutput
 from quandary.options import ScoringOptions
 from quandary_server.inference.generation import Generation, sample_count
-from quandary_server.inference.scores import ObjectScores, score_rasters
+from quandary_server.inference.object_scores import ObjectScores
+from quandary_server.inference.scores import score_rasters
 from quandary_server.scoring.engine import MAX_DRAWS, Work
 from quandary_server.scoring.open_inference.inputs import CropTensors, slice_rasters
 from quandary_server.scoring.open_inference.outputs import STANDARD_ERROR, Output

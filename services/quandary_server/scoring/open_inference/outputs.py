@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from quandary.errors import InvalidArgument, MeaninglessRequest
 from quandary_server.frustum.anchor import BOX_PARAMETERS
-from quandary_server.inference.scores import ObjectScores
+from quandary_server.inference.object_scores import ObjectScores
 from quandary_server.registry.manifest import Manifest
 from quandary_server.scoring.open_inference.models import Model
 from quandary_server.uncertainty.jackknife import standard_error
