@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from quandary_server.bench.figures import Figure, document, write_document
-from quandary_server.cli.output import print_json, print_table
+from quandary_server.cli.output import print_json, print_table, progress_bar
 from quandary_server.cli.session import check_file
 
 UNMET = 1
@@ -33,7 +33,8 @@ def bench(
 ) -> None:
     """Measure, and tell which figures meet their bar; exit code 1 where one does not."""
     check_file(json_file, "--json")
-    figures = _measure(name)()
+    with progress_bar("measuring", None) as advance:
+        figures = _measure(name)(lambda what, done, total: advance(done, what, total))
     command = f"quandary bench {name.value}"
     if json_file is None:
         print_figures(figures)
@@ -52,11 +53,12 @@ def print_figures(figures: list[Figure]) -> None:
     print_table(["figure", "#value", "~unit", "reach", "met"], rows, empty="no figures")
 
 
-def _measure(name: Benchmark) -> Callable[[], list[Figure]]:
+def _measure(name: Benchmark) -> Callable[[Callable[[str, int, int], None]], list[Figure]]:
+    """Return what measures; it is told what is being done, how much of that is, and how much there is."""
     if name is Benchmark.CLIENT:
         from quandary_server.bench.client import client_figures
 
-        return client_figures
+        return lambda _: client_figures()
     from quandary_server.bench.scoring import scoring_figures
 
     return scoring_figures
