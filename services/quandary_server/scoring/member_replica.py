@@ -1,6 +1,7 @@
 """A replica that holds one member, in the spread topology, and how the ingress asks it."""
 
 import asyncio
+import logging
 import time
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -23,6 +24,8 @@ from quandary_server.scoring.meters import MemberMeters
 from quandary_server.scoring.scaling import BUSY, Busy
 from quandary_server.scoring.spread import Ask, DrawCall, NotResident
 from quandary_server.settings import ScoringSettings
+
+log = logging.getLogger(__name__)
 
 TRIES = 2
 """A draw may be asked for again: a replica that went away meanwhile costs the caller nothing while another is there."""
@@ -100,6 +103,7 @@ def asked_of(handle: DeploymentHandle[Any]) -> Ask:
                 return answer
             except (RayActorError, RayServeException, TaskCancelledError, grpc.aio.AioRpcError) as error:
                 problem = error
+        log.warning("member_not_reached deployment=%s problem=%r", handle.deployment_name, problem)
         raise Unavailable(f"{handle.deployment_name} could not be reached") from problem
 
     return ask

@@ -27,7 +27,7 @@ async def answered(
     Raises what keeper and answer raise: GenerationNotResident where a member lacks the pinned generation, Unavailable where it
     lacks all that would do.
     """
-    lacks: MemberLacks | None = None
+    lacks = MemberLacks("no generation is resident")
     for generation in keeper.candidates(pinned):
         asked = generation.for_request(deadline)
         try:
@@ -36,6 +36,4 @@ async def answered(
             lacks = error
         finally:
             asked.abandon()
-    if pinned or lacks is None:
-        raise lacks or Unavailable("no generation answers")
-    raise Unavailable(lacks.message)
+    raise lacks if pinned else Unavailable(lacks.message)
