@@ -10,6 +10,7 @@ from quandary_server.experiment.report.curve_plots import draw_savings, three_cu
 from quandary_server.experiment.report.document import Document
 from quandary_server.experiment.report.plots import draw_pictures, summary_methods
 from quandary_server.experiment.report.style import COLOURS, MARKERS, colour_of, marker_of
+from quandary_server.experiment.report.uncertainty_plots import draw_sparsification
 from quandary_server.experiment.results.figures import experiment_figures
 from quandary_server.experiment.results.measures import MACRO_RECALL
 from quandary_server.experiment.settings import ExperimentSettings
@@ -68,6 +69,16 @@ def test_a_method_that_does_not_reach_the_target_has_no_bar_and_is_named_so(tmp_
     # every row is in sight, those without a bar too
     below, above = axes.get_ylim()
     assert above < 0 < len(methods) - 1 < below
+
+
+@pytest.mark.parametrize(("judge", "told"), [(True, "undetermined:\ntoo few errors"), (False, "not judged")])
+def test_an_empty_panel_says_why(judge: bool, told: str, tmp_path: Path) -> None:
+    from matplotlib.figure import Figure
+
+    settings = make_settings({"main": replay({RANDOM: 1, "default": 1}, judge=judge)})
+    axes = Figure().subplots()
+    draw_sparsification(axes, document(tmp_path, settings, determined=False), "main", "centre")
+    assert [text.get_text() for text in axes.texts] == [told]
 
 
 def test_a_legend_is_no_wider_than_its_picture(tmp_path: Path) -> None:

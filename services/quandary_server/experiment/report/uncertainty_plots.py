@@ -25,7 +25,7 @@ KIND_TITLES = {"class": "classification error", "centre": "centre error", "size"
 UNCERTAINTY_TITLES = {"predictive_entropy": "predictive entropy", "total": "total variance"}
 STAGES = (("raw", "as predicted"), ("calibrated", "after a temperature"))
 PARAMETERS = ("#d55e00", "#0072b2", "#007a5a", "#cc79a7", "#b8860b", "#56b4e9", "#1f2937")
-TOO_FEW = "undetermined:\ntoo few errors"
+TOO_FEW, NOT_JUDGED = "undetermined:\ntoo few errors", "not judged"
 
 
 def sparsification(document: Document, replay: str) -> "Figure | None":
@@ -53,7 +53,7 @@ def draw_sparsification(axes: "Axes", document: Document, replay: str, kind: str
             axes.plot(fractions, left, linestyle=line, color=colour, linewidth=2, label=name)
             best, drawn = document.value(f"sparsification_{replay}_{estimator.value}_{kind}_{by}"), name
     if not fractions or best is None:
-        undetermined(axes, title, TOO_FEW)
+        undetermined(axes, title, TOO_FEW if _judged(document, replay) else NOT_JUDGED)
         return
     axes.plot([0, 1], [1, 1], color=GREY, linewidth=1.6, linestyle=(0, (1, 1)), label="random")
     axes.plot(fractions, oracle, color=INK, linewidth=1.3, linestyle=(0, (5, 1)), label=f"oracle ({drawn})")
