@@ -71,6 +71,7 @@ def load_of(frames: Sequence[scoring_pb2.FrameInput], options: ScoringOptions, m
     """Return the load of frames as they were sent, right or wrong: nothing is parsed for it."""
     crops = sum(count for frame in frames if (count := len(frame.proposals)) <= limits.max_proposals)
     points = sum(_cloud_points(frame, limits.max_points) for frame in frames)
+    crops *= 1 + options.jittered_proposals
     return replace(load_of_crops(crops, options, members), frames=len(frames), points=points)
 
 
