@@ -1,6 +1,11 @@
 """Each call of the contract is described once and made by two: by Caller at once, by AsyncCaller when awaited."""
 
+import asyncio
+import random
+import threading
+import time
 from collections.abc import AsyncGenerator, Callable, Generator, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any, Generic, TypeVar
@@ -9,10 +14,11 @@ import grpc
 from google.protobuf.message import Message
 
 from quandary.connection import Connection
-from quandary.errors import Internal
+from quandary.errors import Cancelled, Internal, Overloaded
+from quandary.patience import Patience
 from quandary.rpc_errors import translated_errors
 
-__all__ = ["AsyncCaller", "Call", "Caller", "Listing"]
+__all__ = ["AsyncCaller", "Call", "Caller", "Listing", "passes"]
 
 Request = TypeVar("Request", bound=Message)
 Response = TypeVar("Response", bound=Message)
@@ -22,12 +28,17 @@ Other = TypeVar("Other")
 
 @dataclass(frozen=True, slots=True)
 class Call(Generic[Result]):
-    """One call, ready to be made. `start` is a method of a generated stub, `read` turns a response into the result."""
+    """One call, ready to be made. `start` is a method of a generated stub, `read` turns a response into the result.
+
+    again: returns the request for the time that is left, where a call that is refused as overloaded may be made again; None
+    where it may not.
+    """
 
     start: Callable[..., Any]
     request: Any
     read: Callable[[Any], Result]
     timeout: timedelta | None
+    again: Callable[[timedelta], Any] | None = None
 
     @classmethod
     def of(
@@ -36,14 +47,15 @@ class Call(Generic[Result]):
         request: Request,
         read: Callable[[Response], Result],
         timeout: timedelta | None = None,
+        again: Callable[[timedelta], Request] | None = None,
     ) -> "Call[Result]":
         """Return the call; the types hold its parts together. A timeout of None is the connection's, or a stream's: none."""
-        return Call(start, request, read, timeout)
+        return Call(start, request, read, timeout, again)
 
     def then(self, step: Callable[[Result], Other]) -> "Call[Other]":
         """Return the call with one more step after reading."""
         read = self.read
-        return Call(self.start, self.request, lambda response: step(read(response)), self.timeout)
+        return Call(self.start, self.request, lambda response: step(read(response)), self.timeout, self.again)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,19 +88,48 @@ class Listing(Generic[Result]):
         return replace(call, request=request)
 
 
+def _patience(connection: Connection, call: Call[Any]) -> Patience:
+    return Patience(time.monotonic() + connection.seconds(call.timeout), random.random)
+
+
+async def passes(event: asyncio.Event, seconds: float) -> bool:
+    """Return whether the event is set before so many seconds are over."""
+    with suppress(TimeoutError):
+        await asyncio.wait_for(event.wait(), seconds)
+    return event.is_set()
+
+
 class Caller:
     """Makes calls over a synchronous channel."""
 
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
         self.channel = connection.channel()
+        self.closed = threading.Event()
+
+    def close(self) -> None:
+        """Close the channel; what waits for its next attempt ends with Cancelled."""
+        self.closed.set()
+        self.channel.close()
 
     def unary(self, call: Call[Result]) -> Result:
         """Make the call and return its result."""
-        seconds = self.connection.seconds(call.timeout)
-        with translated_errors():
-            response = call.start(call.request, timeout=seconds, metadata=self.connection.metadata)
-        return call.read(response)
+        patience, request = _patience(self.connection, call), call.request
+        while True:
+            left_s = patience.left_s(time.monotonic())
+            try:
+                with translated_errors():
+                    return call.read(call.start(request, timeout=left_s, metadata=self.connection.metadata))
+            except Overloaded as refused:
+                request = self._wait(call, patience, refused)
+
+    def _wait(self, call: Call[Any], patience: Patience, refused: Overloaded) -> Any:
+        """Wait as long as a refused call is to wait, and return its request for the time that is left."""
+        if call.again is None:
+            raise refused
+        if self.closed.wait(patience.pause_s(refused, time.monotonic())):
+            raise Cancelled("the client was closed") from refused
+        return call.again(timedelta(seconds=patience.left_s(time.monotonic())))
 
     def stream(self, call: Call[Result]) -> Generator[Result, None, None]:
         """Make the call and yield its results; closing the generator cancels the call."""
@@ -116,13 +157,31 @@ class AsyncCaller:
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
         self.channel = connection.aio_channel()
+        self.closed = asyncio.Event()
+
+    async def close(self) -> None:
+        """Close the channel; what waits for its next attempt ends with Cancelled."""
+        self.closed.set()
+        await self.channel.close()
 
     async def unary(self, call: Call[Result]) -> Result:
         """Make the call and return its result."""
-        seconds = self.connection.seconds(call.timeout)
-        with translated_errors():
-            response = await call.start(call.request, timeout=seconds, metadata=self.connection.metadata)
-        return call.read(response)
+        patience, request = _patience(self.connection, call), call.request
+        while True:
+            left_s = patience.left_s(time.monotonic())
+            try:
+                with translated_errors():
+                    return call.read(await call.start(request, timeout=left_s, metadata=self.connection.metadata))
+            except Overloaded as refused:
+                request = await self._wait(call, patience, refused)
+
+    async def _wait(self, call: Call[Any], patience: Patience, refused: Overloaded) -> Any:
+        """Wait as long as a refused call is to wait, and return its request for the time that is left."""
+        if call.again is None:
+            raise refused
+        if await passes(self.closed, patience.pause_s(refused, time.monotonic())):
+            raise Cancelled("the client was closed") from refused
+        return call.again(timedelta(seconds=patience.left_s(time.monotonic())))
 
     async def stream(self, call: Call[Result]) -> AsyncGenerator[Result, None]:
         """Make the call and yield its results; closing the generator cancels the call."""

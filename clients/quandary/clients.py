@@ -42,7 +42,7 @@ class Client(Synchronous):
 
     def close(self) -> None:
         """Close the connection; calls under way end with Cancelled."""
-        self._caller.channel.close()
+        self._caller.close()
 
     def __enter__(self) -> Self:
         return self
@@ -79,7 +79,7 @@ class AsyncClient(Asynchronous):
 
     async def close(self) -> None:
         """Close the connection; calls under way are cancelled."""
-        await self._caller.channel.close()
+        await self._caller.close()
 
     async def __aenter__(self) -> Self:
         return self

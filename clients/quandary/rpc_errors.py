@@ -16,6 +16,7 @@ __all__ = ["error_of_call", "translated_errors"]
 
 RESET = "RST_STREAM"
 TOO_LARGE = "larger than max"
+NOT_OF_A_SERVICE = (grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN)
 
 
 def error_of_call(error: grpc.RpcError) -> QuandaryError:
@@ -32,9 +33,9 @@ def error_of_call(error: grpc.RpcError) -> QuandaryError:
     if code is grpc.StatusCode.RESOURCE_EXHAUSTED and TOO_LARGE in details:
         # gRPC's own limit, on either side: nothing that backing off would help
         return TooLarge(details)
-    if code is grpc.StatusCode.CANCELLED and RESET in details:
-        # not the caller's doing: what served the call is gone
-        code = grpc.StatusCode.UNAVAILABLE
+    if code in NOT_OF_A_SERVICE or (code is grpc.StatusCode.CANCELLED and RESET in details):
+        # a service would have described it: what served the call is gone
+        code, details = grpc.StatusCode.UNAVAILABLE, details.partition("\n")[0]
     return quandary_error(error_pb2.Error(status_code=STATUS_NUMBERS[code.name], message=details or code.name))
 
 

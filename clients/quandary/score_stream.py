@@ -1,149 +1,120 @@
-"""StreamScores from the client's side: frames go out under a window, answers come back in any order.
+"""StreamScores from the client's side: frames go out under a window, answers come back, a call that breaks is resumed."""
 
-A frame holds a place of the window from before it is read from the caller's iterable until its answer is read, so that
-neither side can run ahead of the other.
-"""
-
-import asyncio
 import threading
-from collections.abc import AsyncGenerator, AsyncIterable, Callable, Generator, Iterable
+import time
+from collections.abc import Callable, Generator, Iterable
+from datetime import timedelta
 from typing import Any
 
 import grpc
 
-from quandary.convert import frame_message
-from quandary.errors import Internal, InvalidArgument, Unavailable
+from quandary.conversation import Conversation
+from quandary.errors import Cancelled, QuandaryError
 from quandary.frames import Frame
-from quandary.option_messages import options_message
-from quandary.options import ScoringOptions
-from quandary.rpc_errors import error_of_call, translated_errors
-from quandary.stream_status import StreamStatus
+from quandary.patience import Resumption
+from quandary.rpc_errors import error_of_call
 from quandary.v1 import scoring_pb2
 
-__all__ = ["Conversation", "converse", "converse_async"]
+__all__ = ["ScoreStream", "Start"]
+
+Start = Callable[[Any, float | None], Any]
+"""Starts a call with its requests and its timeout in seconds."""
 
 
-class Conversation:
-    """What was said on one stream: the options, the frames sent and numbered from 0, those answered.
+class ScoreStream:
+    """One stream. Threads of its own read `frames` and, of gRPC, send them; the caller's takes the answers.
 
-    crop: send the crops of a frame that has a whole cloud. Raises InvalidArgument for a window < 1.
+    closed: set when the client is closed.
     """
 
-    def __init__(self, options: ScoringOptions, window: int, crop: bool) -> None:
-        if window < 1:
-            raise InvalidArgument.of("window", window, ">= 1")
-        self.window = window
-        self._options = options
-        self._crop = crop
-        self._sent = 0
-        self._all_sent = False
-        self._unanswered: set[int] = set()
+    def __init__(
+        self,
+        start: Start,
+        frames: Iterable[Frame],
+        talk: Conversation,
+        resumption: Resumption,
+        closed: threading.Event,
+    ) -> None:
+        self._start, self._frames, self._talk = start, frames, talk
+        self._resumption, self._closed = resumption, closed
+        self._changed = threading.Condition()
+        self._call: object | None = None
+        self._over = False
 
-    def opening(self) -> scoring_pb2.StreamScoresRequest:
-        """Return the first message."""
-        return scoring_pb2.StreamScoresRequest(options=options_message(self._options))
-
-    def next_request(self, frame: Frame) -> scoring_pb2.StreamScoresRequest:
-        """Return the message of the next frame."""
-        message = frame_message(frame.lightest() if self._crop else frame)
-        request = scoring_pb2.StreamScoresRequest(frame=message, sequence=self._sent)
-        self._unanswered.add(self._sent)
-        self._sent += 1
-        return request
-
-    def note_last(self) -> None:
-        """Take note that there are no more frames."""
-        self._all_sent = True
-
-    def note_answer(self, answer: scoring_pb2.StreamScoresResponse) -> None:
-        """Take note of an answer; raises Internal if it answers no frame that waits."""
-        if answer.sequence not in self._unanswered:
-            raise Internal(f"an answer came to sequence {answer.sequence}, which does not wait for one")
-        self._unanswered.remove(answer.sequence)
-
-    def end(self) -> None:
-        """Take note of the stream's end; raises Unavailable if it came before the frames' or leaves some unanswered."""
-        if self._unanswered:
-            first = min(self._unanswered)
-            raise Unavailable(f"the stream ended with {len(self._unanswered)} frames unanswered, the first is {first}")
-        if not self._all_sent:
-            raise Unavailable(f"the stream ended after {self._sent} frames, before their end")
-
-
-def converse(
-    start: Callable[[Iterable[scoring_pb2.StreamScoresRequest]], Any], frames: Iterable[Frame], talk: Conversation
-) -> Generator[scoring_pb2.StreamScoresResponse, None, None]:
-    """Start the call, send the frames, yield the answers; closing the generator cancels the call.
-
-    gRPC reads the requests, and so `frames`, in a thread of its own. Where `frames` raises, no more are sent, and its error is
-    raised here after the answers to those that were.
-    """
-    places = threading.Semaphore(talk.window)
-    closed = threading.Event()
-    broken: list[Exception] = []
-
-    def requests() -> Generator[scoring_pb2.StreamScoresRequest, None, None]:
+    def answers(self) -> Generator[scoring_pb2.StreamScoresResponse, None, None]:
+        """Yield one answer per frame; closing the generator cancels the call."""
+        reader = threading.Thread(target=self._read, name="stream-scores", daemon=True)
+        reader.start()
         try:
-            yield talk.opening()
-            source = iter(frames)
-            while places.acquire() and not closed.is_set():
-                if (frame := next(source, None)) is None:
-                    talk.note_last()
-                    return
-                yield talk.next_request(frame)
-        except Exception as error:
-            broken.append(error)
-
-    with translated_errors():
-        answers = start(requests())
-        try:
-            for answer in answers:
-                talk.note_answer(answer)
-                places.release()
-                yield answer
+            while True:
+                try:
+                    yield from self._converse()
+                    break
+                except QuandaryError as broken:
+                    if self._closed.wait(self._resumption.pause_s(broken, time.monotonic())):
+                        raise Cancelled("the client was closed") from broken
         finally:
-            answers.cancel()
-            closed.set()
-            places.release()  # wakes the thread that waits for a place
-    if broken:
-        raise broken[0]
-    talk.end()
+            with self._changed:
+                self._over = True
+                self._changed.notify_all()
+        self._talk.raise_problem()
 
-
-async def converse_async(
-    start: Callable[[AsyncIterable[scoring_pb2.StreamScoresRequest]], Any], frames: AsyncIterable[Frame], talk: Conversation
-) -> AsyncGenerator[scoring_pb2.StreamScoresResponse, None]:
-    """Start the call, send the frames, yield the answers, as `converse`; `frames` is read in a task of gRPC's."""
-    places = asyncio.Semaphore(talk.window)
-    closed = asyncio.Event()
-    broken: list[Exception] = []
-
-    async def requests() -> AsyncGenerator[scoring_pb2.StreamScoresRequest, None]:
+    def _converse(self) -> Generator[scoring_pb2.StreamScoresResponse, None, None]:
+        """Make one call, from the first frame not answered, until it ends."""
+        left_s = self._resumption.left_s(time.monotonic())
+        this_call = object()
+        with self._changed:
+            self._call = this_call
+            opening = self._talk.begin(None if left_s is None else timedelta(seconds=left_s))
         try:
-            yield talk.opening()
-            source = aiter(frames)
-            while await places.acquire() and not closed.is_set():
-                if (frame := await anext(source, None)) is None:
-                    talk.note_last()
-                    return
-                yield talk.next_request(frame)
-        except Exception as error:
-            broken.append(error)
-
-    answers = start(requests())
-    status = StreamStatus(answers)
-    try:
-        async for answer in answers:
-            talk.note_answer(answer)
-            places.release()
-            yield answer
-    except grpc.RpcError as raised:
-        if (error := await status.error(raised)) is not None:
+            answers = self._start(self._requests(opening, this_call), left_s)
+            try:
+                for answer in answers:
+                    with self._changed:
+                        self._talk.note_answer(answer)
+                        self._changed.notify_all()
+                    self._resumption.note_answer()
+                    yield answer
+            finally:
+                answers.cancel()
+                with self._changed:
+                    self._call = None
+                    self._changed.notify_all()
+        except grpc.RpcError as error:
             raise error_of_call(error) from error
-    finally:
-        answers.cancel()
-        closed.set()
-        places.release()  # wakes the task that waits for a place
-    if broken:
-        raise broken[0]
-    talk.end()
+        self._talk.check_complete()
+
+    def _requests(
+        self, opening: scoring_pb2.StreamScoresRequest, this_call: object
+    ) -> Generator[scoring_pb2.StreamScoresRequest, None, None]:
+        """Yield the requests of a call as they are read, in gRPC's thread, while it is this call's turn."""
+        yield opening
+        while True:
+            with self._changed:
+                while (request := self._talk.next_request() if self._call is this_call else None) is None:
+                    if self._call is not this_call or self._talk.all_sent:
+                        return
+                    self._changed.wait()
+            yield request
+
+    def _read(self) -> None:
+        """Read the frames as far as the window allows, to their end or to the stream's."""
+        problem: Exception | None = None
+        try:
+            source = iter(self._frames)
+            while self._wait_for_place() and (frame := next(source, None)) is not None:
+                request = self._talk.request(frame)
+                with self._changed:
+                    self._talk.note_read(request)
+                    self._changed.notify_all()
+        except Exception as error:
+            problem = error
+        with self._changed:
+            self._talk.note_last(problem)
+            self._changed.notify_all()
+
+    def _wait_for_place(self) -> bool:
+        """Return True when the next frame may be read, False when the stream is over."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._over or self._talk.may_read)
+            return not self._over

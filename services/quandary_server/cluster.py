@@ -33,6 +33,9 @@ FREE_PORTS = range(PORT_BLOCKS.stop + 2 * REPLICA_PORTS + 1, 32768)
 """Above the blocks, and below those that Linux gives to outgoing connections, Ray's own among them: one that is free now stays
 so until it is listened on."""
 
+CALLS_PER_CONNECTION = 10_000
+"""By default HAProxy takes a hundred: as many idle streams of a client would keep out all its other calls."""
+
 LOOPBACK = "127.0.0.1"
 
 _claims: list[socket.socket] = []
@@ -135,6 +138,7 @@ def _haproxy_variables() -> dict[str, str]:
     first = _block_of_ports()
     variables = {
         "RAY_SERVE_ENABLE_HA_PROXY": "1",
+        "RAY_SERVE_HAPROXY_H2_FE_MAX_CONCURRENT_STREAMS": str(CALLS_PER_CONNECTION),
         "RAY_SERVE_DIRECT_INGRESS_MIN_HTTP_PORT": str(first),
         "RAY_SERVE_DIRECT_INGRESS_MAX_HTTP_PORT": str(first + REPLICA_PORTS),
         "RAY_SERVE_DIRECT_INGRESS_MIN_GRPC_PORT": str(first + REPLICA_PORTS),

@@ -1,6 +1,7 @@
 """Every metric, by name. Scoring's go through Ray, which puts `ray_` in front; selector's and trainer's are their own.
 
-Labels are bounded: methods, status codes, outcomes, queues, states and estimators; never a frame, drive or subject.
+Labels are bounded: methods, status codes, kinds of requests, outcomes, causes, queues, states and estimators; never a frame,
+drive or subject.
 """
 
 import logging
@@ -33,7 +34,18 @@ SCORING_FRAMES = Metric("quandary_scoring_frames_total", "Frames answered: score
 SCORING_CROPS = Metric("quandary_scoring_crops_total", "Crops scored")
 SCORING_COMPUTE_SECONDS = Metric("quandary_scoring_compute_seconds", "Time in the compute thread", ("estimator",), SECONDS)
 SCORING_DRAW_SECONDS = Metric("quandary_scoring_draw_seconds", "Time a member took to draw for a call (spread)", (), SECONDS)
-SCORING_WAITING_CROPS = Metric("quandary_scoring_waiting_crops", "Crops admitted and not yet answered")
+SCORING_ARRIVALS = Metric(
+    "quandary_scoring_arrivals_total",
+    "Calls and frames of streams that were admitted or refused for overload",
+    ("kind", "outcome"),
+)
+SCORING_QUEUE_SECONDS = Metric("quandary_scoring_queue_seconds", "Time until the first turn to compute", ("kind",), SECONDS)
+SCORING_DROPPED = Metric(
+    "quandary_scoring_dropped_total", "Calls and frames given up before their end: cancelled or deadline", ("kind", "cause")
+)
+SCORING_UNFINISHED_SECONDS = Metric(
+    "quandary_scoring_unfinished_seconds", "Estimated compute of what is admitted and not done", ("kind",)
+)
 SCORING_GENERATION = Metric("quandary_scoring_generation", "Number of the generation that answers, 0 before the first")
 SCORING_LOADS = Metric("quandary_scoring_generation_loads_total", "Generations loaded: ok or failed", ("outcome",))
 

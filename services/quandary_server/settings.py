@@ -124,8 +124,16 @@ class ScoringSettings(Section):
     max_crops: int = Field(default=4096, ge=1, description="crops per request")
     max_points: int = Field(default=500_000, ge=1, description="points per frame")
     max_message_bytes: int = Field(default=64 << 20, ge=1 << 16, description="bytes per message")
-    max_waiting_crops: int = Field(default=20_000, ge=1, description="crops waiting in a replica before it refuses more")
+    queue_service_times: float = Field(
+        default=2.0, ge=0, le=1000, description="how long a call may wait in a replica, in times that it takes itself"
+    )
+    least_queue: timedelta = Field(
+        default=timedelta(milliseconds=5), ge=timedelta(), description="how long a call may wait whatever it takes itself"
+    )
     stream_window: int = Field(default=64, ge=1, le=900, description="frames of one stream in work at once")
+    stream_bytes: int = Field(
+        default=256 << 20, ge=1, description="bytes of frames in work at once over all streams; each may have one"
+    )
 
     @model_validator(mode="after")
     def _room_to_grow(self) -> Self:

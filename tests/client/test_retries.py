@@ -24,6 +24,7 @@ from quandary.v1 import queue_pb2, scoring_pb2
 Serve = Callable[[dict[str, Callable[..., Any]]], str]
 Connect = Callable[..., Any]
 
+RETRIED_CODES = {"UNAVAILABLE", "CANCELLED", "INTERNAL", "UNKNOWN"}
 SERVICES = [service for file in CONTRACT for service in file.services_by_name.values()]
 
 RETRIED = """
@@ -63,7 +64,7 @@ def test_every_method_of_the_contract_is_decided_upon() -> None:
 
     (config,) = json.loads(service_config())["methodConfig"]
     assert {f"{name['service'].removeprefix('quandary.v1.')}/{name['method']}" for name in config["name"]} == {*RETRIED.split()}
-    assert config["retryPolicy"]["retryableStatusCodes"] == ["UNAVAILABLE"]
+    assert config["retryPolicy"]["retryableStatusCodes"] == ["UNAVAILABLE", "CANCELLED", "INTERNAL", "UNKNOWN"]
 
 
 def test_a_call_that_fails_twice_is_answered_at_the_third_attempt(serve: Serve, connect: Connect) -> None:
@@ -90,7 +91,18 @@ def test_retries_end_with_the_deadline(serve: Serve, connect: Connect) -> None:
     assert status.attempts < 5
 
 
-@pytest.mark.parametrize("status", sorted(set(STATUS_NUMBERS) - {"OK", "UNAVAILABLE"}))
+@pytest.mark.parametrize("code", ["CANCELLED", "INTERNAL", "UNKNOWN"])
+def test_what_no_service_says_comes_of_one_that_died_and_the_call_is_made_again(
+    serve: Serve, connect: Connect, code: str
+) -> None:
+    """HAProxy resets the calls of a replica that dies, which gRPC calls CANCELLED; Ray's own proxy says INTERNAL."""
+    status = Flaky(scoring_pb2.GetServingStatusResponse(replica="r"), failures=2, status=code)
+    client = connect(ScoringClient, serve({"ScoringService/GetServingStatus": status}))
+    assert client.serving_status().replica == "r"
+    assert status.attempts == 3
+
+
+@pytest.mark.parametrize("status", sorted(set(STATUS_NUMBERS) - {"OK", *RETRIED_CODES}))
 def test_no_other_status_is_retried(serve: Serve, connect: Connect, status: str) -> None:
     stats = Flaky(queue_pb2.GetQueueStatsResponse(), status=status)
     client = connect(LabellingClient, serve({"QueueService/GetQueueStats": stats}))
@@ -107,7 +119,7 @@ def test_no_other_status_is_retried(serve: Serve, connect: Connect, status: str)
         ("TrainingService/StartRun", TrainingClient, lambda client: client.start_run()),
         ("TrainingService/PromoteGeneration", TrainingClient, lambda client: client.promote("g")),
         ("TrainingService/RollbackGeneration", TrainingClient, lambda client: client.rollback()),
-        ("ScoringService/StreamScores", ScoringClient, lambda client: list(client.stream_scores([]))),
+        ("ScoringService/StreamScores", ScoringClient, lambda client: list(client.stream_scores([], resume_for=timedelta()))),
     ],
 )
 def test_what_must_not_happen_twice_is_tried_once(

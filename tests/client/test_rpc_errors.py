@@ -77,6 +77,18 @@ def test_a_call_that_the_network_reset_is_unavailable_and_one_that_was_cancelled
         client.get_task("queues/active/tasks/f")
 
 
+@pytest.mark.parametrize("code", [grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN])
+def test_what_no_service_described_is_unavailable_and_told_in_one_line(serve: Serve, connect: Connect, code: Any) -> None:
+    """Ray's own proxy says INTERNAL where a replica dies, and much about it that is nobody's business."""
+
+    def get(request: Any, context: grpc.ServicerContext) -> NoReturn:
+        context.abort(code, "The actor died unexpectedly.\n\tactor_id: 850397a4d03386f0")
+
+    client = connect(LabellingClient, serve({"QueueService/LeaseTasks": get}))
+    with pytest.raises(Unavailable, match=r"^The actor died unexpectedly\.$"):
+        client.lease_tasks()
+
+
 def test_torn_metadata_are_no_worse_than_none(serve: Serve, connect: Connect) -> None:
     def get(request: Any, context: grpc.ServicerContext) -> NoReturn:
         context.set_trailing_metadata((("other", "x"), (ERROR_TRAILER, b"\xff\xff\xff")))

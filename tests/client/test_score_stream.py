@@ -196,7 +196,7 @@ def test_a_stream_that_ends_before_its_frames_is_an_error(serve: Serve, connect:
     client = connect(ScoringClient, serve({STREAM: one_only}))
     for _ in range(20):
         with pytest.raises(Unavailable, match="the stream ended"):
-            list(client.stream_scores(Source(frame, 100), window=1))
+            list(client.stream_scores(Source(frame, 100), window=1, resume_for=timedelta()))
 
 
 def test_frames_left_without_an_answer_are_an_error(serve: Serve, connect: Connect, frame: Frame) -> None:
@@ -204,7 +204,8 @@ def test_frames_left_without_an_answer_are_an_error(serve: Serve, connect: Conne
         next(requests)
         yield from (answer(request) for request in requests if request.sequence % 2 == 0)
 
-    answers = connect(ScoringClient, serve({STREAM: every_other})).stream_scores(Source(frame, 6))
+    client = connect(ScoringClient, serve({STREAM: every_other}))
+    answers = client.stream_scores(Source(frame, 6), resume_for=timedelta())
     assert [next(answers).sequence for _ in range(3)] == [0, 2, 4]
     with pytest.raises(Unavailable, match="3 frames unanswered, the first is 1"):
         next(answers)
@@ -277,5 +278,7 @@ def test_refusals(serve: Serve, connect: Connect, frame: Frame) -> None:
         client.stream_scores([frame], window=0)
     with pytest.raises(InvalidArgument, match="timeout"):
         client.stream_scores([frame], timeout=timedelta())
+    with pytest.raises(InvalidArgument, match="resume_for"):
+        client.stream_scores([frame], resume_for=timedelta(seconds=-1))
     with pytest.raises(NotServedYet):
         next(client.stream_scores([frame]))

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from support.open_inference import OpenInference, infer_request, output_values, raster_frame, tensors
-from support.scoring import LIMITS
+from support.scoring import LIMITS, Told
 
 from quandary import Acquisition, Estimator, ScoringOptions, result_score
 from quandary.convert import tensor_values
@@ -24,12 +24,15 @@ from quandary_server.inference.generation import LoadedGeneration
 from quandary_server.inference.provider import Provider
 from quandary_server.inference.scores import score_rasters
 from quandary_server.registry.directory import Artefacts
-from quandary_server.scoring.engine import MAX_DRAWS, Engine, Work
-from quandary_server.scoring.open_inference.infer import Inference, infer
+from quandary_server.scoring.admission import QueueLimit
+from quandary_server.scoring.cost import load_of_crops
+from quandary_server.scoring.engine import Engine, Work, crops_per_part
+from quandary_server.scoring.open_inference.infer import Inference
 from quandary_server.scoring.open_inference.inputs import read_crops
 from quandary_server.scoring.open_inference.models import named
 from quandary_server.scoring.open_inference.outputs import OUTPUTS, outputs_of
 from quandary_server.scoring.open_inference.servicer import OpenInferenceServicer
+from quandary_server.scoring.schedule import Part, Terms
 from quandary_server.wire.door import Door
 from quandary_server.wire.frames import Limits
 from quandary_server.wire.inference_v2 import open_inference_pb2 as protocol
@@ -175,13 +178,13 @@ def test_without_anchors_boxes_are_in_the_frustums_own_frame(stub: OpenInference
 
 def test_what_is_drawn_in_parts_is_what_is_drawn_at_once(generation: Artefacts, rasters: Callable[[int], Rasters]) -> None:
     loaded, options, crops = LoadedGeneration(generation, Provider.CPU), ScoringOptions(mc_samples=200), rasters(170)
-    assert len(crops) * options.mc_samples * loaded.members > MAX_DRAWS
+    assert len(crops) > 2 * crops_per_part(options, loaded.members)
     request = infer_request(tensors(crops))
     limits = Limits(max_frames=1, max_proposals=1, max_crops=200, max_points=1, max_message_bytes=1)
     read = read_crops(request, loaded.manifest.net.side, limits)
-    response, work = infer(request, Inference(loaded, options, read, outputs_of(named("model_name", "ensemble"))))
-    assert work.crops == 170
-    found, at_once = output_values(response), score_rasters(loaded, crops, options)
+    inference = Inference(request, loaded, options, read, outputs_of(named("model_name", "ensemble")))
+    assert sum(part.work()[1].crops for part in inference.parts()) == 170
+    found, at_once = output_values(inference.response), score_rasters(loaded, crops, options)
     assert found["score"].tobytes() == at_once.score.tobytes()
     assert found["epistemic_variance"].tobytes() == at_once.epistemic.astype(np.float32).tobytes()
 
@@ -249,17 +252,18 @@ def test_calls_are_counted_by_method_and_code(service: Any, stub: OpenInference,
 
 def test_work_is_admitted_by_the_engine_that_all_calls_share(service: Any, rasters: Callable[[int], Rasters]) -> None:
     async def go() -> None:
-        engine, let_go = Engine(LIMITS, max_waiting_crops=40, report=lambda *_: None), threading.Event()
+        engine, let_go = Engine(LIMITS, QueueLimit(0.0, 0.0), Told()), threading.Event()
         servicer = OpenInferenceServicer(Door(Keyring(service.tokens, now), lambda *_: None), service.keeper, engine, LIMITS)
 
         def register(server: grpc.aio.Server) -> None:
             open_inference_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(servicer, server)
 
         def hold() -> tuple[bool, Work]:
-            return let_go.wait(60), Work(0, 0, 0, 0.0)
+            return let_go.wait(60), Work()
 
         server, port = await start_server("127.0.0.1", 0, {}, [register])
-        held = asyncio.create_task(engine.run(40, ScoringOptions(), hold, None))
+        load = load_of_crops(40, ScoringOptions(), 3)
+        held = asyncio.create_task(engine.run([Part(hold, load)], ScoringOptions(), Terms()))
         async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
             infer_with = open_inference_pb2_grpc.GRPCInferenceServiceStub(channel).ModelInfer
             request, metadata = infer_request(tensors(rasters(1))), (("authorization", f"Bearer {service.token}"),)
@@ -269,7 +273,7 @@ def test_work_is_admitted_by_the_engine_that_all_calls_share(service: Any, raste
             trailers: Any = caught.value.trailing_metadata()
             assert error_pb2.Error.FromString(dict(trailers)[ERROR_TRAILER]).HasField("retry_after")
             let_go.set()
-            assert await held
+            assert await held == [True]
             assert (await infer_with(request, metadata=metadata, timeout=30)).outputs
         await server.stop(0)
         engine.close()

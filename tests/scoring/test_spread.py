@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from support.scoring import LIMITS
+from support.scoring import LIMITS, QUEUE, Told
 from support.spread import SpreadDeployment
 
 from quandary import Estimator, Frame, ScoringOptions
@@ -26,6 +26,7 @@ from quandary_server.registry.directory import Artefacts
 from quandary_server.scoring import spread
 from quandary_server.scoring.engine import Engine
 from quandary_server.scoring.pinning import answered
+from quandary_server.scoring.schedule import Terms
 from quandary_server.scoring.spread import DrawCall, Members, NotResident, SpreadGeneration
 
 ESTIMATORS = [e for e in Estimator if e is not Estimator.ESCALATE]
@@ -125,7 +126,7 @@ def silent(generation: Artefacts) -> SilentMembers:
 
 @pytest.fixture
 def engine() -> Iterator[Engine]:
-    two_threads = Engine(LIMITS, max_waiting_crops=100, report=lambda *_: None, threads=2)
+    two_threads = Engine(LIMITS, QUEUE, Told(), threads=2)
     yield two_threads
     two_threads.close()
 
@@ -134,7 +135,7 @@ def test_members_that_do_not_answer_are_waited_for_until_the_deadline(
     silent: SilentMembers, engine: Engine, make_frame: Any
 ) -> None:
     async def run() -> None:
-        with pytest.raises(DeadlineExceeded, match="before the members had answered"):
+        with pytest.raises(DeadlineExceeded, match="the timeout passed before the"):
             await scoring(engine, silent, make_frame("a"), time.monotonic() + 0.2)
 
     asyncio.run(run())
@@ -159,6 +160,6 @@ async def scoring(engine: Engine, silent: SilentMembers, frame: Frame, deadline:
     """Score a frame as a servicer does, by the one generation there is."""
 
     async def answer(generation: Generation) -> list[scoring_pb2.FrameResult]:
-        return await engine.score(generation, [frame_message(frame)], ["frames[0]"], ScoringOptions(), deadline)
+        return await engine.score(generation, [frame_message(frame)], ["frames[0]"], ScoringOptions(), Terms(deadline=deadline))
 
     await answered(silent, "", answer, deadline)

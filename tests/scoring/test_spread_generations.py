@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from support.generations import SMALL, untrained
-from support.scoring import LIMITS
+from support.scoring import LIMITS, QUEUE, Told
 from support.spread import FIRST, INGRESS, MEMBERS, SpreadDeployment
 from support.waiting import wait_for
 
@@ -19,6 +19,7 @@ from quandary_server.inference.generation import Generation
 from quandary_server.registry.directory import Artefacts
 from quandary_server.scoring.engine import Engine
 from quandary_server.scoring.pinning import answered
+from quandary_server.scoring.schedule import Terms
 
 
 @pytest.fixture
@@ -127,11 +128,11 @@ def test_where_a_member_lacks_the_generation_the_whole_request_is_made_anew_by_t
 
 
 def scored(deployment: SpreadDeployment, frames: Sequence[Frame], options: ScoringOptions) -> list[scoring_pb2.FrameResult]:
-    engine = Engine(LIMITS, max_waiting_crops=100, report=lambda *_: None, threads=2)
+    engine = Engine(LIMITS, QUEUE, Told(), threads=2)
     messages, paths = [frame_message(frame) for frame in frames], [frame.frame_id for frame in frames]
 
     async def by(generation: Generation) -> list[scoring_pb2.FrameResult]:
-        return await engine.score(generation, messages, paths, options, None)
+        return await engine.score(generation, messages, paths, options, Terms())
 
     try:
         return asyncio.run(answered(deployment.keeper, options.generation, by))

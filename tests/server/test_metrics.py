@@ -18,7 +18,7 @@ def test_names_follow_the_scheme_and_say_what_they_are(metric: Metric) -> None:
         assert metric.name.endswith("_seconds")
         assert list(metric.buckets) == sorted(metric.buckets)
     assert metric.text
-    assert set(metric.labels) <= {"method", "code", "outcome", "estimator", "queue", "state", "figure"}
+    assert set(metric.labels) <= {"method", "code", "outcome", "estimator", "queue", "state", "figure", "kind", "cause"}
 
 
 def test_names_are_given_once() -> None:

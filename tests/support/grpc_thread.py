@@ -3,6 +3,7 @@
 import asyncio
 import threading
 from collections.abc import Coroutine
+from concurrent.futures import Future
 from typing import Any, TypeVar
 
 from quandary_server.grpc_server import Register, start_server
@@ -27,5 +28,9 @@ class ServerThread:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(timeout=30)
 
+    def begin(self, work: Coroutine[Any, Any, Result]) -> "Future[Result]":
+        """Run a coroutine on the server's loop; return its future."""
+        return asyncio.run_coroutine_threadsafe(work, self._loop)
+
     def _do(self, work: Coroutine[Any, Any, Result]) -> Result:
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result(timeout=30)
+        return self.begin(work).result(timeout=30)

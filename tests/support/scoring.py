@@ -1,11 +1,14 @@
 """A scoring service without Ray: the real servicer, keeper and engine behind a real gRPC server on a free port."""
 
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import grpc
 
-from quandary import ScoringClient
+from quandary import Estimator, ScoringClient, ScoringOptions
 from quandary.v1 import scoring_pb2_grpc
 from quandary_server.auth import Keyring, ensure_tokens
 from quandary_server.clock import now
@@ -14,19 +17,25 @@ from quandary_server.inference.provider import Provider
 from quandary_server.registry.directory import Artefacts, Registry
 from quandary_server.registry.manifest import Manifest, member_name
 from quandary_server.registry.pointer import Pointer
-from quandary_server.scoring.engine import Engine
+from quandary_server.scoring.admission import QueueLimit
+from quandary_server.scoring.cost import Load as CostLoad
+from quandary_server.scoring.engine import Engine, Work
+from quandary_server.scoring.frame_stream import ReadAhead
 from quandary_server.scoring.keeper import Keeper, Load
 from quandary_server.scoring.loading import whole_generation
 from quandary_server.scoring.open_inference.servicer import INFERENCE_SERVICE, OpenInferenceServicer
+from quandary_server.scoring.schedule import Part, Terms
 from quandary_server.scoring.servicer import SERVICE, ScoringServicer
 from quandary_server.trainer.promotion import wait_for_replicas
 from quandary_server.wire.door import Door
 from quandary_server.wire.frames import Limits
 from quandary_server.wire.inference_v2 import open_inference_pb2_grpc
+from support.gates import Gate
 from support.grpc_thread import ServerThread
 
 LIMITS = Limits(max_frames=8, max_proposals=6, max_crops=30, max_points=5000, max_message_bytes=64 << 20)
 WINDOW = 4
+QUEUE = QueueLimit(service_times=2.0, least_s=5.0)
 
 
 def register(registry: Registry, artefacts: Artefacts, temperature: float = 1.0) -> str:
@@ -40,10 +49,36 @@ def register(registry: Registry, artefacts: Artefacts, temperature: float = 1.0)
     return registry.register(members, describe).generation
 
 
+class Told:
+    """What an engine told its observer: what arrived and was dropped, frames scored, and the most work that was unfinished."""
+
+    def __init__(self) -> None:
+        self.arrivals: Counter[tuple[str, str]] = Counter()
+        self.drops: Counter[tuple[str, str]] = Counter()
+        self.waits: list[tuple[str, float]] = []
+        self.frames = 0
+        self.unfinished_s: dict[str, float] = {}
+
+    def arrived(self, kind: str, outcome: str) -> None:
+        self.arrivals[kind, outcome] += 1
+
+    def begun(self, kind: str, waited_s: float) -> None:
+        self.waits.append((kind, waited_s))
+
+    def dropped(self, kind: str, cause: str) -> None:
+        self.drops[kind, cause] += 1
+
+    def unfinished(self, kind: str, work_s: float) -> None:
+        self.unfinished_s[kind] = work_s
+
+    def work(self, options: ScoringOptions, work: Work) -> None:
+        self.frames += work.scored + work.refused
+
+
 class ScoringService:
     """One replica and its registry, told from a test's thread."""
 
-    def __init__(self, home: Path, generation: Artefacts) -> None:
+    def __init__(self, home: Path, generation: Artefacts, queue: QueueLimit = QUEUE) -> None:
         self._generation = generation
         self.root = home / "registry"
         self.registry = Registry(self.root)
@@ -53,13 +88,14 @@ class ScoringService:
         self.loaded: list[int | None] = []
         load: Load[Generation] = whole_generation(self.registry, Provider.CPU)
         self.keeper = Keeper(self.registry, "replica-1", load, timedelta(milliseconds=20), now, self.loaded.append)
-        self.engine = Engine(LIMITS, max_waiting_crops=40, report=lambda *_: None)
+        self.told = Told()
+        self.engine = Engine(LIMITS, queue, self.told)
 
     def start(self, port: int = 0) -> None:
         """Load what is current, and serve."""
         self.keeper.start()
         door = Door(Keyring(self.tokens, now), lambda method, code, _: self.calls.append((method, code)))
-        servicer = ScoringServicer(door, self.keeper, self.engine, LIMITS, "replica-1", WINDOW)
+        servicer = ScoringServicer(door, self.keeper, self.engine, LIMITS, "replica-1", WINDOW, ReadAhead(64 << 20))
         open_inference = OpenInferenceServicer(door, self.keeper, self.engine, LIMITS)
 
         def register(server: grpc.aio.Server) -> None:
@@ -89,6 +125,19 @@ class ScoringService:
     def wait_for(self, generation: str) -> None:
         """Wait until the roster says that the replica answers with the generation."""
         assert wait_for_replicas(self.registry, generation, timedelta(seconds=20), now) == ["replica-1"]
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Hold the compute thread, by a stream's work, while the body runs."""
+        gate = Gate()
+        load = CostLoad(Estimator.SOFTMAX, frames=1, crops=0, points=0, passes=1, samples=1)
+        held = self._server.begin(self.engine.schedule.run([Part(gate, load, lambda _: False)], Terms(flow="held")))
+        gate.wait_until_begun()
+        try:
+            yield
+        finally:
+            gate.open()
+            held.result(timeout=30)
 
     def client(self, token: str | None = None) -> ScoringClient:
         return ScoringClient(self.target, token=self.token if token is None else token)

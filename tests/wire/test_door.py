@@ -14,6 +14,7 @@ from google.rpc import error_details_pb2, status_pb2
 
 from quandary.error_messages import ERROR_TRAILER
 from quandary.errors import InvalidArgument, Overloaded, Violation
+from quandary.retries import service_config
 from quandary.v1 import error_pb2, scoring_pb2, scoring_pb2_grpc
 from quandary_server.auth import Caller, Keyring, Role, ensure_tokens
 from quandary_server.clock import now
@@ -84,7 +85,8 @@ def call(tmp_path: Path, frame_ids: list[str], *, stream: bool = False) -> Outco
 
         server, port = await start_server("127.0.0.1", 0, {}, [register])
         metadata = (("authorization", f"Bearer {token}"),)
-        async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+        options = [("grpc.service_config", service_config())]
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{port}", options) as channel:
             stub = scoring_pb2_grpc.ScoringServiceStub(channel)
             frames = [scoring_pb2.FrameInput(frame_id=frame_id) for frame_id in frame_ids]
             try:
@@ -128,6 +130,14 @@ def test_an_unforeseen_failure_names_an_incident_and_nothing_else(
     assert record.exc_info is not None
     assert str(record.exc_info[1]) == SECRET
     assert outcome.observed[0][1] == "INTERNAL"
+
+
+def test_what_is_refused_for_good_is_not_tried_again_by_grpcs_own_policy(tmp_path: Path) -> None:
+    """The policy retries INTERNAL, for Ray's proxy says so where a replica dies."""
+    outcome = call(tmp_path, ["break"])
+    assert outcome.observed == [("ScoreFrames", "INTERNAL")]
+    assert trailers(outcome.failure)["grpc-retry-pushback-ms"] == "-1"
+    assert trailers(call(tmp_path, ["overload"]).failure)["grpc-retry-pushback-ms"] == "250"
 
 
 def test_stock_clients_get_googles_details_and_ours_their_own(tmp_path: Path) -> None:

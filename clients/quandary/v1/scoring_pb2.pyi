@@ -387,6 +387,9 @@ class ScoreFramesRequest(_message.Message):
     OPTIONS_FIELD_NUMBER: _builtins.int
     FRAMES_FIELD_NUMBER: _builtins.int
     TIMEOUT_FIELD_NUMBER: _builtins.int
+    RETURNING_FIELD_NUMBER: _builtins.int
+    returning: _builtins.bool
+    """Whether this very request was refused as overloaded before and comes back as it was told: those who waited go first."""
     @_builtins.property
     def options(self) -> Global___ScoringOptions:
         """How to score."""
@@ -405,10 +408,11 @@ class ScoreFramesRequest(_message.Message):
         options: Global___ScoringOptions | None = ...,
         frames: _abc.Iterable[Global___FrameInput] | None = ...,
         timeout: _duration_pb2.Duration | None = ...,
+        returning: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["options", b"options", "timeout", b"timeout"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["frames", b"frames", "options", b"options", "timeout", b"timeout"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["frames", b"frames", "options", b"options", "returning", b"returning", "timeout", b"timeout"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -451,6 +455,7 @@ class StreamScoresRequest(_message.Message):
     OPTIONS_FIELD_NUMBER: _builtins.int
     FRAME_FIELD_NUMBER: _builtins.int
     SEQUENCE_FIELD_NUMBER: _builtins.int
+    TIMEOUT_FIELD_NUMBER: _builtins.int
     sequence: _builtins.int
     """Number of the frame in the client's own count, handed back with its answer; >= 0."""
     @_builtins.property
@@ -461,16 +466,21 @@ class StreamScoresRequest(_message.Message):
     def frame(self) -> Global___FrameInput:
         """A frame to score."""
 
+    @_builtins.property
+    def timeout(self) -> _duration_pb2.Duration:
+        """With the options only: the client's own deadline for the whole stream, relative to now. Unset: none."""
+
     def __init__(
         self,
         *,
         options: Global___ScoringOptions | None = ...,
         frame: Global___FrameInput | None = ...,
         sequence: _builtins.int = ...,
+        timeout: _duration_pb2.Duration | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["frame", b"frame", "message", b"message", "options", b"options"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["frame", b"frame", "message", b"message", "options", b"options", "timeout", b"timeout"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["frame", b"frame", "message", b"message", "options", b"options", "sequence", b"sequence"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["frame", b"frame", "message", b"message", "options", b"options", "sequence", b"sequence", "timeout", b"timeout"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["options", "frame"]  # noqa: Y015
     _WhichOneofArgType_message: _TypeAlias = _typing.Literal["message", b"message"]  # noqa: Y015

@@ -80,8 +80,10 @@ class ScoringServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def StreamScores(self, request_iterator, context):
-        """Scores frames as they come. The first message carries the options, each later one a frame; every frame gets one answer.
-        Two answers of one stream may name different generations; one answer never mixes two.
+        """Scores frames as they come. The first message carries the options, each later one a frame; every frame gets one answer, in
+        the order of the frames. Two answers of one stream may name different generations; one answer never mixes two. A stream is
+        never refused as overloaded: the server reads no further than a window of frames, and streams share with other calls.
+        A stream that breaks (UNAVAILABLE) is taken up by another one that begins with the first frame not answered.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -45,8 +45,10 @@ class ScoringServiceStub:
     ScoreFrames: _grpc.UnaryUnaryMultiCallable[_scoring_pb2.ScoreFramesRequest, _scoring_pb2.ScoreFramesResponse]
     """Scores a batch of frames; results come in the order of the frames, all of one generation."""
     StreamScores: _grpc.StreamStreamMultiCallable[_scoring_pb2.StreamScoresRequest, _scoring_pb2.StreamScoresResponse]
-    """Scores frames as they come. The first message carries the options, each later one a frame; every frame gets one answer.
-    Two answers of one stream may name different generations; one answer never mixes two.
+    """Scores frames as they come. The first message carries the options, each later one a frame; every frame gets one answer, in
+    the order of the frames. Two answers of one stream may name different generations; one answer never mixes two. A stream is
+    never refused as overloaded: the server reads no further than a window of frames, and streams share with other calls.
+    A stream that breaks (UNAVAILABLE) is taken up by another one that begins with the first frame not answered.
     """
     GetServingStatus: _grpc.UnaryUnaryMultiCallable[_scoring_pb2.GetServingStatusRequest, _scoring_pb2.GetServingStatusResponse]
     """Tells what the answering replica serves. It answers also before the first generation exists."""
@@ -68,8 +70,10 @@ class ScoringServiceAsyncStub(ScoringServiceStub):
     ScoreFrames: _aio.UnaryUnaryMultiCallable[_scoring_pb2.ScoreFramesRequest, _scoring_pb2.ScoreFramesResponse]  # type: ignore[assignment]
     """Scores a batch of frames; results come in the order of the frames, all of one generation."""
     StreamScores: _aio.StreamStreamMultiCallable[_scoring_pb2.StreamScoresRequest, _scoring_pb2.StreamScoresResponse]  # type: ignore[assignment]
-    """Scores frames as they come. The first message carries the options, each later one a frame; every frame gets one answer.
-    Two answers of one stream may name different generations; one answer never mixes two.
+    """Scores frames as they come. The first message carries the options, each later one a frame; every frame gets one answer, in
+    the order of the frames. Two answers of one stream may name different generations; one answer never mixes two. A stream is
+    never refused as overloaded: the server reads no further than a window of frames, and streams share with other calls.
+    A stream that breaks (UNAVAILABLE) is taken up by another one that begins with the first frame not answered.
     """
     GetServingStatus: _aio.UnaryUnaryMultiCallable[_scoring_pb2.GetServingStatusRequest, _scoring_pb2.GetServingStatusResponse]  # type: ignore[assignment]
     """Tells what the answering replica serves. It answers also before the first generation exists."""
@@ -100,8 +104,10 @@ class ScoringServiceServicer(metaclass=_abc_1.ABCMeta):
         request_iterator: _MaybeAsyncIterator[_scoring_pb2.StreamScoresRequest],
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_scoring_pb2.StreamScoresResponse], _abc.AsyncIterator[_scoring_pb2.StreamScoresResponse]]:
-        """Scores frames as they come. The first message carries the options, each later one a frame; every frame gets one answer.
-        Two answers of one stream may name different generations; one answer never mixes two.
+        """Scores frames as they come. The first message carries the options, each later one a frame; every frame gets one answer, in
+        the order of the frames. Two answers of one stream may name different generations; one answer never mixes two. A stream is
+        never refused as overloaded: the server reads no further than a window of frames, and streams share with other calls.
+        A stream that breaks (UNAVAILABLE) is taken up by another one that begins with the first frame not answered.
         """
 
     @_abc_1.abstractmethod

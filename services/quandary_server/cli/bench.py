@@ -20,6 +20,7 @@ class Benchmark(StrEnum):
 
     CLIENT = "client"
     SCORING = "scoring"
+    OVERLOAD = "overload"
 
 
 def add_to(app: typer.Typer) -> None:
@@ -59,6 +60,10 @@ def _measure(name: Benchmark) -> Callable[[Callable[[str, int, int], None]], lis
         from quandary_server.bench.client import client_figures
 
         return lambda _: client_figures()
+    if name is Benchmark.OVERLOAD:
+        from quandary_server.bench.overload import overload_figures
+
+        return overload_figures
     from quandary_server.bench.scoring import scoring_figures
 
     return scoring_figures

@@ -15,7 +15,10 @@ FORGOTTEN_AFTER = timedelta(minutes=10)
 
 
 class Heartbeat(BaseModel):
-    """One replica of a deployment: the generation it answers with (empty for none), all it holds, and when it said so."""
+    """One replica of a deployment: the generation it answers with (empty for none), all it holds, and when it said so.
+
+    host, process: where it runs, and as which process there.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -25,6 +28,8 @@ class Heartbeat(BaseModel):
     resident: tuple[str, ...] = ()
     beaten: AwareDatetime
     problem: str = ""
+    host: str = ""
+    process: int = 0
 
 
 @dataclass(frozen=True)

@@ -1,36 +1,31 @@
-"""Scores requests: one compute thread per replica, a bounded amount of work in front of it."""
+"""Scores requests: parse, rasterise, draw, reduce, answer, in parts that take turns in the compute threads."""
 
-import asyncio
 import time
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
 from functools import partial
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from quandary.error_messages import error_message
-from quandary.errors import (
-    DeadlineExceeded,
-    MeaninglessRequest,
-    Overloaded,
-    QuandaryError,
-    within,
-)
+from quandary.errors import MeaninglessRequest, QuandaryError, within
 from quandary.frames import MAX_IDENTIFIER_CHARACTERS, Frame
 from quandary.options import ScoringOptions
 from quandary.v1 import scoring_pb2
 from quandary_server.frustum.raster import Rasters, rasterise, with_jitter
 from quandary_server.inference.generation import Generation, sample_count
+from quandary_server.inference.member import CROPS_PER_RUN
 from quandary_server.inference.object_scores import ObjectScores
 from quandary_server.inference.scores import score_rasters
+from quandary_server.scoring import schedule
+from quandary_server.scoring.admission import Admission, QueueLimit
+from quandary_server.scoring.compute import Compute
+from quandary_server.scoring.cost import load_of
+from quandary_server.scoring.schedule import Part, Schedule, Terms
 from quandary_server.wire import frames as wire_frames
 from quandary_server.wire.door import known
 from quandary_server.wire.scores import empty_score, frame_score
 
 Result = TypeVar("Result")
-
-RETRY_AFTER = timedelta(milliseconds=200)
 
 MAX_DRAWS = 100_000
 """Crops times samples that are drawn at once: some 100 MB."""
@@ -40,10 +35,18 @@ MAX_DRAWS = 100_000
 class Work:
     """What has been measured of one request: crops scored, frames scored and refused, seconds of compute."""
 
-    crops: int
-    scored: int
-    refused: int
-    seconds: float
+    crops: int = 0
+    scored: int = 0
+    refused: int = 0
+    seconds: float = 0.0
+
+    def __add__(self, other: "Work") -> "Work":
+        return Work(
+            self.crops + other.crops,
+            self.scored + other.scored,
+            self.refused + other.refused,
+            self.seconds + other.seconds,
+        )
 
 
 @dataclass(frozen=True)
@@ -54,24 +57,24 @@ class Ready:
     rasters: Rasters
 
 
-class Engine:
-    """Admits by crops, computes in one thread; whatever waits can still be dropped when its caller gives up."""
+class Observer(schedule.Observer, Protocol):
+    """Is told what becomes of requests and what they were made of."""
 
-    def __init__(
-        self,
-        limits: wire_frames.Limits,
-        max_waiting_crops: int,
-        report: Callable[[ScoringOptions, Work, int], None],
-        threads: int = 1,
-    ) -> None:
-        self._limits, self._max_waiting, self._report = limits, max_waiting_crops, report
-        self._waiting = 0
-        self._freed = asyncio.Event()
-        self._threads = ThreadPoolExecutor(max_workers=threads, thread_name_prefix="score")
+    def work(self, options: ScoringOptions, work: Work) -> None:
+        """Take note of a request that was answered."""
+
+
+class Engine:
+    """Scores frames, and runs other work of theirs, in parts that take turns."""
+
+    def __init__(self, limits: wire_frames.Limits, queue: QueueLimit, observer: Observer, threads: int = 1) -> None:
+        self._limits, self._observer = limits, observer
+        self._threads = Compute(threads)
+        self.schedule = Schedule(self._threads, Admission(queue), observer)
 
     def close(self) -> None:
         """End the compute threads when their work is done."""
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        self._threads.close()
 
     async def score(
         self,
@@ -79,45 +82,27 @@ class Engine:
         messages: Sequence[scoring_pb2.FrameInput],
         paths: Sequence[str],
         options: ScoringOptions,
-        deadline: float | None,
-        *,
-        patient: bool = False,
+        terms: Terms,
     ) -> list[scoring_pb2.FrameResult]:
         """Return one result per frame, all of this generation; wrong frames are answered in band.
 
-        paths: where each frame stands in the request, for its errors. deadline: by time.monotonic(). Where too much work waits
-        already, a patient call waits as well and another raises Overloaded. Raises DeadlineExceeded where the deadline passes
-        before the work is begun.
+        paths: where each frame stands in the request, for its errors. Raises what Schedule.run raises.
         """
-        most = self._limits.max_proposals
-        crops = sum(max(len(message.proposals), 1) for message in messages if len(message.proposals) <= most)
-        crops *= 1 + options.jittered_proposals
-        compute = partial(self._compute, generation, messages, paths, options)
-        return await self.run(crops, options, compute, deadline, patient=patient)
+        parts = [
+            Part(
+                partial(self._compute, generation, messages[part], paths[part], options),
+                load_of(messages[part], options, generation.members, self._limits),
+                lambda done: not done[1].refused,
+            )
+            for part in _parts(messages, crops_per_part(options, generation.members))
+        ]
+        return [result for results in await self.run(parts, options, terms) for result in results]
 
-    async def run(
-        self,
-        crops: int,
-        options: ScoringOptions,
-        compute: Callable[[], tuple[Result, Work]],
-        deadline: float | None,
-        *,
-        patient: bool = False,
-    ) -> Result:
-        """Return what `compute` gives in the compute thread, admitted by its crops; raises as `score` does."""
-        while self._waiting and self._waiting + crops > self._max_waiting:
-            if not patient:
-                raise Overloaded(f"{self._waiting} crops are waiting, at most {self._max_waiting} may", retry_after=RETRY_AFTER)
-            self._freed.clear()
-            await self._freed.wait()
-        self._waiting += crops
-        try:
-            result, work = await asyncio.get_running_loop().run_in_executor(self._threads, _in_time, deadline, compute)
-        finally:
-            self._waiting -= crops
-            self._freed.set()
-        self._report(options, work, self._waiting)
-        return result
+    async def run(self, parts: Sequence[Part[tuple[Result, Work]]], options: ScoringOptions, terms: Terms) -> list[Result]:
+        """Return what each part gives in the compute thread, admitted as all other work; raises what Schedule.run raises."""
+        done = await self.schedule.run(parts, terms)
+        self._observer.work(options, sum((work for _, work in done), Work()))
+        return [result for result, _ in done]
 
     def _compute(
         self,
@@ -129,17 +114,12 @@ class Engine:
         """Parse, rasterise, draw, reduce, answer."""
         started = time.perf_counter()
         parsed = [self._prepare(message, path, generation, options) for message, path in zip(messages, paths, strict=True)]
-        results: list[scoring_pb2.FrameResult] = []
-        crops = 0
-        draws = sample_count(options, generation.members) * (1 + options.jittered_proposals)
-        for part in _parts(parsed, MAX_DRAWS // draws):
-            rasters = [ready.rasters for ready in parsed[part] if isinstance(ready, Ready) and len(ready.rasters)]
-            scores = score_rasters(generation, Rasters.joined(rasters), options) if rasters else None
-            results += _answer(messages[part], parsed[part], scores, generation, options)
-            crops += sum(map(len, rasters))
+        rasters = [ready.rasters for ready in parsed if isinstance(ready, Ready) and len(ready.rasters)]
+        scores = score_rasters(generation, Rasters.joined(rasters), options) if rasters else None
+        results = _answer(messages, parsed, scores, generation, options)
 
         refused = sum(result.HasField("error") for result in results)
-        return results, Work(crops, len(results) - refused, refused, time.perf_counter() - started)
+        return results, Work(sum(map(len, rasters)), len(results) - refused, refused, time.perf_counter() - started)
 
     def _prepare(
         self, message: scoring_pb2.FrameInput, path: str, generation: Generation, options: ScoringOptions
@@ -159,22 +139,22 @@ class Engine:
             return known(error, "prepare_frame")
 
 
-def _in_time(deadline: float | None, compute: Callable[[], tuple[Result, Work]]) -> tuple[Result, Work]:
-    if deadline is not None and time.monotonic() > deadline:
-        raise DeadlineExceeded("the timeout passed before the frames were scored")
-    return compute()
+def crops_per_part(options: ScoringOptions, members: int) -> int:
+    """Return how many crops are scored in one go: what others wait for, and what is in memory at a time."""
+    drawn = min(CROPS_PER_RUN, MAX_DRAWS // sample_count(options, members))
+    return max(drawn // (1 + options.jittered_proposals), 1)
 
 
-def _parts(parsed: Sequence[Ready | QuandaryError], crops: int) -> Iterator[slice]:
-    """Yield slices of whole frames of at most so many crops together, or of one frame: what is in memory at a time."""
+def _parts(messages: Sequence[scoring_pb2.FrameInput], crops: int) -> Iterator[slice]:
+    """Yield slices of whole frames of at most so many crops together, or of one frame."""
     start = held = 0
-    for stop, ready in enumerate(parsed):
-        more = len(ready.rasters) if isinstance(ready, Ready) else 0
+    for stop, message in enumerate(messages):
+        more = len(message.proposals)
         if held and held + more > crops:
             yield slice(start, stop)
             start, held = stop, 0
         held += more
-    yield slice(start, len(parsed))
+    yield slice(start, len(messages))
 
 
 def check_samples(options: ScoringOptions, members: int, path: str = "options") -> None:

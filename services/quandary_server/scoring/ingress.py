@@ -13,7 +13,9 @@ from quandary_server.auth import Keyring
 from quandary_server.clock import now
 from quandary_server.inference.generation import Generation
 from quandary_server.registry.directory import Registry
+from quandary_server.scoring.admission import QueueLimit
 from quandary_server.scoring.engine import Engine, Work
+from quandary_server.scoring.frame_stream import ReadAhead
 from quandary_server.scoring.keeper import Keeper, Load
 from quandary_server.scoring.loading import spread_generation, whole_generation
 from quandary_server.scoring.member_replica import asked_of
@@ -26,6 +28,19 @@ from quandary_server.settings import ScoringSettings, Topology
 from quandary_server.wire.door import Door
 from quandary_server.wire.frames import Limits
 from quandary_server.wire.health import HealthServicer
+
+
+class _ReplicaMeters(Meters):
+    """Metrics, and the share of time that the replica works."""
+
+    def __init__(self, busy: Busy) -> None:
+        super().__init__()
+        self._busy = busy
+
+    def work(self, options: ScoringOptions, work: Work) -> None:
+        """Count what a request was made of."""
+        self._busy.add(work.seconds)
+        super().work(options, work)
 
 
 class ScoringIngress(ScoringServicer, OpenInferenceServicer, HealthServicer):
@@ -44,17 +59,18 @@ class ScoringIngress(ScoringServicer, OpenInferenceServicer, HealthServicer):
     ) -> None:
         packed = settings.topology is Topology.PACKED
         threads = 1 if packed else settings.spread.in_flight
-        limits, self._meters = limits_of(settings), Meters()
-        self._busy = Busy(threads, time.monotonic())
+        limits, self._busy = limits_of(settings), Busy(threads, time.monotonic())
+        self._meters = _ReplicaMeters(self._busy)
 
         kept, place = Registry(registry), serve.get_replica_context().replica_id
         load = whole_generation(kept, settings.provider) if packed else _spread(kept, [*members, first])
         keeper = Keeper[Generation](
             kept, place.unique_id, load, settings.poll, now, self._meters.loaded, deployment=place.deployment_id.name
         )
-        engine = Engine(limits, settings.max_waiting_crops, self._worked, threads)
+        engine = Engine(limits, queue_limit_of(settings), self._meters, threads)
         door = Door(Keyring(tokens, now), self._meters.call)
-        ScoringServicer.__init__(self, door, keeper, engine, limits, place.unique_id, settings.stream_window)
+        ahead = ReadAhead(settings.stream_bytes)
+        ScoringServicer.__init__(self, door, keeper, engine, limits, place.unique_id, settings.stream_window, ahead)
         OpenInferenceServicer.__init__(self, door, keeper, engine, limits)
         HealthServicer.__init__(self, dict.fromkeys((SERVICE, INFERENCE_SERVICE), lambda: bool(keeper.resident)))
         keeper.start()
@@ -68,10 +84,6 @@ class ScoringIngress(ScoringServicer, OpenInferenceServicer, HealthServicer):
         """Serve asks for this where autoscaling is on."""
         return {BUSY: self._busy.share(time.monotonic())}
 
-    def _worked(self, options: ScoringOptions, work: Work, waiting: int) -> None:
-        self._busy.add(work.seconds)
-        self._meters.work(options, work, waiting)
-
 
 def limits_of(settings: ScoringSettings) -> Limits:
     """Return the limits of the settings."""
@@ -82,6 +94,11 @@ def limits_of(settings: ScoringSettings) -> Limits:
         settings.max_points,
         settings.max_message_bytes,
     )
+
+
+def queue_limit_of(settings: ScoringSettings) -> QueueLimit:
+    """Return how long calls may wait by the settings."""
+    return QueueLimit(settings.queue_service_times, settings.least_queue.total_seconds())
 
 
 def _spread(registry: Registry, handles: Sequence[Any]) -> Load[Generation]:

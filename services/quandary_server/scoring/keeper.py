@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import os
+import platform
 import threading
 from collections.abc import Callable, Collection
 from datetime import datetime, timedelta
@@ -183,6 +184,8 @@ class Keeper(Generic[H]):
             resident=resident,
             beaten=self._clock(),
             problem=problem,
+            host=platform.node(),
+            process=os.getpid(),
         )
         try:
             self._registry.roster.beat(heartbeat)

@@ -46,14 +46,33 @@ class Meters(LoadMeters):
         self._frames = _counter(metrics.SCORING_FRAMES)
         self._crops = _counter(metrics.SCORING_CROPS)
         self._compute = _histogram(metrics.SCORING_COMPUTE_SECONDS)
-        self._waiting = _gauge(metrics.SCORING_WAITING_CROPS)
+        self._arrivals = _counter(metrics.SCORING_ARRIVALS)
+        self._queue = _histogram(metrics.SCORING_QUEUE_SECONDS)
+        self._dropped = _counter(metrics.SCORING_DROPPED)
+        self._unfinished = _gauge(metrics.SCORING_UNFINISHED_SECONDS)
 
     def call(self, method: str, code: str, seconds: float) -> None:
         """Count a call."""
         self._calls.inc(tags={"method": method, "code": code})
         self._seconds.observe(seconds, tags={"method": method})
 
-    def work(self, options: ScoringOptions, work: Work, waiting: int) -> None:
+    def arrived(self, kind: str, outcome: str) -> None:
+        """Count a request that was admitted or refused."""
+        self._arrivals.inc(tags={"kind": kind, "outcome": outcome})
+
+    def begun(self, kind: str, waited_s: float) -> None:
+        """Count a request whose first turn came."""
+        self._queue.observe(waited_s, tags={"kind": kind})
+
+    def dropped(self, kind: str, cause: str) -> None:
+        """Count a request given up before its end."""
+        self._dropped.inc(tags={"kind": kind, "cause": cause})
+
+    def unfinished(self, kind: str, work_s: float) -> None:
+        """Tell the work that is admitted and not done."""
+        self._unfinished.set(work_s, tags={"kind": kind})
+
+    def work(self, options: ScoringOptions, work: Work) -> None:
         """Count what a request was made of."""
         for outcome, frames in (("scored", work.scored), ("error", work.refused)):
             if frames:
@@ -61,7 +80,6 @@ class Meters(LoadMeters):
         if work.crops:
             self._crops.inc(work.crops)
         self._compute.observe(work.seconds, tags={"estimator": options.estimator.value})
-        self._waiting.set(waiting)
 
 
 def _counter(metric: metrics.Metric) -> serve_metrics.Counter:

@@ -13,12 +13,13 @@ from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
 
 from quandary.error_messages import ERROR_TRAILER, error_message
-from quandary.errors import Internal, PermissionDenied, QuandaryError
+from quandary.errors import Internal, PermissionDenied, QuandaryError, Unavailable
 from quandary.v1 import error_pb2
 from quandary_server.auth import Caller, Keyring, Role, require
 from quandary_server.wire.decoding import decoded
 
 STATUS_TRAILER = "grpc-status-details-bin"
+PUSHBACK_TRAILER = "grpc-retry-pushback-ms"
 MAX_TEXT_CHARACTERS = 300
 MAX_VIOLATION_CHARACTERS = 120
 MAX_ERROR_BYTES = 1200
@@ -176,9 +177,20 @@ def refuse(context: Context, error: QuandaryError) -> str:
     context.set_details(message.message)
     context.set_trailing_metadata(
         # Serve insists on a list
-        [(STATUS_TRAILER, _status(error, message).SerializeToString()), (ERROR_TRAILER, message.SerializeToString())]
+        [
+            (STATUS_TRAILER, _status(error, message).SerializeToString()),
+            (ERROR_TRAILER, message.SerializeToString()),
+            *_pushback(error),
+        ]
     )
     return error.status
+
+
+def _pushback(error: QuandaryError) -> list[tuple[str, str]]:
+    """Tell clients that retry by gRPC's own policy when to come back, or not to (gRFC A6)."""
+    if isinstance(error, Unavailable):
+        return []
+    return [(PUSHBACK_TRAILER, "-1" if error.retry_after is None else str(round(error.retry_after.total_seconds() * 1e3)))]
 
 
 def _status(error: QuandaryError, message: error_pb2.Error) -> status_pb2.Status:

@@ -1,65 +1,86 @@
-"""From rasterised crops to output tensors, in the compute thread."""
+"""From rasterised crops to output tensors, in parts that take turns in the compute thread."""
 
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from functools import cached_property, partial
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from quandary.errors import NonFiniteOutput
 from quandary.options import ScoringOptions
+from quandary_server.frustum.raster import Rasters
 from quandary_server.inference.generation import Generation, sample_count
-from quandary_server.inference.object_scores import ObjectScores
 from quandary_server.inference.scores import score_rasters
-from quandary_server.scoring.engine import MAX_DRAWS, Work
+from quandary_server.scoring.cost import load_of_crops
+from quandary_server.scoring.engine import Work, crops_per_part
 from quandary_server.scoring.open_inference.inputs import CropTensors, slice_rasters
 from quandary_server.scoring.open_inference.outputs import STANDARD_ERROR, Output
+from quandary_server.scoring.schedule import Part
 from quandary_server.wire.inference_parameters import parameter
 from quandary_server.wire.inference_tensors import write_output
 from quandary_server.wire.inference_v2 import open_inference_pb2 as protocol
 
 
-@dataclass(frozen=True)
 class Inference:
-    """What is to be computed: by which generation, how, of what, and what is answered of it."""
+    """One request on its way: its parts, run one after the other, read it, score its crops and write `response`."""
 
-    generation: Generation
-    options: ScoringOptions
-    crops: CropTensors
-    outputs: Sequence[Output]
+    def __init__(
+        self,
+        request: protocol.ModelInferRequest,
+        generation: Generation,
+        options: ScoringOptions,
+        crops: CropTensors,
+        outputs: Sequence[Output],
+    ) -> None:
+        self._request, self._generation, self._options = request, generation, options
+        self._crops, self._outputs = crops, outputs
+        self._values: list[list[NDArray[Any]]] = []
+        self.response = protocol.ModelInferResponse()
 
+    def parts(self) -> list[Part[tuple[None, Work]]]:
+        """Return the parts. The response's contents are raw if the request's are.
 
-def infer(request: protocol.ModelInferRequest, inference: Inference) -> tuple[protocol.ModelInferResponse, Work]:
-    """Return the response to a request, its contents raw if the request's are, and what it took.
+        They raise InvalidArgument for input values out of bounds, NonFiniteOutput where a crop has no usable answer.
+        """
+        members = self._generation.members
+        rows, step = len(self._crops), crops_per_part(self._options, members)
+        slices = [slice(start, min(start + step, rows)) for start in range(0, rows, step)]
+        loads = [load_of_crops(part.stop - part.start, self._options, members) for part in slices]
+        scored = [Part(partial(self._score, part), load) for part, load in zip(slices, loads, strict=True)]
+        return [*scored, Part(self._answer, load_of_crops(0, self._options, members), lambda _: False)]
 
-    Raises InvalidArgument for input values out of bounds, NonFiniteOutput where a crop has no usable answer.
-    """
-    started = time.perf_counter()
-    parts = [[output.values(scores) for output in inference.outputs] for scores in _scores(inference)]
-    response = protocol.ModelInferResponse(
-        model_name=request.model_name, model_version=inference.generation.id, id=request.id, parameters=_told(inference)
-    )
-    for output, *values in zip(inference.outputs, *parts, strict=True):
-        write_output(response, output.name, output.datatype, np.concatenate(values), raw=bool(request.raw_input_contents))
-    return response, Work(len(inference.crops), 0, 0, time.perf_counter() - started)
+    @cached_property
+    def _rasters(self) -> Rasters:
+        return self._crops.rasters()
 
-
-def _scores(inference: Inference) -> Iterator[ObjectScores]:
-    """Yield the scores of all crops, so many at a time as may be drawn at once."""
-    generation, options, rasters = inference.generation, inference.options, inference.crops.rasters()
-    jackknife = any(output.name == STANDARD_ERROR for output in inference.outputs)
-    step = MAX_DRAWS // sample_count(options, generation.members)
-    for start in range(0, len(rasters), step):
-        scores = score_rasters(generation, slice_rasters(rasters, slice(start, start + step)), options, jackknife=jackknife)
+    def _score(self, part: slice) -> tuple[None, Work]:
+        started = time.perf_counter()
+        jackknife = any(output.name == STANDARD_ERROR for output in self._outputs)
+        rasters = slice_rasters(self._rasters, part)
+        scores = score_rasters(self._generation, rasters, self._options, jackknife=jackknife)
         broken = np.flatnonzero(~scores.usable)
         if len(broken):
-            raise NonFiniteOutput(f"the detector's output for crop {start + broken[0]} is not finite or out of range")
-        yield scores
+            raise NonFiniteOutput(f"the detector's output for crop {part.start + broken[0]} is not finite or out of range")
+        self._values.append([output.values(scores) for output in self._outputs])
+        return None, Work(crops=len(rasters), seconds=time.perf_counter() - started)
+
+    def _answer(self) -> tuple[None, Work]:
+        started, request = time.perf_counter(), self._request
+        self.response = response = protocol.ModelInferResponse(
+            model_name=request.model_name,
+            model_version=self._generation.id,
+            id=request.id,
+            parameters=_told(self._generation, self._options),
+        )
+        for output, *values in zip(self._outputs, *self._values, strict=True):
+            write_output(response, output.name, output.datatype, np.concatenate(values), raw=bool(request.raw_input_contents))
+        return None, Work(seconds=time.perf_counter() - started)
 
 
-def _told(inference: Inference) -> dict[str, protocol.InferParameter]:
+def _told(generation: Generation, options: ScoringOptions) -> dict[str, protocol.InferParameter]:
     """Return how it was scored, as FrameScore tells it."""
-    options, generation = inference.options, inference.generation
     told: dict[str, int | str] = {
         "estimator": options.estimator.value,
         "acquisition": options.effective_acquisition.value,

@@ -1,7 +1,6 @@
 """The Open Inference Protocol, version 2: check, compute, convert."""
 
 import time
-from functools import partial
 from importlib.metadata import version
 
 from quandary.errors import InvalidArgument, within
@@ -10,11 +9,12 @@ from quandary_server.auth import Caller, Role
 from quandary_server.inference.generation import Generation, sample_count
 from quandary_server.scoring.engine import Engine, check_samples
 from quandary_server.scoring.keeper import Keeper
-from quandary_server.scoring.open_inference.infer import Inference, infer
+from quandary_server.scoring.open_inference.infer import Inference
 from quandary_server.scoring.open_inference.inputs import input_specs, read_crops
 from quandary_server.scoring.open_inference.models import named
 from quandary_server.scoring.open_inference.outputs import outputs_of, requested_outputs
 from quandary_server.scoring.pinning import answered
+from quandary_server.scoring.schedule import Terms
 from quandary_server.wire.door import Context, Door, unary
 from quandary_server.wire.frames import Limits
 from quandary_server.wire.inference_parameters import Parameters, integer
@@ -86,8 +86,9 @@ class OpenInferenceServicer(open_inference_pb2_grpc.GRPCInferenceServiceServicer
             outputs = requested_outputs(request.outputs, model, sample_count(options, generation.members))
             crops = read_crops(request, generation.manifest.net.side, self.limits)
 
-            compute = partial(infer, request, Inference(generation, options, crops, outputs))
-            return await self.engine.run(len(crops), options, compute, deadline)
+            inference = Inference(request, generation, options, crops, outputs)
+            await self.engine.run(inference.parts(), options, Terms(deadline=deadline))
+            return inference.response
 
         return await answered(self.keeper, pinned, answer, deadline)
 

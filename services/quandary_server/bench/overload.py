@@ -1,0 +1,117 @@
+"""quandary bench overload: what accepted calls get when three times as many come as can be served, and streams beside them."""
+
+import asyncio
+import statistics
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import psutil
+
+from quandary_server.bench.figures import Figure, at_least, at_most, reported
+from quandary_server.bench.load import Report, Spec, offered
+from quandary_server.bench.scoring_process import ScoringProcess
+from quandary_server.bench.trained import Told
+
+ROUNDS = 3
+LIGHT_S, FULL_S, OVERLOAD_S = 8.0, 6.0, 10.0
+FULL_CALLERS, CALLERS, OVERLOAD_CALLERS, TIMES = 3, 16, 48, 3.0
+TIMEOUT_S = 3.0
+OUT_OF_TIME = ("RESOURCE_EXHAUSTED", "DEADLINE_EXCEEDED")
+
+MAX_P99_OVER_P50, MAX_OVERLOAD_P99, MIN_THROUGHPUT = 1.5, 3.0, 0.9
+
+
+@dataclass(frozen=True)
+class Round:
+    """What came of one caller, of as many as keep a replica busy, of 16, and of three times the calls that can be served.
+
+    overload: by callers of which each waits for its answer; flood: by new ones whatever becomes of those before. memory_mb: of
+    the replica, afterwards.
+    """
+
+    light: Report
+    full: Report
+    saturated: Report
+    overload: Report
+    flood: Report
+    memory_mb: float
+
+    @property
+    def peak(self) -> float:
+        """Calls a second that can be served."""
+        return max(self.light.per_second, self.full.per_second)
+
+
+def overload_figures(told: Told = lambda *_: None) -> list[Figure]:
+    """Return the figures; rounds in one service of one replica, load from processes of their own, medians of rounds.
+
+    Latencies are those of accepted attempts, except for `call_...`: from a caller's first attempt to its answer.
+    """
+    with ScoringProcess() as service:
+        (replica,) = service.replicas()
+        process = psutil.Process(replica.process)
+        spec = Spec(service.target, service.token, LIGHT_S, callers=1)
+        rounds = []
+        for seed in range(ROUNDS):
+            told("offering load", seed, ROUNDS)
+            rounds.append(asyncio.run(_round(replace(spec, seed=seed), process)))
+    return [
+        _at_most("p99_over_p50", [_spread(r.saturated.attempts) for r in rounds], MAX_P99_OVER_P50),
+        _at_most("overload_p99_ratio", [_p99(r.overload) / _p99(r.light) for r in rounds], MAX_OVERLOAD_P99),
+        _at_least("overload_throughput", [r.overload.per_second / r.peak for r in rounds], MIN_THROUGHPUT),
+        at_most("other_failures", float(sum(_others(r) for r in rounds)), "calls", 0),
+        _reported("call_p99_over_p50", [_spread(r.saturated.calls) for r in rounds], "ratio"),
+        _reported("saturated_throughput", [r.saturated.per_second / r.peak for r in rounds], "ratio"),
+        _reported("overload_refusals", [_refusals(r.overload) for r in rounds], "per answer"),
+        _reported("flood_p99_ratio", [_p99(r.flood) / _p99(r.light) for r in rounds], "ratio"),
+        _reported("flood_throughput", [r.flood.per_second / r.peak for r in rounds], "ratio"),
+        _reported("flood_refusals", [_refusals(r.flood) for r in rounds], "per answer"),
+        _reported("peak_calls", [r.peak for r in rounds], "calls/s"),
+        _reported("light_p99_ms", [_p99(r.light) * 1e3 for r in rounds], "ms"),
+        _reported("overload_p99_ms", [_p99(r.overload) * 1e3 for r in rounds], "ms"),
+        reported("memory_growth_mb", rounds[-1].memory_mb - rounds[0].memory_mb, "MB", [r.memory_mb for r in rounds]),
+    ]
+
+
+async def _round(spec: Spec, replica: psutil.Process) -> Round:
+    light = await offered(spec)
+    full = await offered(replace(spec, seconds=FULL_S, callers=FULL_CALLERS))
+    saturated = await offered(replace(spec, seconds=FULL_S, callers=CALLERS))
+    rate = TIMES * max(light.per_second, full.per_second)
+    overload = await offered(replace(spec, seconds=OVERLOAD_S, callers=OVERLOAD_CALLERS, rate=rate, timeout_s=TIMEOUT_S))
+    flood = await offered(replace(spec, seconds=OVERLOAD_S, callers=0, rate=rate, timeout_s=TIMEOUT_S))
+    return Round(light, full, saturated, overload, flood, replica.memory_info().rss / 2**20)
+
+
+def _refusals(report: Report) -> float:
+    return report.refused["RESOURCE_EXHAUSTED"] / len(report.calls)
+
+
+def _others(found: Round) -> int:
+    """Return the calls that failed for another reason than that there was no time left for them."""
+    patient = sum(report.failed.total() for report in (found.light, found.full, found.saturated))
+    hasty = [report.failed - Counter(dict.fromkeys(OUT_OF_TIME, sys.maxsize)) for report in (found.overload, found.flood)]
+    return patient + sum(failed.total() for failed in hasty)
+
+
+def _p99(report: Report) -> float:
+    return float(np.percentile(report.attempts, 99))
+
+
+def _spread(seconds: Sequence[float]) -> float:
+    return float(np.percentile(seconds, 99) / np.percentile(seconds, 50))
+
+
+def _at_most(name: str, ratios: Sequence[float], bound: float) -> Figure:
+    return at_most(name, statistics.median(ratios), "ratio", bound, ratios)
+
+
+def _at_least(name: str, ratios: Sequence[float], bound: float) -> Figure:
+    return at_least(name, statistics.median(ratios), "ratio", bound, ratios)
+
+
+def _reported(name: str, values: Sequence[float], unit: str) -> Figure:
+    return reported(name, statistics.median(values), unit, values)
