@@ -54,7 +54,18 @@ NOT_DECIDING = (
     *("quandary.errors", "quandary.v1"),
     *(
         f"quandary_server.{name}"
-        for name in ("clock", "files", "leasing", "registry", "settings", "storage", "trainer.members")
+        for name in (
+            "clock",
+            "cluster",
+            "files",
+            "haproxy",
+            "leasing",
+            "registry",
+            "settings",
+            "storage",
+            "supervisor",
+            "trainer.members",
+        )
     ),
     *(f"quandary_server.experiment.{name}" for name in ("methods", "source", "window")),
 )

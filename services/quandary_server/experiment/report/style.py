@@ -29,10 +29,15 @@ COLOURS = {
     "k_centre": "#808000",
     "mi_box_folded": "#b3123d",
     "objects": "#e69f00",
+    "mi_folded": "#009e73",
+    "mi_floor": "#5b4b8a",
+    "mi_chance": "#c44e9b",
+    "mi_floor_chance": "#4c566a",
+    "mi_box_floor_chance": "#a0522d",
 }
 """After Okabe and Ito, whose eight colours all can tell apart; the rest differ from them in lightness."""
 
-MARKERS = dict(zip(COLOURS, "osDvp^PXd<>h18", strict=True))
+MARKERS = dict(zip(COLOURS, "osDvp^PXd<>h18234Hx", strict=True))
 OTHERS = ("#e41a1c", "#377eb8", "#4daf4a", "#984ea3", "#a65628")
 
 ESTIMATOR_COLOURS = {
