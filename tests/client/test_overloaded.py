@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import CancelledError, ThreadPoolExecutor
 from datetime import timedelta
 from itertools import pairwise
 from typing import Any, NoReturn
@@ -102,4 +102,5 @@ def test_a_call_that_waits_to_come_back_ends_when_the_client_is_closed(
         waiting = pool.submit(client.score_frames, [frame], timeout=timedelta(seconds=1000))
         assert server.refused.wait(60)
         client.close()
-        assert isinstance(waiting.exception(60), Cancelled)
+        # by asyncio's own error where the refusal has not arrived yet
+        assert isinstance(waiting.exception(60), Cancelled | CancelledError)
