@@ -109,7 +109,7 @@ def join_cluster(address: str) -> str:
 
 
 def give_way() -> None:
-    """Let the process of a task give way to those that answer calls; on Linux this thread, and the threads it starts."""
+    """Let this thread, and those it starts, give way to what answers calls; where a thread has no niceness, the process."""
     with suppress(OSError, AttributeError):
         os.setpriority(os.PRIO_PROCESS, 0, max(os.getpriority(os.PRIO_PROCESS, 0), BACKGROUND_NICENESS))
 

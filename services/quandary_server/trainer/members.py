@@ -69,15 +69,16 @@ class _Board:
 @ray.remote(num_cpus=1, max_retries=RETRIES)
 def _fit_task(examples: Examples, net: NetSettings, fit: FitSettings, seed: int) -> Generator[Progress | Member, None, None]:
     """Yield progress, and at last the member."""
-    give_way()
     loss = float("nan")
     steps = fitting(examples, net, fit, seed)
-    while True:
-        try:
-            report = next(steps)
-        except StopIteration as end:
-            model, parity = export_onnx(end.value)
-            yield Member(model, parity, loss)
-            return
-        loss = report.loss
-        yield report
+    # in a thread that gives way: the worker may be used for what does not
+    with ThreadPoolExecutor(1, thread_name_prefix="fit", initializer=give_way) as thread:
+        while True:
+            try:
+                report = thread.submit(next, steps).result()
+            except StopIteration as end:
+                model, parity = thread.submit(export_onnx, end.value).result()
+                yield Member(model, parity, loss)
+                return
+            loss = report.loss
+            yield report
