@@ -3,6 +3,7 @@
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from zlib import crc32
 
 import numpy as np
 import pytest
@@ -135,6 +136,13 @@ def test_noise_shifts_scales_and_misses_as_told_and_the_same_each_time(calibrati
     assert np.std([(box.top_px + box.bottom_px) / 2 for box in found]) == pytest.approx(0.1 * 80, rel=0.15)
     assert noisy(proposals(10), noise, calibration, "f1", 0) == noisy(proposals(10), noise, calibration, "f1", 0)
     assert noisy(proposals(10), noise, calibration, "f1", 1) != noisy(proposals(10), noise, calibration, "f1", 0)
+
+
+def test_noise_does_not_follow_the_background_that_was_drawn(calibration: Calibration) -> None:
+    ids = [f"f{i}" for i in range(2000)]
+    drawn = np.array([np.random.default_rng([0, crc32(name.encode())]).random() for name in ids])
+    missed = np.array([not noisy(proposals(1), NoiseSettings(missed=0.3), calibration, name, 0) for name in ids])
+    assert abs(np.corrcoef(drawn, missed)[0, 1]) < 0.1
 
 
 @pytest.fixture

@@ -12,6 +12,9 @@ from quandary_server.experiment.settings import NoiseSettings
 
 MIN_SIDE_PX = 4.0
 
+NOISE = 1
+"""A frame's noise has a stream of its own: background boxes are drawn by seed and frame id alone."""
+
 
 def noisy(
     proposals: Sequence[Proposal], noise: NoiseSettings, calibration: Calibration, frame_id: str, seed: int
@@ -22,7 +25,7 @@ def noisy(
     """
     if noise == NoiseSettings():
         return list(proposals)
-    rng = np.random.default_rng([seed, crc32(frame_id.encode())])
+    rng = np.random.default_rng([seed, crc32(frame_id.encode()), NOISE])
     found = []
     for proposal in proposals:
         missed, shift, scale = float(rng.random()), rng.normal(size=2).tolist(), rng.normal(size=2).tolist()
