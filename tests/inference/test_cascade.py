@@ -95,7 +95,7 @@ def test_an_objects_answer_does_not_depend_on_its_company(loaded: LoadedGenerati
     assert together.score_without is not None
     assert together.escalated is not None
     near = np.flatnonzero(together.escalated)
-    for which in (near[:1], np.flatnonzero(~together.escalated)[:1], near, np.arange(10, 30)):
+    for which in (near, np.arange(10, 30), *np.arange(COUNT)[:, None]):
         alone = score_rasters(loaded, many.take(which), OPTIONS)
         assert alone.score_without is not None
         assert alone.escalated is not None

@@ -20,7 +20,9 @@ Array = NDArray[np.float64]
 FIRST_PASSES = ((1, 5), (1, 20), (2, 2), (3, 2), (5, 2), (5, 5))
 """Members, and masks of each."""
 
-SHARES = (0.1, 0.15, 0.2, 0.3, 0.5)
+SHARES = (0.0, 0.1, 0.2, 0.3, 0.5)
+"""0: the first pass alone."""
+
 ROUNDS = 7
 
 
@@ -57,7 +59,7 @@ class _Cascade:
         self._members, self._masks, self._share = members, masks, share
         self._few: LoadedGeneration = scene.first_members(members)
         control = score_rasters(self._few, scene.control.rasters, self._first, jackknife=False).score
-        self._threshold = float(np.quantile(control, 1 - share))
+        self._threshold = float(np.quantile(control, 1 - share)) if share else np.inf
 
     def run(self, rasters: Rasters) -> None:
         """Score a batch, and put nothing together."""

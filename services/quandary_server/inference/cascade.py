@@ -34,10 +34,12 @@ LEVELS = 20
 
 
 def escalate(generation: Generation, rasters: Rasters, options: ScoringOptions, jackknife: bool) -> ObjectScores:
-    """Return the scores of D >= 1 rasters; raises ValueError as `estimate` does.
+    """Return the scores of D >= 1 rasters; raises ValueError as `estimate` does, and doubles a lone crop as it does.
 
     Where the generation has no threshold for the acquisition function, the full estimator answers all objects.
     """
+    if len(rasters) == 1:
+        return escalate(generation, rasters.take(np.zeros(2, np.intp)), options, jackknife).take(slice(0, 1))
     full = replace(options, estimator=Estimator.ENSEMBLE_MC_DROPOUT)
     record = generation.manifest.cascade
     threshold = escalation_threshold(record, options)
