@@ -271,7 +271,7 @@ def kill_selector_in_mid_stream(quandary: Quandary, records: list[FrameRecord]) 
             os.kill(victim.pid, signal.SIGKILL)
             psutil.wait_procs([victim], timeout=10)
             assert applied() < end, "it was too late for mid-stream"
-            quandary.wait_for(partial(replaced, quandary, "selector", victim.pid), 30)
+            quandary.wait_for(partial(replaced, quandary, "selector", victim.pid), 120)
         quandary.wait_for(lambda: applied() == end, 120)
 
     def counted() -> Counter[str]:
@@ -318,7 +318,7 @@ def kill_trainer_in_mid_run(quandary: Quandary, generation: str, make_frame: Any
         psutil.wait_procs([victim], timeout=10)
         loop.wait_for(generation, more=20)
 
-        quandary.wait_for(partial(replaced, quandary, "trainer", victim.pid), 30)
+        quandary.wait_for(partial(replaced, quandary, "trainer", victim.pid), 120)
         with quandary.training() as fresh:
             failed = quandary.wait_for(
                 lambda: (found := fresh.get_run(run.name)).state == training_pb2.RUN_STATE_FAILED and found
