@@ -72,6 +72,13 @@ def scoring_methods(frames: Sequence[Frame]) -> list[Method]:
         mc_samples=2,
         top_k=2,
     )
+    jittered = scoring_pb2.ScoringOptions(
+        estimator=scoring_pb2.ESTIMATOR_ESCALATE,
+        acquisition=scoring_pb2.ACQUISITION_STABILITY,
+        mc_samples=3,
+        jittered_proposals=2,
+        escalate_share=0.5,
+    )
     timed = scoring_pb2.ScoreFramesRequest(frames=cropped, options=full, timeout=A_MINUTE)
     sent = [scoring_pb2.StreamScoresRequest(options=options)]
     sent += [scoring_pb2.StreamScoresRequest(frame=frame, sequence=i) for i, frame in enumerate([*whole, *cropped])]
@@ -79,6 +86,7 @@ def scoring_methods(frames: Sequence[Frame]) -> list[Method]:
         "ScoreFrames": [
             scoring_pb2.ScoreFramesRequest(frames=[whole[0], cropped[1]], options=options),
             scoring_pb2.ScoreFramesRequest(frames=[doubles, whole[1]]),
+            scoring_pb2.ScoreFramesRequest(frames=[whole[0], cropped[1]], options=jittered),
             timed,
         ],
         "StreamScores": list(sent),
