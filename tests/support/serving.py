@@ -1,10 +1,11 @@
 """The scoring service on the session's Ray: Serve, its proxy and replicas, told from a test."""
 
+import itertools
 import os
 import threading
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -129,19 +130,46 @@ class Load:
                     self.problems.append(repr(error))
 
 
-@contextmanager
-def idle_stream(client: ScoringClient, frame: Frame) -> Iterator[None]:
-    """Keep a stream open after its first answer, while the body runs."""
-    over = threading.Event()
+class Streams:
+    """Streams of one frame over and over, each of a client of its own, a few frames a second: `answered` counts by stream.
 
-    def frames() -> Iterator[Frame]:
-        yield frame
-        over.wait()
+    A stream that is answered twice, not at all or out of turn fails, when the body ends.
+    """
 
-    answers = client.stream_scores(frames())
-    next(answers)
-    try:
-        yield
-    finally:
-        over.set()
-        answers.close()
+    PAUSE_S = 0.1
+
+    def __init__(self, serving: Serving, frame: Frame, options: ScoringOptions, streams: int) -> None:
+        self._serving, self._frame, self._options = serving, frame, options
+        self._over = threading.Event()
+        self._pool = ThreadPoolExecutor(streams, thread_name_prefix="stream")
+        self.answered = [0] * streams
+
+    def __enter__(self) -> "Streams":
+        self._running = [self._pool.submit(self._run, stream) for stream in range(len(self.answered))]
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._pool.shutdown()
+        for running in self._running:
+            running.result()
+
+    def wait_for(self, more: int = 3) -> None:
+        """Wait for further answers to every stream."""
+        before = list(self.answered)
+        wait_for(lambda: all(now >= then + more for now, then in zip(self.answered, before, strict=True)))
+
+    def _run(self, stream: int) -> None:
+        sent = itertools.count()
+
+        def frames() -> Iterator[Frame]:
+            while not self._over.wait(self.PAUSE_S):
+                next(sent)
+                yield self._frame
+
+        with self._serving.client() as client:
+            for place, answer in enumerate(client.stream_scores(frames(), self._options)):
+                result_score(answer.result)
+                assert answer.sequence == place
+                self.answered[stream] += 1
+        assert self.answered[stream] == next(sent)
