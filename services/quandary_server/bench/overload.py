@@ -10,8 +10,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 import psutil
 
+from quandary.scoring import DEFAULT_WINDOW
 from quandary_server.bench.figures import Figure, at_least, at_most, reported
 from quandary_server.bench.load import Report, Spec, offered
+from quandary_server.bench.long_stream import StreamSpec, streamed
 from quandary_server.bench.scoring_process import ScoringProcess
 from quandary_server.bench.trained import Told
 
@@ -20,6 +22,9 @@ LIGHT_S, FULL_S, OVERLOAD_S = 8.0, 6.0, 10.0
 FULL_CALLERS, CALLERS, OVERLOAD_CALLERS, TIMES = 3, 16, 48, 3.0
 TIMEOUT_S = 3.0
 OUT_OF_TIME = ("RESOURCE_EXHAUSTED", "DEADLINE_EXCEEDED")
+
+MAX_GROWTH_MB = 16.0
+"""A tenth of a replica's memory, and a fiftieth of what 10,000 frames of 85 KB are."""
 
 MAX_P99_OVER_P50, MAX_OVERLOAD_P99, MIN_THROUGHPUT = 1.5, 3.0, 0.9
 
@@ -58,6 +63,8 @@ def overload_figures(told: Told = lambda *_: None) -> list[Figure]:
         for seed in range(ROUNDS):
             told("offering load", seed, ROUNDS)
             rounds.append(asyncio.run(_round(replace(spec, seed=seed), process)))
+        told("streaming", ROUNDS, ROUNDS)
+        stream = streamed(StreamSpec(service.target, service.token, replica.process))
     return [
         _at_most("p99_over_p50", [_spread(r.saturated.attempts) for r in rounds], MAX_P99_OVER_P50),
         _at_most("overload_p99_ratio", [_p99(r.overload) / _p99(r.light) for r in rounds], MAX_OVERLOAD_P99),
@@ -72,6 +79,9 @@ def overload_figures(told: Told = lambda *_: None) -> list[Figure]:
         _reported("peak_calls", [r.peak for r in rounds], "calls/s"),
         _reported("light_p99_ms", [_p99(r.light) * 1e3 for r in rounds], "ms"),
         _reported("overload_p99_ms", [_p99(r.overload) * 1e3 for r in rounds], "ms"),
+        at_most("stream_client_growth_mb", stream.growth(stream.client_mb), "MB", MAX_GROWTH_MB, stream.client_mb),
+        at_most("stream_replica_growth_mb", stream.growth(stream.replica_mb), "MB", MAX_GROWTH_MB, stream.replica_mb),
+        at_most("stream_frames_ahead", float(stream.ahead), "frames", DEFAULT_WINDOW),
         reported("memory_growth_mb", rounds[-1].memory_mb - rounds[0].memory_mb, "MB", [r.memory_mb for r in rounds]),
     ]
 
