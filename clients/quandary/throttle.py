@@ -9,7 +9,7 @@ from typing import Generic, Protocol, TypeVar
 __all__ = ["Throttle"]
 
 GROWTH = 0.5
-"""By how much the limit grows while as many answers come as it lets go: in every other such round a call tries for more room."""
+"""By how much the limit grows while as many answers come as it lets go: in every other such round one tries for more room."""
 
 
 class Settable(Protocol):

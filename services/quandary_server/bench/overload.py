@@ -34,8 +34,8 @@ MAX_P99_OVER_P50, MAX_OVERLOAD_P99, MIN_THROUGHPUT = 1.5, 3.0, 0.9
 class Round:
     """What came of one caller, of as many as keep a replica busy, of 16, and of three times the calls that can be served.
 
-    overload: by 48 callers of 4 clients, of which each waits for its answer; flood: by 64 clients, whatever becomes of the calls
-    before. memory_mb: of the replica, afterwards.
+    overload: by 48 callers of 4 clients, of which each waits for its answer; flood: by 64 clients, whatever becomes of the
+    calls before. memory_mb: of the replica, afterwards.
     """
 
     light: Report
