@@ -1,6 +1,7 @@
 """StreamScores from the client's side, awaited; what is said is the same as in quandary.score_stream."""
 
 import asyncio
+import logging
 import time
 from collections.abc import AsyncGenerator, AsyncIterable
 from contextlib import aclosing
@@ -19,6 +20,8 @@ from quandary.stream_status import StreamStatus
 from quandary.v1 import scoring_pb2
 
 __all__ = ["AsyncScoreStream"]
+
+log = logging.getLogger(__name__)
 
 
 class AsyncScoreStream:
@@ -51,7 +54,9 @@ class AsyncScoreStream:
                             yield answer
                     break
                 except QuandaryError as broken:
-                    if await passes(self._closed, self._resumption.pause_s(broken, time.monotonic())):
+                    pause_s = self._resumption.pause_s(broken, time.monotonic())
+                    log.warning("stream_broken pause_s=%.2f problem=%s", pause_s, broken)
+                    if await passes(self._closed, pause_s):
                         raise Cancelled("the client was closed") from broken
         finally:
             reader.cancel()

@@ -17,6 +17,7 @@ from quandary.connection import Connection
 from quandary.errors import Cancelled, Internal, Overloaded
 from quandary.patience import Patience
 from quandary.rpc_errors import translated_errors
+from quandary.throttle import Throttle
 
 __all__ = ["AsyncCaller", "Call", "Caller", "Listing", "passes"]
 
@@ -88,6 +89,10 @@ class Listing(Generic[Result]):
         return replace(call, request=request)
 
 
+CLOSED = "the client was closed"
+NO_TURN = "overloaded: the service had no room for all calls of this client before the timeout passed"
+
+
 def _patience(connection: Connection, call: Call[Any]) -> Patience:
     return Patience(time.monotonic() + connection.seconds(call.timeout), random.random)
 
@@ -106,6 +111,7 @@ class Caller:
         self.connection = connection
         self.channel = connection.channel()
         self.closed = threading.Event()
+        self._throttle = Throttle(threading.Event)
 
     def close(self) -> None:
         """Close the channel; what waits for its next attempt ends with Cancelled."""
@@ -114,22 +120,52 @@ class Caller:
 
     def unary(self, call: Call[Result]) -> Result:
         """Make the call and return its result."""
-        patience, request = _patience(self.connection, call), call.request
-        while True:
-            left_s = patience.left_s(time.monotonic())
-            try:
-                with translated_errors():
-                    return call.read(call.start(request, timeout=left_s, metadata=self.connection.metadata))
-            except Overloaded as refused:
-                request = self._wait(call, patience, refused)
-
-    def _wait(self, call: Call[Any], patience: Patience, refused: Overloaded) -> Any:
-        """Wait as long as a refused call is to wait, and return its request for the time that is left."""
+        patience, answered = _patience(self.connection, call), False
         if call.again is None:
-            raise refused
-        if self.closed.wait(patience.pause_s(refused, time.monotonic())):
-            raise Cancelled("the client was closed") from refused
-        return call.again(timedelta(seconds=patience.left_s(time.monotonic())))
+            return self._attempt(call, call.request, patience)
+        self._wait_for_turn(patience)
+        try:
+            result = self._persist(call, call.again, patience)
+            answered = True
+            return result
+        finally:
+            self._throttle.note_over(answered=answered)
+
+    def _persist(self, call: Call[Result], again: Callable[[timedelta], Any], patience: Patience) -> Result:
+        """Make the call, and again when it is to come back."""
+        if self.closed.is_set():
+            raise Cancelled(CLOSED)
+        request = call.request
+        while True:
+            try:
+                return self._attempt(call, request, patience)
+            except Overloaded as refused:
+                pause_s = patience.pause_s(refused, time.monotonic())
+                self._throttle.note_refused()
+                try:
+                    if self.closed.wait(pause_s):
+                        raise Cancelled(CLOSED) from refused
+                finally:
+                    self._throttle.note_returning()
+                request = again(timedelta(seconds=patience.left_s(time.monotonic())))
+
+    def _attempt(self, call: Call[Result], request: Any, patience: Patience) -> Result:
+        left_s = patience.left_s(time.monotonic())
+        with translated_errors():
+            response = call.start(request, timeout=left_s, metadata=self.connection.metadata)
+        return call.read(response)
+
+    def _wait_for_turn(self, patience: Patience) -> None:
+        if (turn := self._throttle.ask()) is None:
+            return
+        came = False
+        try:
+            came = turn.wait(patience.left_s(time.monotonic()))
+        finally:
+            if not came:
+                self._throttle.give_up(turn)
+        if not came:
+            raise Overloaded(NO_TURN)
 
     def stream(self, call: Call[Result]) -> Generator[Result, None, None]:
         """Make the call and yield its results; closing the generator cancels the call."""
@@ -158,6 +194,7 @@ class AsyncCaller:
         self.connection = connection
         self.channel = connection.aio_channel()
         self.closed = asyncio.Event()
+        self._throttle = Throttle(asyncio.Event)
 
     async def close(self) -> None:
         """Close the channel; what waits for its next attempt ends with Cancelled."""
@@ -166,22 +203,52 @@ class AsyncCaller:
 
     async def unary(self, call: Call[Result]) -> Result:
         """Make the call and return its result."""
-        patience, request = _patience(self.connection, call), call.request
-        while True:
-            left_s = patience.left_s(time.monotonic())
-            try:
-                with translated_errors():
-                    return call.read(await call.start(request, timeout=left_s, metadata=self.connection.metadata))
-            except Overloaded as refused:
-                request = await self._wait(call, patience, refused)
-
-    async def _wait(self, call: Call[Any], patience: Patience, refused: Overloaded) -> Any:
-        """Wait as long as a refused call is to wait, and return its request for the time that is left."""
+        patience, answered = _patience(self.connection, call), False
         if call.again is None:
-            raise refused
-        if await passes(self.closed, patience.pause_s(refused, time.monotonic())):
-            raise Cancelled("the client was closed") from refused
-        return call.again(timedelta(seconds=patience.left_s(time.monotonic())))
+            return await self._attempt(call, call.request, patience)
+        await self._wait_for_turn(patience)
+        try:
+            result = await self._persist(call, call.again, patience)
+            answered = True
+            return result
+        finally:
+            self._throttle.note_over(answered=answered)
+
+    async def _persist(self, call: Call[Result], again: Callable[[timedelta], Any], patience: Patience) -> Result:
+        """Make the call, and again when it is to come back."""
+        if self.closed.is_set():
+            raise Cancelled(CLOSED)
+        request = call.request
+        while True:
+            try:
+                return await self._attempt(call, request, patience)
+            except Overloaded as refused:
+                pause_s = patience.pause_s(refused, time.monotonic())
+                self._throttle.note_refused()
+                try:
+                    if await passes(self.closed, pause_s):
+                        raise Cancelled(CLOSED) from refused
+                finally:
+                    self._throttle.note_returning()
+                request = again(timedelta(seconds=patience.left_s(time.monotonic())))
+
+    async def _attempt(self, call: Call[Result], request: Any, patience: Patience) -> Result:
+        left_s = patience.left_s(time.monotonic())
+        with translated_errors():
+            response = await call.start(request, timeout=left_s, metadata=self.connection.metadata)
+        return call.read(response)
+
+    async def _wait_for_turn(self, patience: Patience) -> None:
+        if (turn := self._throttle.ask()) is None:
+            return
+        came = False
+        try:
+            came = await passes(turn, patience.left_s(time.monotonic()))
+        finally:
+            if not came:
+                self._throttle.give_up(turn)
+        if not came:
+            raise Overloaded(NO_TURN)
 
     async def stream(self, call: Call[Result]) -> AsyncGenerator[Result, None]:
         """Make the call and yield its results; closing the generator cancels the call."""

@@ -1,5 +1,6 @@
 """StreamScores from the client's side: frames go out under a window, answers come back, a call that breaks is resumed."""
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Generator, Iterable
@@ -16,6 +17,8 @@ from quandary.rpc_errors import error_of_call
 from quandary.v1 import scoring_pb2
 
 __all__ = ["ScoreStream", "Start"]
+
+log = logging.getLogger(__name__)
 
 Start = Callable[[Any, float | None], Any]
 """Starts a call with its requests and its timeout in seconds."""
@@ -51,7 +54,9 @@ class ScoreStream:
                     yield from self._converse()
                     break
                 except QuandaryError as broken:
-                    if self._closed.wait(self._resumption.pause_s(broken, time.monotonic())):
+                    pause_s = self._resumption.pause_s(broken, time.monotonic())
+                    log.warning("stream_broken pause_s=%.2f problem=%s", pause_s, broken)
+                    if self._closed.wait(pause_s):
                         raise Cancelled("the client was closed") from broken
         finally:
             with self._changed:

@@ -11,8 +11,11 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
 from dataclasses import asdict, dataclass, field
 from datetime import timedelta
+from functools import partial
+from itertools import cycle
 from typing import Any
 
 import grpc
@@ -29,7 +32,7 @@ class Spec:
 
     callers: each has one call at a time, and asks again when that is answered. rate: calls per second of all of them, each at
     even intervals, leaving out those that come while it waits; 0: at once. callers 0: calls come at random, so many per
-    second, whatever becomes of those before.
+    second, whatever becomes of those before. clients: among which all calls are dealt.
     """
 
     target: str
@@ -37,6 +40,7 @@ class Spec:
     seconds: float
     callers: int = 0
     rate: float = 0.0
+    clients: int = 1
     timeout_s: float = 30.0
     crops: int = 16
     estimator: Estimator = Estimator.ENSEMBLE_MC_DROPOUT
@@ -87,16 +91,18 @@ async def offer(spec: Spec) -> Report:
     """Offer the load and return what became of it."""
     report, frame = Report(), cropped_frame(spec.crops, spec.seed)
     options, timeout = ScoringOptions(spec.estimator), timedelta(seconds=spec.timeout_s)
-    async with _Observed(spec.target, token=spec.token) as client:
-        client.report = Report()
-        await client.score_frames([frame], options)
-        client.report = report
-        begun = time.perf_counter()
+    async with AsyncExitStack() as stack:
+        clients = [await stack.enter_async_context(_Observed(spec.target, token=spec.token)) for _ in range(spec.clients)]
+        for client in clients:
+            client.report = Report()
+            await client.score_frames([frame], options)
+            client.report = report
+        begun, dealt = time.perf_counter(), cycle(clients)
 
-        async def call() -> None:
+        async def call(client: AsyncScoringClient | None = None) -> None:
             at = time.perf_counter()
             try:
-                await client.score_frames([frame], options, timeout=timeout)
+                await (client or next(dealt)).score_frames([frame], options, timeout=timeout)
             except QuandaryError as error:
                 report.failed[error.status] += 1
                 return
@@ -106,7 +112,9 @@ async def offer(spec: Spec) -> Report:
         if spec.callers:
             interval_s = spec.callers / spec.rate if spec.rate else 0.0
             offsets = [interval_s * k / spec.callers for k in range(spec.callers)]
-            await asyncio.gather(*(_again(call, begun + offset, interval_s, begun + spec.seconds) for offset in offsets))
+            callers = [partial(call, client) for client, _ in zip(dealt, offsets, strict=False)]
+            until = begun + spec.seconds
+            await asyncio.gather(*(_again(c, begun + o, interval_s, until) for c, o in zip(callers, offsets, strict=True)))
         else:
             await _arrivals(call, spec, begun + spec.seconds)
     report.seconds = spec.seconds

