@@ -4,17 +4,17 @@ import logging
 import signal
 import threading
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from datetime import timedelta
 from importlib.util import find_spec
 from typing import Any
 
 import psutil
 import pytest
-from support.serving import Load, Serving, idle_stream
+from support.serving import Load, Serving, Streams
 from support.waiting import wait_for
 
-from quandary import Estimator, Frame, QuandaryError, ScoringOptions
+from quandary import Estimator, Frame, ScoringClient, ScoringOptions
 from quandary_server.clock import now
 from quandary_server.registry.directory import Artefacts
 
@@ -34,41 +34,22 @@ def serving(ray_cluster: str, tmp_path_factory: pytest.TempPathFactory, generati
     running.stop()
 
 
-class Stream:
-    """Somebody who streams a frame over and over until told to end: which sequences were answered, and what went wrong."""
+@contextmanager
+def idle_stream(client: ScoringClient, frame: Frame) -> Iterator[None]:
+    """Keep a stream open after its first answer, while the body runs."""
+    over = threading.Event()
 
-    def __init__(self, serving: Serving, frame: Frame) -> None:
-        self._serving, self._frame = serving, frame
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._run)
-        self.sequences: list[int] = []
-        self.problems: list[str] = []
+    def frames() -> Iterator[Frame]:
+        yield frame
+        over.wait()
 
-    def __enter__(self) -> "Stream":
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._over.set()
-        self._thread.join()
-
-    def wait_for(self, more: int) -> None:
-        """Wait for further answers, or for what went wrong."""
-        enough = len(self.sequences) + more
-        wait_for(lambda: len(self.sequences) >= enough or self.problems)
-
-    def _run(self) -> None:
-        try:
-            with self._serving.client() as client:
-                for answer in client.stream_scores(self._frames(), SOFTMAX, window=8):
-                    assert answer.result.HasField("score")
-                    self.sequences.append(answer.sequence)
-        except QuandaryError as error:
-            self.problems.append(repr(error))
-
-    def _frames(self) -> Iterator[Frame]:
-        while not self._over.is_set():
-            yield self._frame
+    answers = client.stream_scores(frames())
+    next(answers)
+    try:
+        yield
+    finally:
+        over.set()
+        answers.close()
 
 
 def kill(process: int) -> None:
@@ -86,21 +67,16 @@ def test_a_replica_that_is_killed_costs_no_call_and_no_frame(
     with (
         caplog.at_level(logging.WARNING, "quandary"),
         Load(serving, [frame], SOFTMAX, callers=2) as calls,
-        ExitStack() as stack,
+        Streams(serving, frame, SOFTMAX, streams=4) as streams,
     ):
-        streams = [stack.enter_context(Stream(serving, frame)) for _ in range(4)]
-        for stream in streams:
-            stream.wait_for(20)
+        streams.wait_for(more=20)
         # each stream is with one of the two
         for replica in replicas:
             kill(replica.process)
-            for stream in streams:
-                stream.wait_for(20)
+            streams.wait_for(more=20)
             calls.wait_for(current, more=20)
             wait_for(lambda: serving.has("Scoring", 2))
     assert calls.problems == []
-    assert [stream.problems for stream in streams] == [[]] * 4
-    assert all(stream.sequences == list(range(len(stream.sequences))) for stream in streams)
     assert "stream_broken" in caplog.text
 
 
