@@ -10,7 +10,7 @@ from quandary.labels import CLASSES
 from quandary.options import Estimator
 from quandary_server.experiment.folder import ArmPlan, ExperimentFolder, HeldOutPlan
 from quandary_server.experiment.methods import METHODS, RANDOM
-from quandary_server.experiment.replay.rounds import ArmRecord, Round
+from quandary_server.experiment.replay.rounds import ArmRecord, Judged, Round
 from quandary_server.experiment.runner import estimators_of
 from quandary_server.experiment.settings import ExperimentSettings
 from quandary_server.uncertainty.sparsification import sparsify
@@ -59,6 +59,7 @@ def arm(
     noise: float = 0.0,
     rounds: int | None = None,
     uncertainty: Mapping[str, Any] | None = None,
+    at_stop: Mapping[str, Any] | None = None,
 ) -> ArmRecord:
     """An arm whose labels are worth `efficiency` times as many of random sampling's; `rounds`: it was stopped after so many."""
     asked = settings.replays[plan.replay]
@@ -87,6 +88,7 @@ def arm(
         first=list(range(100)),
         rounds=found[:rounds],
         uncertainty=uncertainty if complete else None,
+        at_stop=Judged(labels=asked.budgets[-1], uncertainty=at_stop) if complete and at_stop else None,
         complete=complete,
     )
 
@@ -160,9 +162,12 @@ def write(
             for seed in range(seeds if method not in skip else 0):
                 plan = ArmPlan(name, method, seed)
                 rounds = stopped.get(method) if seed == seeds - 1 else None
-                uncertainty = judged(seed, determined) if asked.judge and method == RANDOM else None
+                found = judged(seed, determined) if asked.judge else {}
+                uncertainty = found or None if method == RANDOM else None
+                own = METHODS[method].estimator.value
+                at_stop = {name: one for name, one in found.items() if method == RANDOM or name == own}
                 efficiency = efficiencies.get(method, 1.0)
-                made = arm(settings, plan, efficiency, noise=noise, rounds=rounds, uncertainty=uncertainty)
+                made = arm(settings, plan, efficiency, noise=noise, rounds=rounds, uncertainty=uncertainty, at_stop=at_stop)
                 folder.write_arm(plan, made)
     if settings.held_out:
         for class_name in settings.held_out.classes:

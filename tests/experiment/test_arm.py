@@ -129,6 +129,21 @@ def test_random_sampling_ends_with_the_whole_pool_and_is_judged_by_every_estimat
     assert set(last.uncertainty) == {"softmax", "mc_dropout", "deep_ensemble", "ensemble_mc_dropout"}
 
 
+def test_what_a_method_taught_is_judged_by_its_own_estimator_where_asking_stops(toy_pool: Pool) -> None:
+    settings = toy_settings(methods={"random": 1, "softmax_entropy": 1}, judge=True)
+    for method, estimators in ((RANDOM, 4), ("softmax_entropy", 1)):
+        found = records(settings, toy_pool, method)
+        last = found[-1]
+        assert [record.at_stop is not None for record in found] == [record.rounds[-1].labels >= 24 for record in found]
+        assert last.at_stop is not None
+        assert last.at_stop.labels == 24
+        assert len(last.at_stop.uncertainty) == estimators
+        assert "softmax" in last.at_stop.uncertainty
+        assert (last.uncertainty is None) == (method != RANDOM)
+    unjudged = toy_settings(methods={"random": 1, "softmax_entropy": 1})
+    assert records(unjudged, toy_pool, "softmax_entropy")[-1].at_stop is None
+
+
 def test_an_arm_that_was_stopped_ends_as_one_that_was_not(toy_pool: Pool) -> None:
     settings = toy_settings()
     whole = records(settings, toy_pool, "mi_box")

@@ -93,6 +93,7 @@ def test_the_page_tells_all_and_fetches_nothing(tmp_path: Path) -> None:
     assert "Few distinct objects" in page.text
     assert "20% missed" in page.text
     assert "mc_samples: 20" in page.text
+    assert "By method, where asking stops" in page.text
 
 
 def cells_of(page: Page, *starts: str) -> list[str]:

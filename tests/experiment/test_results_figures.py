@@ -131,6 +131,30 @@ def test_a_seed_that_does_not_determine_a_ranking_leaves_its_headline_undetermin
     assert {"sparsification_class", "ece"} <= set(figures)
 
 
+def test_every_method_is_judged_beside_random_sampling_with_as_many_labels(tmp_path: Path) -> None:
+    settings = make_settings({"main": replay({RANDOM: 2, "default": 2, "softmax_entropy": 1}, judge=True)})
+    figures = by_name(experiment_figures(write(tmp_path, settings, EFFICIENCIES)))
+    for where, estimator, seeds in (
+        ("default", "ensemble_mc_dropout", 2),
+        ("softmax_entropy", "softmax", 1),
+        ("random_softmax", "softmax", 2),
+        ("random_ensemble_mc_dropout", "ensemble_mc_dropout", 2),
+    ):
+        assert figures[f"ause_main_{where}_centre"].value == 0.0
+        assert figures[f"ece_main_{where}"].value == pytest.approx(0.02)
+        sample = figures[f"ause_main_{where}_class"].samples[0]
+        assert (sample["estimator"], sample["labels"], sample["seeds"]) == (estimator, BUDGETS[-1], seeds)
+        expected = [judged(seed)[estimator]["sparsification"]["class"]["predictive_entropy"]["ause"] for seed in range(seeds)]
+        assert sample["ause"] == pytest.approx(sum(expected) / seeds, rel=1e-4)
+
+
+def test_what_too_few_errors_determine_has_no_ause(tmp_path: Path) -> None:
+    settings = make_settings({"main": replay({RANDOM: 1, "default": 1}, judge=True)})
+    figures = by_name(experiment_figures(write(tmp_path, settings, EFFICIENCIES, determined=False)))
+    assert "ause_main_default_class" in figures
+    assert "ause_main_default_centre" not in figures
+
+
 def test_the_hours_wait_for_the_trainings_without_a_class(tmp_path: Path) -> None:
     settings = make_settings({"main": replay({RANDOM: 1, "default": 1})}, held_out=HELD_OUT)
     folder = write(tmp_path, settings, EFFICIENCIES)

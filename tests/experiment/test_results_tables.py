@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-from experiment.made_up import make_settings, replay, write
+from experiment.made_up import BUDGETS, POOL, make_settings, replay, write
 
 from quandary_server.experiment.methods import RANDOM
 from quandary_server.experiment.results.tables import tables, write_tables
@@ -28,18 +28,28 @@ def test_every_round_and_estimator_has_a_row(tmp_path: Path) -> None:
 def test_what_was_judged_has_a_row_each(tmp_path: Path) -> None:
     settings = make_settings({"main": replay({RANDOM: 2}, judge=True)}, held_out=HELD_OUT)
     found = tables(write(tmp_path, settings, {}))
-    assert found["uncertainty"].num_rows == 2 * 4 * 4 * 2
-    assert found["calibration"].num_rows == 2 * 4 * 2
-    assert found["coverage"].num_rows == 2 * 4 * 2 * 2 * 2
+    # two seeds, each judged where asking stops and on the whole pool, by four estimators
+    assert found["uncertainty"].num_rows == 2 * 2 * 4 * 4 * 2
+    assert found["calibration"].num_rows == 2 * 2 * 4 * 2
+    assert found["coverage"].num_rows == 2 * 2 * 4 * 2 * 2 * 2
     assert found["held_out"].num_rows == 4 * 5
     assert set(found["calibration"]["stage"].to_pylist()) == {"raw", "calibrated"}
     assert set(found["coverage"]["level"].to_pylist()) == {0.5, 0.95}
 
 
+def test_what_methods_taught_is_judged_by_their_own_estimator_where_asking_stops(tmp_path: Path) -> None:
+    settings = make_settings({"main": replay({RANDOM: 1, "softmax_entropy": 1}, judge=True)})
+    rows = tables(write(tmp_path, settings, {}))["calibration"].to_pylist()
+    judged = {(row["method"], row["labels"], row["estimator"]) for row in rows}
+    estimators = ("softmax", "mc_dropout", "deep_ensemble", "ensemble_mc_dropout")
+    random = {(RANDOM, labels, estimator) for labels in (BUDGETS[-1], POOL) for estimator in estimators}
+    assert judged == {("softmax_entropy", BUDGETS[-1], "softmax"), *random}
+
+
 def test_an_undetermined_kind_has_a_row_without_numbers(tmp_path: Path) -> None:
     found = tables(write(tmp_path, make_settings({"main": replay({RANDOM: 1}, judge=True)}), {}, determined=False))
     rows = [row for row in found["uncertainty"].to_pylist() if row["kind"] == "centre"]
-    assert len(rows) == 4
+    assert len(rows) == 2 * 4
     assert all(row["uncertainty"] is None and row["gain"] is None for row in rows)
 
 

@@ -81,6 +81,9 @@ def test_classes_to_leave_out_are_known_and_named_once(classes: list[str], probl
 
 def test_a_part_has_the_replays_and_methods_that_are_named_and_random() -> None:
     full = load_experiment("full")
+    few = full.part([], [], seeds=2)
+    assert {seeds for replay in few.replays.values() for seeds in replay.methods.values()} == {2}
+    assert few.held_out is None
     part = full.part(["main"], ["default"])
     assert {name: replay.methods for name, replay in part.replays.items()} == {"main": {"random": 10, "default": 10}}
     assert part.held_out is None

@@ -50,6 +50,9 @@ def run(
     method: Annotated[
         list[str] | None, typer.Option("--method", help="a method to run beside random, and no other; may be repeated")
     ] = None,
+    seeds: Annotated[
+        int | None, typer.Option("--seeds", help="run each method on at most so many seeds, the first", min=1)
+    ] = None,
     any_code: Annotated[
         bool, typer.Option("--any-code", help="go on in a folder that other code began; settings and queries must be its own")
     ] = False,
@@ -62,7 +65,7 @@ def run(
         raise typer.BadParameter("name an experiment, or give --quick: one of them", param_hint="CONFIG")
     check_file(json_file, "--json")
     name = "quick" if quick else config
-    settings = load_experiment(name).part(only or (), method or ())
+    settings = load_experiment(name).part(only or (), method or (), seeds)
 
     # torch and Ray take seconds to import: mistakes are told before
     from quandary_server.cluster import running_cluster
@@ -77,6 +80,7 @@ def run(
             lambda done, total, what: advance(done, what, total),
         )
     chosen = [f" --only {each}" for each in only or ()] + [f" --method {each}" for each in method or ()]
+    chosen += [f" --seeds {seeds}"] if seeds else []
     _finish(where, f"quandary experiment run {name}{''.join(chosen)}", json_file)
 
 

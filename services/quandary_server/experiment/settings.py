@@ -114,6 +114,10 @@ class ReplaySettings(Part):
 
     judge: bool = Field(default=False, description="judge the uncertainty of what the whole pool gives")
 
+    def with_seeds(self, most: int) -> Self:
+        """Return the replay with each method on at most so many seeds, the first."""
+        return self.model_copy(update={"methods": {name: min(seeds, most) for name, seeds in self.methods.items()}})
+
     def with_methods(self, names: Collection[str]) -> Self:
         """Return the replay with those of its methods that are named."""
         return self.model_copy(update={"methods": {name: seeds for name, seeds in self.methods.items() if name in names}})
@@ -190,8 +194,8 @@ class ExperimentSettings(Part):
             raise ValueError(f"net.dropout is 0: all masks of {', '.join(dict.fromkeys(alike))} would be the same")
         return self
 
-    def part(self, replays: Sequence[str], methods: Sequence[str]) -> Self:
-        """Return these replays alone with these methods and random sampling alone; all of them where none is named.
+    def part(self, replays: Sequence[str], methods: Sequence[str], seeds: int | None = None) -> Self:
+        """Return these replays with these methods and random sampling, on at most so many seeds; all where none is named.
 
         Replays that have none of the methods, and the trainings without a class, are left out. Raises InvalidArgument for a
         replay that is not there, and for a method that none of them has.
@@ -205,7 +209,9 @@ class ExperimentSettings(Part):
                 for name, replay in chosen.items()
                 if replay.methods.keys() & set(methods)
             }
-        whole = not replays and not methods
+        if seeds is not None:
+            chosen = {name: replay.with_seeds(seeds) for name, replay in chosen.items()}
+        whole = not replays and not methods and seeds is None
         return self.model_copy(update={"replays": chosen, "held_out": self.held_out if whole else None})
 
 

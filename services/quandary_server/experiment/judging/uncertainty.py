@@ -1,5 +1,6 @@
 """How right the uncertainty of one generation is, by estimator and kind of error."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -35,13 +36,15 @@ CURVE_STEP = 2
 """Every second of a curve's hundred points is kept."""
 
 
-def judged_uncertainty(generation: LoadedGeneration, pool: Pool, mc_samples: int) -> dict[str, Any]:
+def judged_uncertainty(
+    generation: LoadedGeneration, pool: Pool, mc_samples: int, estimators: Sequence[Estimator] = ESTIMATORS
+) -> dict[str, Any]:
     """Return the judgements by estimator: calibration before and after a temperature, sparsification, coverage.
 
     Temperature and variance scales are fitted on the control drives, everything is judged on the evaluation drives. Without
     control crops nothing is fitted.
     """
-    return {estimator.value: _judged(generation, pool, estimator, mc_samples) for estimator in ESTIMATORS}
+    return {estimator.value: _judged(generation, pool, estimator, mc_samples) for estimator in estimators}
 
 
 def _judged(generation: LoadedGeneration, pool: Pool, estimator: Estimator, mc_samples: int) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +12,7 @@ from quandary.errors import InvalidArgument
 from quandary.options import Estimator, ScoringOptions
 from quandary_server.detector.assessment import BACKGROUND_INDEX, assess
 from quandary_server.detector.examples import Examples
-from quandary_server.experiment.judging.uncertainty import judged_uncertainty
+from quandary_server.experiment.judging.uncertainty import ESTIMATORS, judged_uncertainty
 from quandary_server.experiment.methods import METHODS, RANDOM
 from quandary_server.experiment.pools.crops import Crops, Pool
 from quandary_server.experiment.replay.figures import (
@@ -21,7 +22,7 @@ from quandary_server.experiment.replay.figures import (
     labelling_seconds,
     round_figures,
 )
-from quandary_server.experiment.replay.rounds import ArmRecord, Round
+from quandary_server.experiment.replay.rounds import ArmRecord, Judged, Round
 from quandary_server.experiment.replay.scored import candidates, scored, taken
 from quandary_server.experiment.replay.training import trained
 from quandary_server.experiment.settings import ExperimentSettings, ReplaySettings
@@ -62,6 +63,7 @@ class Arm:
         self._members = np.split(order, np.cumsum(np.bincount(self._units))[:-1])
         self._judged = judged_classes(pool.evaluation.examples, *_taught(pool, pretraining))
         self._budgets = budgets(self._replay, method, len(self._pool))
+        self._stop = sum(budget <= _stop(self._replay, len(self._pool)) for budget in self._replay.budgets) - 1
 
     def run(self, before: ArmRecord | None = None) -> Iterator[ArmRecord]:
         """Yield the record after every round, going on where `before` ends; the last one is complete."""
@@ -87,11 +89,12 @@ class Arm:
             )
             labelled = np.concatenate([labelled, picked])
             last = number == len(self._budgets) - 1
-            judged = None
-            if last and self._method_name == RANDOM and self._replay.judge:
-                judged = judged_uncertainty(generation, self._whole, self._settings.mc_samples)
-            rounds = (*record.rounds, found)
-            record = record.model_copy(update={"rounds": rounds, "uncertainty": judged, "complete": last})
+            update: dict[str, Any] = {"rounds": (*record.rounds, found), "complete": last}
+            if self._replay.judge and number == self._stop:
+                update["at_stop"] = Judged(labels=found.labels, uncertainty=self._judgement(generation))
+            if self._replay.judge and last and self._method_name == RANDOM:
+                update["uncertainty"] = self._judgement(generation)
+            record = record.model_copy(update=update)
             yield record
 
     def _first(self) -> list[int]:
@@ -122,6 +125,11 @@ class Arm:
             assessment = assess(generation, self._whole.evaluation.examples, options)
             found[estimator.value] = round_figures(assessment, self._judged)
         return found
+
+    def _judgement(self, generation: LoadedGeneration) -> dict[str, Any]:
+        """Return how right the uncertainty is: of random sampling's nets by every estimator, of the others by their own."""
+        estimators = ESTIMATORS if self._method_name == RANDOM else (self._method.estimator,)
+        return judged_uncertainty(generation, self._whole, self._settings.mc_samples, estimators)
 
     def _asked(self, generation: LoadedGeneration, labelled: Indices, number: int) -> Indices:
         """Return the crops to label next; none after the last round."""
@@ -209,11 +217,16 @@ def _taught(pool: Pool, pretraining: Crops | None) -> list[Examples]:
 
 def budgets(replay: ReplaySettings, method: str, pool: int) -> list[int]:
     """Return the labels at which an arm trains: random sampling goes on to the whole pool, the others stop."""
-    last = pool if method == RANDOM or replay.stop_at is None else min(pool, replay.stop_at)
+    last = pool if method == RANDOM else _stop(replay, pool)
     found = [budget for budget in replay.budgets if budget <= last]
     if method == RANDOM and replay.full_pool and (not found or found[-1] < pool):
         found.append(pool)
     return found
+
+
+def _stop(replay: ReplaySettings, pool: int) -> int:
+    """Return the most labels of the methods other than random sampling."""
+    return pool if replay.stop_at is None else min(pool, replay.stop_at)
 
 
 def _units(examples: Examples, replay: ReplaySettings) -> Indices:

@@ -22,8 +22,21 @@ class Round(BaseModel):
     picked: Sequence[int]
 
 
+class Judged(BaseModel):
+    """How right the uncertainty of a net of so many labels is, by estimator."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    labels: int
+    uncertainty: Mapping[str, Any]
+
+
 class ArmRecord(BaseModel):
-    """All rounds of an arm so far, what it began with, and at its end how right the uncertainty is, if it was judged."""
+    """All rounds of an arm so far, what it began with, and how right the uncertainty is, if it was judged.
+
+    uncertainty: by estimator, of the net that random sampling trained on the whole pool. at_stop: of the net of the round after
+    which methods ask no more, by the method's own estimator; random sampling's by all, though it goes on.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -33,4 +46,5 @@ class ArmRecord(BaseModel):
     first: Sequence[int] = ()
     rounds: Sequence[Round] = ()
     uncertainty: Mapping[str, Any] | None = None
+    at_stop: Judged | None = None
     complete: bool = False

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
+from quandary_server.experiment.methods import METHODS, RANDOM
 from quandary_server.experiment.report import words
 from quandary_server.experiment.report.document import Document
 from quandary_server.experiment.report.html import UNDETERMINED, paragraph, picture, section, subsection, table
@@ -29,6 +30,7 @@ def uncertainty_told(document: Document, pictures: Pictures) -> str:
                 _calibrations(document, replay),
                 picture(pictures.get(f"coverage_{replay}"), words.COVERAGE),
                 _coverages(document, replay),
+                _by_method(document, replay),
             )
         )
     if not parts:
@@ -75,6 +77,25 @@ def _coverages(document: Document, replay: str) -> str:
                 rows.append([title, told, *shares, f"{sum(sample['nll']) / len(sample['nll']):.3f}"])
     columns = ["estimator", "variances", *(f"#inside {float(level):.0%}" for level in levels), "#NLL (mean of parameters)"]
     return table(columns, rows) if rows else ""
+
+
+def _by_method(document: Document, replay: str) -> str:
+    """Return AUSE by kind of error and ECE, by method, beside random sampling's with as many labels."""
+    rows = []
+    for method in document.replays[replay].methods:
+        estimator = METHODS[method].estimator
+        where = f"{replay}_{method}" if method != RANDOM else f"{replay}_{RANDOM}_{estimator.value}"
+        ece = document.sample(f"ece_{where}")
+        if ece is None:
+            continue
+        cells = [METHODS[method].title, ESTIMATOR_TITLES[estimator], f"{ece['labels']:,.0f}", f"{ece['seeds']}"]
+        for figure in (*(f"ause_{{}}_{kind}" for kind in KIND_TITLES), "ece_{}"):
+            told = document.value(figure.format(where))
+            chance = document.value(figure.format(f"{replay}_{RANDOM}_{estimator.value}"))
+            cells.append(" / ".join(UNDETERMINED if value is None else f"{value:.3f}" for value in (told, chance)))
+        rows.append(cells)
+    columns = ["method", "judged with", "#labels", "#seeds", *(f"#AUSE, {title}" for title in KIND_TITLES.values()), "#ECE"]
+    return paragraph(words.BY_METHOD) + table(columns, rows) if rows else ""
 
 
 def out_of_distribution(document: Document, pictures: Pictures) -> str:

@@ -55,6 +55,11 @@ JUDGED = (
     "oracle, each curve divided by its first value, over 100 steps; AURG that between chance and curve; gain is 1 - AUSE / "
     "AUSE of random: 1 is the oracle, 0 is chance."
 )
+BY_METHOD = (
+    "By method, where asking stops: each net answers with the method's own estimator, ranked by the uncertainty that matches "
+    "the error; behind the stroke the same of random sampling's nets with as many labels. Each curve is divided by the net's "
+    "own error."
+)
 SPARSIFICATION = "The most uncertain predictions are dropped first: the error left should fall."
 RELIABILITY = "Confidence against accuracy."
 COVERAGE = "Do intervals of the box hold what they say? Ensemble x MC."

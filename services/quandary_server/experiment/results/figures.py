@@ -10,6 +10,7 @@ from quandary_server.experiment.folder import ExperimentFolder
 from quandary_server.experiment.results.curves import class_figures, completeness_figure, curve_figures, time_figures
 from quandary_server.experiment.results.headlines import headline_figures
 from quandary_server.experiment.results.judgements import Judgements, held_out_figures, judgement_figures
+from quandary_server.experiment.results.method_judgements import method_judgement_figures
 from quandary_server.experiment.results.records import Records
 from quandary_server.experiment.results.savings import MethodSaving, all_savings
 
@@ -43,6 +44,8 @@ def _all(folder: ExperimentFolder) -> Iterator[Figure]:
         yield from class_figures(records, replay)
         yield from time_figures(records, replay)
     yield from judgement_figures(judgements)
+    for replay in settings.replays:
+        yield from method_judgement_figures(records, replay)
     yield from held_out_figures(folder.all_held_out())
 
 

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 
 from quandary.labels import CLASSES
 from quandary_server.experiment.folder import ExperimentFolder
-from quandary_server.experiment.replay.rounds import ArmRecord
+from quandary_server.experiment.replay.rounds import ArmRecord, Judged
 from quandary_server.experiment.settings import CostSettings
 from quandary_server.files import write_atomically
 
@@ -44,7 +44,7 @@ ROUND = {
     "estimator": pa.string(),
 }
 NUMBERS = pa.list_(pa.float64())
-JUDGED = {**ARM, "estimator": pa.string(), "crops": pa.int64(), "objects": pa.int64()}
+JUDGED = {**ARM, "labels": pa.int64(), "estimator": pa.string(), "crops": pa.int64(), "objects": pa.int64()}
 UNCERTAINTY = {
     **JUDGED,
     "kind": pa.string(),
@@ -73,6 +73,7 @@ HELD_OUT = {
     "auroc": pa.float64(),
 }
 
+COUNTS = ("crops", "objects")
 BINS = (("confidence", "confidence"), ("accuracy", "accuracy"), ("count", "counts"))
 
 
@@ -132,9 +133,14 @@ def _arm(arm: ArmRecord) -> Row:
 
 
 def _judged(arm: ArmRecord) -> list[tuple[Row, Mapping[str, Any]]]:
+    """Return what was judged of an arm, with its head: of the whole pool's net, and of that where asking stops."""
+    nets = [arm.at_stop] if arm.at_stop else []
+    if arm.uncertainty is not None and (not arm.at_stop or arm.at_stop.labels < arm.rounds[-1].labels):
+        nets.append(Judged(labels=arm.rounds[-1].labels, uncertainty=arm.uncertainty))
     return [
-        (_arm(arm) | {"estimator": estimator, "crops": found["crops"], "objects": found["objects"]}, found)
-        for estimator, found in (arm.uncertainty or {}).items()
+        (_arm(arm) | {"labels": net.labels, "estimator": estimator} | {name: found[name] for name in COUNTS}, found)
+        for net in nets
+        for estimator, found in net.uncertainty.items()
     ]
 
 
