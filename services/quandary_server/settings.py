@@ -347,9 +347,15 @@ def load_settings(**arguments: object) -> Settings:
 
 def refused(error: ValidationError) -> InvalidArgument:
     """Return what pydantic refused as InvalidArgument, naming each field with its value and bound."""
-    return InvalidArgument.all(
-        Violation(".".join(map(str, e["loc"])), shortened(e.get("input")), _bound(e["msg"])) for e in error.errors()
-    )
+    found: list[Violation] = []
+    for e in error.errors():
+        path, inner = ".".join(map(str, e["loc"])), e.get("ctx", {}).get("error")
+        if isinstance(inner, InvalidArgument):
+            # a check of several fields names the one itself
+            found += (inner.moved_under(path) if path else inner).violations
+        else:
+            found.append(Violation(path, shortened(e.get("input")), _bound(e["msg"])))
+    return InvalidArgument.all(found)
 
 
 def _check_environment(environment: Mapping[str, str]) -> None:

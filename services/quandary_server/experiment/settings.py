@@ -5,7 +5,6 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from quandary.errors import InvalidArgument
@@ -13,10 +12,23 @@ from quandary.labels import LABEL_CLASSES
 from quandary_server.datasets.sources import ProposalSource
 from quandary_server.detector.settings import FitSettings, NetSettings
 from quandary_server.experiment.methods import METHODS, RANDOM
+from quandary_server.experiment.yaml_file import check_switches, read_yaml
 from quandary_server.settings import refused
 from quandary_server.simulator.settings import FleetSettings
 
-PACKAGED = ("full", "quick", "query")
+FULL = "full"
+PACKAGED = (FULL, "quick", "query")
+
+HELD_OUT = "held_out"
+"""The trainings without a class, where parts of an experiment are named."""
+
+MAX_STEPS = 1_000_000
+
+MAX_SECONDS = 86_400.0
+"""Nobody looks longer than a day at a frame."""
+
+Steps = Annotated[int, Field(ge=1, le=MAX_STEPS)]
+Seconds = Annotated[float, Field(ge=0, le=MAX_SECONDS)]
 
 
 class Part(BaseModel):
@@ -84,15 +96,15 @@ class PoolSettings(Part):
 class StepsSettings(Part):
     """Steps of a member by the number of its labels: `at_1000` x (labels / 1000) ^ growth, held between least and most."""
 
-    at_1000: int = Field(default=500, ge=1, description="steps at a thousand labels")
+    at_1000: Steps = Field(default=500, description="steps at a thousand labels")
     growth: float = Field(default=0.5, ge=0, le=1, description="exponent: 0 is the same number of steps for all")
-    least: int = Field(default=200, ge=1, description="steps for few labels")
-    most: int = Field(default=2000, ge=1, description="steps for many labels")
+    least: Steps = Field(default=200, description="steps for few labels")
+    most: Steps = Field(default=2000, description="steps for many labels")
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
         if self.least > self.most:
-            raise ValueError(f"least is {self.least}, must be at most most, {self.most}")
+            raise InvalidArgument.of("least", self.least, f"at most most, {self.most}")
         return self
 
     def steps(self, labels: int) -> int:
@@ -124,20 +136,20 @@ class ReplaySettings(Part):
 
     @model_validator(mode="after")
     def _sound(self) -> Self:
-        if unknown := [name for name in self.methods if name not in METHODS]:
-            raise ValueError(f"methods {', '.join(unknown)} are unknown; known are {', '.join(METHODS)}")
+        methods = ", ".join(self.methods)
+        if not self.methods.keys() <= METHODS.keys():
+            raise InvalidArgument.of("methods", methods, f"some of {', '.join(METHODS)}")
         if RANDOM not in self.methods:
-            raise ValueError("methods must hold random, which the others are compared with")
+            raise InvalidArgument.of("methods", methods, f"with {RANDOM} among them, which the others are compared with")
         if list(self.budgets) != sorted(set(self.budgets)):
-            raise ValueError(f"budgets {self.budgets} must rise")
+            raise InvalidArgument.of("budgets", list(self.budgets), "in rising order, none twice")
         if self.stop_at is not None and self.stop_at < self.budgets[1]:
-            raise ValueError(
-                f"stop_at is {self.stop_at}, must be at least the second budget, {self.budgets[1]}: else nothing is asked for"
-            )
+            bound = f"at least the second budget, {self.budgets[1]}: else nothing is asked for"
+            raise InvalidArgument.of("stop_at", self.stop_at, bound)
         if self.judge and "control" in self.pool.evaluation:
-            raise ValueError("judge fits on the control drives, so they cannot be in the pool's evaluation")
+            raise InvalidArgument.of("judge", "true", "false where control drives are evaluated on: it fits on them")
         if self.judge and not self.full_pool:
-            raise ValueError("judge is of what the whole pool gives: it needs full_pool")
+            raise InvalidArgument.of("judge", "true", "false without full_pool: it is of what the whole pool gives")
         return self
 
 
@@ -150,26 +162,20 @@ class HeldOutSettings(Part):
 
     @model_validator(mode="after")
     def _known(self) -> Self:
-        if unknown := [name for name in self.classes if name not in LABEL_CLASSES]:
-            raise ValueError(f"classes {', '.join(unknown)} are unknown; known are {', '.join(LABEL_CLASSES)}")
+        if not set(self.classes) <= set(LABEL_CLASSES):
+            raise InvalidArgument.of("classes", ", ".join(self.classes), f"some of {', '.join(LABEL_CLASSES)}")
         if len(set(self.classes)) < len(self.classes):
-            raise ValueError(f"classes {', '.join(self.classes)} must name each class once")
+            raise InvalidArgument.of("classes", ", ".join(self.classes), "classes that differ")
         return self
 
 
 class CostSettings(Part):
     """What labelling costs."""
 
-    seconds_per_frame: float = Field(
-        default=10.0, ge=0, allow_inf_nan=False, description="opening a frame in which anything is labelled"
-    )
-    seconds_per_crop: float = Field(
-        default=5.0, ge=0, allow_inf_nan=False, description="looking at a crop, Background included"
-    )
-    seconds_per_box: float = Field(
-        default=114.0, ge=0, allow_inf_nan=False, description="drawing a 3D box by hand (published figure)"
-    )
-    euros_per_hour: float = Field(default=20.0, ge=0, allow_inf_nan=False, description="what an annotator's hour costs")
+    seconds_per_frame: Seconds = Field(default=10.0, description="opening a frame in which anything is labelled")
+    seconds_per_crop: Seconds = Field(default=5.0, description="looking at a crop, Background included")
+    seconds_per_box: Seconds = Field(default=114.0, description="drawing a 3D box by hand (published figure)")
+    euros_per_hour: float = Field(default=20.0, ge=0, le=10_000, description="what an annotator's hour costs")
 
 
 class ExperimentSettings(Part):
@@ -184,24 +190,38 @@ class ExperimentSettings(Part):
     steps: StepsSettings = StepsSettings()
     targets: tuple[Annotated[float, Field(gt=0, le=1)], ...] = Field(default=(0.95, 0.98, 0.99), min_length=1)
     cost: CostSettings = CostSettings()
-    replays: dict[Annotated[str, Field(pattern=r"^[a-z0-9_]+$")], ReplaySettings] = Field(min_length=1)
+    replays: dict[Annotated[str, Field(pattern=r"^[a-z0-9_]+$")], ReplaySettings] = {}
     held_out: HeldOutSettings | None = None
 
     @model_validator(mode="after")
     def _scattered(self) -> Self:
         alike = [name for replay in self.replays.values() for name in replay.methods if METHODS[name].masked_alone]
         if alike and self.net.dropout == 0:
-            raise ValueError(f"net.dropout is 0: all masks of {', '.join(dict.fromkeys(alike))} would be the same")
+            bound = f"above 0: all masks of {', '.join(dict.fromkeys(alike))} would be the same"
+            raise InvalidArgument.of("net.dropout", self.net.dropout, bound)
         return self
 
-    def part(self, replays: Sequence[str], methods: Sequence[str], seeds: int | None = None) -> Self:
+    @model_validator(mode="after")
+    def _sound(self) -> Self:
+        if not self.replays and self.held_out is None:
+            raise InvalidArgument.of("replays", "empty", f"at least one, or {HELD_OUT}")
+        if HELD_OUT in self.replays:
+            raise InvalidArgument.of(f"replays.{HELD_OUT}", "a replay", "called otherwise: --only names the trainings so")
+        if self.fit.steps != (usual := FitSettings().steps):
+            raise InvalidArgument.of("fit.steps", self.fit.steps, f"left out, or {usual}: steps tells how many there are")
+        if len({round(target, 6) for target in self.targets}) < len(self.targets):
+            raise InvalidArgument.of("targets", list(self.targets), "shares that differ")
+        return self
+
+    def part(self, only: Sequence[str], methods: Sequence[str], seeds: int | None = None) -> Self:
         """Return these replays with these methods and random sampling, on at most so many seeds; all where none is named.
 
-        Replays that have none of the methods, and the trainings without a class, are left out. Raises InvalidArgument for a
-        replay that is not there, and for a method that none of them has.
+        `held_out` among the replays is the trainings without a class. Replays that have none of the methods, and those
+        trainings where they are not named, are left out. Raises InvalidArgument for a replay that is not there, and for a
+        method that none of them has.
         """
-        _check_there("only", replays, self.replays)
-        chosen = {name: replay for name, replay in self.replays.items() if not replays or name in replays}
+        _check_there("only", only, [*self.replays, *([HELD_OUT] if self.held_out else [])])
+        chosen = {name: replay for name, replay in self.replays.items() if not only or name in only}
         if methods:
             _check_there("method", methods, {name for replay in chosen.values() for name in replay.methods})
             chosen = {
@@ -209,21 +229,23 @@ class ExperimentSettings(Part):
                 for name, replay in chosen.items()
                 if replay.methods.keys() & set(methods)
             }
+        held_out = self.held_out if HELD_OUT in only or not (only or methods or seeds) else None
         if seeds is not None:
             chosen = {name: replay.with_seeds(seeds) for name, replay in chosen.items()}
-        whole = not replays and not methods and seeds is None
-        return self.model_copy(update={"replays": chosen, "held_out": self.held_out if whole else None})
+            held_out = held_out and held_out.model_copy(update={"seeds": min(seeds, held_out.seeds)})
+        return self.model_copy(update={"replays": chosen, HELD_OUT: held_out})
 
 
 def _check_there(name: str, asked: Sequence[str], there: Collection[str]) -> None:
     if missing := [each for each in asked if each not in there]:
-        raise InvalidArgument.of(name, ", ".join(missing), f"any of {', '.join(sorted(there))}")
+        bound = f"any of {', '.join(sorted(there))}" if there else "left out: no replay is asked for"
+        raise InvalidArgument.of(name, ", ".join(missing), bound)
 
 
 def load_experiment(name: str) -> ExperimentSettings:
     """Return the experiment of a YAML file, or of one of the packaged ones by its name (full, quick, query).
 
-    Raises InvalidArgument naming file, field, value and bound.
+    Raises InvalidArgument naming file or field, value and bound.
     """
     if name in PACKAGED:
         content = files("quandary_server.experiment").joinpath("configs", f"{name}.yaml").read_bytes()
@@ -231,9 +253,10 @@ def load_experiment(name: str) -> ExperimentSettings:
         content = Path(name).read_bytes()
     else:
         raise InvalidArgument.of("config", name, f"a YAML file, or one of {', '.join(PACKAGED)}")
+    document = read_yaml(name, content)
     try:
-        return ExperimentSettings.model_validate(yaml.safe_load(content.decode()))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InvalidArgument.of("config", name, f"YAML: {' '.join(str(error).split())}") from None
+        found = ExperimentSettings.model_validate(document)
     except ValidationError as error:
         raise refused(error) from None
+    check_switches(document, found.model_dump())
+    return found
