@@ -8,6 +8,7 @@ import pytest
 from experiment.conftest import toy_settings
 
 from quandary.errors import CorruptArtefact, FailedPrecondition, InvalidArgument, NotFound
+from quandary_server.experiment.differences import told_differences
 from quandary_server.experiment.fingerprint import Fingerprint
 from quandary_server.experiment.folder import (
     FINGERPRINT,
@@ -18,7 +19,7 @@ from quandary_server.experiment.folder import (
     arm_plans,
     held_out_plans,
 )
-from quandary_server.experiment.replay.rounds import ArmRecord
+from quandary_server.experiment.replay.rounds import ArmRecord, JudgedClasses
 from quandary_server.experiment.settings import ExperimentSettings
 
 PLAN = ArmPlan("main", "random", 0)
@@ -56,8 +57,40 @@ def test_a_folder_is_claimed_again_by_the_same_experiment_only(claimed: Experime
     claimed.claim(with_held_out())
     assert {path: path.read_bytes() for path in claimed.root.iterdir()} == before
     for any_code in (False, True):
-        with pytest.raises(InvalidArgument, match=r"a new folder, .* what differs: settings$"):
+        with pytest.raises(InvalidArgument, match=r"what differs: settings \(title: toy there, another here\)$"):
             claimed.claim(with_held_out().model_copy(update={"title": "another"}), any_code=any_code)
+
+
+def test_every_field_that_differs_is_named_with_both_values(claimed: ExperimentFolder) -> None:
+    document = with_held_out().model_dump(mode="json")
+    main = document["replays"]["main"]
+    main["budgets"][2], main["methods"] = 30, {"random": 2, "mc_mi": 1}
+    document["held_out"] = None
+    with pytest.raises(InvalidArgument) as caught:
+        claimed.claim(ExperimentSettings.model_validate(document))
+    for told in (
+        "replays.main.methods.mi_box: 2 there, nothing here",
+        "replays.main.methods.mc_mi: nothing there, 1 here",
+        "replays.main.budgets.2: 24 there, 30 here",
+        "held_out: {'pool': ",
+    ):
+        assert told in caught.value.message
+
+
+def test_many_fields_that_differ_are_counted_and_long_values_are_cut() -> None:
+    ours = toy_settings(budgets=tuple(range(6, 30, 2)))
+    theirs = toy_settings(budgets=tuple(range(7, 31, 2)), title="x" * 10_000)
+    told = told_differences(ours, theirs)
+    assert told.startswith(f"replays.main.title: toy there, {'x' * 39}… here; replays.main.budgets.0: 6 there, 7 here; ")
+    assert told.endswith("; and 7 more")
+    assert told_differences(ours, ours) == ""
+
+
+def test_the_classes_that_are_judged_are_kept(claimed: ExperimentFolder) -> None:
+    assert claimed.judged_classes() == {}
+    judged = {"main": JudgedClasses(judged={"Car": 30}, left_out={"Tram": 4})}
+    claimed.write_judged_classes(judged)
+    assert claimed.judged_classes() == judged
 
 
 def test_a_folder_is_nobodys_until_its_crops_are_known(tmp_path: Path) -> None:
@@ -66,7 +99,7 @@ def test_a_folder_is_nobodys_until_its_crops_are_known(tmp_path: Path) -> None:
     folder.claim(mended)
     assert folder.settings() == mended
     folder.write_arm(PLAN, ArmRecord(replay="main", method="random", seed=0))
-    with pytest.raises(InvalidArgument, match=r"what differs: settings$"):
+    with pytest.raises(InvalidArgument, match=r"what differs: settings \(title: mended there, toy here\)$"):
         folder.claim(with_held_out())
 
 
@@ -85,7 +118,7 @@ def test_other_code_is_told_and_gone_on_with_where_that_is_wanted(claimed: Exper
     for _ in range(2):
         claimed.claim(with_held_out(), any_code=True)
     assert claimed.other_code() == [Fingerprint.of(with_held_out()).code]
-    with pytest.raises(InvalidArgument, match=r"what differs: settings, code$"):
+    with pytest.raises(InvalidArgument, match=r"what differs: settings \(title: toy there, another here\), code$"):
         claimed.claim(with_held_out().model_copy(update={"title": "another"}))
 
 

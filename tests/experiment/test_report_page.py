@@ -7,6 +7,7 @@ from experiment.made_up import BUDGETS, FLEET, make_settings, replay, write
 from quandary_server.bench.figures import write_document
 from quandary_server.experiment.folder import OTHER_CODE
 from quandary_server.experiment.methods import RANDOM
+from quandary_server.experiment.replay.rounds import JudgedClasses
 from quandary_server.experiment.report.html import picture, table
 from quandary_server.experiment.report.page import write_report
 from quandary_server.experiment.results.figures import experiment_figures
@@ -146,6 +147,29 @@ def test_the_undetermined_is_said_to_be_so(tmp_path: Path) -> None:
     # the headlines of intervals and of the centre, and rankings of the box by every estimator
     assert page.texts.count("undetermined") >= 5 + 3 * 4
     assert "one seed: no interval" in page.text
+
+
+def test_how_the_best_was_chosen_and_what_it_is_judged_on_stand_beside_it(tmp_path: Path) -> None:
+    long = {"budgets": [*BUDGETS, 6000], "stop_at": 6000}
+    settings = make_settings({"main": replay({RANDOM: 2, "default": 2, "mi_box": 2, "box": 1}, **long)})
+    folder = write(tmp_path / "run", settings, EFFICIENCIES)
+    folder.write_judged_classes({"main": JudgedClasses(judged={"Car": 3000, "Van": 20}, left_out={"Tram": 4})})
+    write_document(tmp_path / "experiment.json", experiment_figures(folder), "quandary experiment run made-up")
+    page = Page(write_report(tmp_path / "experiment.json", tmp_path / "report").read_text())
+    # before the table of the headlines
+    chosen = page.text.index("default query, is the best of 2 by macro recall, chosen on the same seeds")
+    assert page.text.index("What came of it") < chosen < page.text.index("saved_macro_recall_98_low")
+    assert "over the classes Car (3,000), Van (20) (crops of the evaluation drives); left out, as too few" in page.text
+    assert "up to the middle budget" in page.text
+    assert cells_of(page, "ensemble x MC, MI + box", "800")
+    # the bar of the hours is the full experiment's
+    assert "hours" not in page.texts
+
+
+def test_the_trainings_without_a_class_alone_have_a_page(tmp_path: Path) -> None:
+    page = report(tmp_path, make_settings({}, held_out=HELD_OUT))
+    assert "A class never seen" in page.texts
+    assert "What came of it" in page.texts
 
 
 def test_nothing_run_yet_has_a_page(tmp_path: Path) -> None:

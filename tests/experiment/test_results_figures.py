@@ -10,9 +10,13 @@ from experiment.made_up import BUDGETS, all_methods, arm, judged, make_settings,
 from quandary_server.bench.figures import Figure, write_document
 from quandary_server.experiment.folder import ArmPlan, HeldOutPlan
 from quandary_server.experiment.methods import METHODS, RANDOM
+from quandary_server.experiment.replay.rounds import JudgedClasses
 from quandary_server.experiment.results.curves import mean_interval
 from quandary_server.experiment.results.figures import experiment_figures, rounded
-from quandary_server.experiment.results.headlines import HEADLINES
+from quandary_server.experiment.results.headlines import HEADLINES, headline_figures
+from quandary_server.experiment.results.judgements import Judgements
+from quandary_server.experiment.results.records import Records
+from quandary_server.experiment.settings import ExperimentSettings, load_experiment
 from quandary_server.settings import DEFAULT_PLAN
 
 LONG: dict[str, Any] = {"budgets": [*BUDGETS, 6000], "stop_at": 6000}
@@ -39,7 +43,7 @@ def full(root: Path, **changes: Any) -> dict[str, Figure]:
 
 def test_the_headlines_have_their_values_and_bars(tmp_path: Path) -> None:
     figures = full(tmp_path)
-    assert {h.name for h in HEADLINES} - set(figures) == {"quick_lead"}
+    assert {h.name for h in HEADLINES} - set(figures) == {"quick_lead", "hours"}
     recall = figures["saved_macro_recall_98_low"]
     assert recall.value == pytest.approx(3 / 4, rel=1e-4)
     assert (recall.reach, recall.met) == (">= 0.6", True)
@@ -51,7 +55,6 @@ def test_the_headlines_have_their_values_and_bars(tmp_path: Path) -> None:
     assert figures["sparsification_centre"].value == pytest.approx(1.0)
     assert figures["ece"].value == pytest.approx(0.02)
     assert (figures["ece"].reach, figures["ece"].met) == ("<= 0.03", True)
-    assert figures["hours"].value == 2.0
     # methods as good as random are stopped at 6000 labels, before random has reached anything: of them nothing is known
     worst, *unknown = figures["worst_active_saving_high"].samples
     assert figures["worst_active_saving_high"].value == pytest.approx(1 / 3, rel=1e-4)
@@ -155,12 +158,21 @@ def test_what_too_few_errors_determine_has_no_ause(tmp_path: Path) -> None:
     assert "ause_main_default_centre" not in figures
 
 
-def test_the_hours_wait_for_the_trainings_without_a_class(tmp_path: Path) -> None:
-    settings = make_settings({"main": replay({RANDOM: 1, "default": 1})}, held_out=HELD_OUT)
-    folder = write(tmp_path, settings, EFFICIENCIES)
-    assert "hours" in by_name(experiment_figures(folder))
-    (tmp_path / HeldOutPlan("Tram", 1).file).unlink()
-    assert "hours" not in by_name(experiment_figures(folder))
+def hours_of(root: Path, settings: ExperimentSettings, *, finished: bool = True) -> list[Figure]:
+    folder = write(root, settings, EFFICIENCIES)
+    if not finished:
+        (root / HeldOutPlan("Tram", 1).file).unlink()
+    records = Records(folder)
+    return [figure for figure in headline_figures(records, [], Judgements(records), 7200.0) if figure.name == "hours"]
+
+
+def test_the_hours_are_those_of_the_whole_full_experiment_alone(tmp_path: Path) -> None:
+    full_one = load_experiment("full")
+    (hours,) = hours_of(tmp_path / "full", full_one)
+    assert (hours.value, hours.reach, hours.met) == (2.0, "<= 8", True)
+    assert not hours_of(tmp_path / "unfinished", full_one, finished=False)
+    assert not hours_of(tmp_path / "part", full_one.part(["repeats", "held_out"], []))
+    assert not hours_of(tmp_path / "other", load_experiment("quick"))
 
 
 def test_every_figure_is_finite_and_the_document_is_json_without_nan(tmp_path: Path) -> None:
@@ -189,8 +201,12 @@ def test_what_is_told_besides(tmp_path: Path) -> None:
     saving = figures["saved_main_mc_mi_accuracy_95"]
     assert saving.value == pytest.approx(0.5, rel=1e-4)
     assert saving.samples[0]["euros_saved"] > 0
-    assert sum(figures["classes_main_default"].samples[0]["shares"].values()) == pytest.approx(1, rel=1e-3)
-    assert figures["classes_main_default"].value > figures["classes_main_random"].value
+    mixes = figures["classes_main_default"].samples
+    assert [mix["labels"] for mix in mixes] == LONG["budgets"][1:]
+    assert all(sum(mix["shares"].values()) == pytest.approx(1, rel=1e-3) for mix in mixes)
+    # of six budgets after the first the third, not the last
+    assert figures["classes_main_default"].value == mixes[2]["effective"] > figures["classes_main_random"].value
+    assert len(figures["classes_main_pool"].samples) == 1
     assert figures["calibration_main_softmax_raw"].value == pytest.approx(0.08)
     assert figures["sparsification_main_mc_dropout_centre_total"].samples[0]["ause"] == pytest.approx(0)
     assert len(figures["sparsification_curve_main_softmax_class_predictive_entropy"].samples) == 25
@@ -199,6 +215,15 @@ def test_what_is_told_besides(tmp_path: Path) -> None:
     assert figures["round_seconds_main_random"].samples[0] == [100, 300, 10, 9]
     assert figures["complete_main"].samples[0]["default"] == [2, 2, 2]
     assert figures["experiment"].samples[0]["replays"]["main"]["title"] == "made up"
+
+
+def test_the_classes_of_the_macro_recall_are_told_where_they_were_kept(tmp_path: Path) -> None:
+    settings = make_settings({"main": replay({RANDOM: 1, "default": 1})})
+    folder = write(tmp_path, settings, EFFICIENCIES)
+    assert "macro_recall_classes_main" not in by_name(experiment_figures(folder))
+    folder.write_judged_classes({"main": JudgedClasses(judged={"Car": 300, "Van": 20}, left_out={"Tram": 4})})
+    found = by_name(experiment_figures(folder))["macro_recall_classes_main"]
+    assert (found.value, found.samples) == (2, [{"judged": {"Car": 300, "Van": 20}, "left_out": {"Tram": 4}}])
 
 
 def test_undetermined_sparsification_is_left_out_and_counted(tmp_path: Path) -> None:

@@ -110,7 +110,7 @@ def test_a_finished_run_has_nothing_to_do(finished: Path) -> None:
 def test_another_experiment_is_refused_before_anything_is_built(finished: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in finished.rglob("*")}
     other = settings().model_copy(update={"title": "another"})
-    with pytest.raises(InvalidArgument, match="what differs: settings"):
+    with pytest.raises(InvalidArgument, match=r"what differs: settings \(title: toy there, another here\)"):
         Experiment(other, ExperimentFolder(finished)).run(untold, untold)
     assert {path: path.stat().st_mtime_ns for path in finished.rglob("*")} == before
 

@@ -190,6 +190,9 @@ def test_the_trainings_without_a_class_are_a_part_by_themselves() -> None:
     alone = full.part(["held_out"], [])
     assert (alone.replays, alone.held_out) == ({}, full.held_out)
     assert ExperimentSettings.model_validate_json(alone.model_dump_json()) == alone
+    few = full.part(["held_out"], [], seeds=1).held_out
+    assert few is not None
+    assert few.seeds == 1
     beside = full.part(["main", "held_out"], ["default"])
     assert (set(beside.replays), beside.held_out) == ({"main"}, full.held_out)
 

@@ -11,13 +11,14 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from quandary.errors import CorruptArtefact, FailedPrecondition, InvalidArgument, NotFound
+from quandary_server.experiment.differences import told_differences
 from quandary_server.experiment.fingerprint import CODE, Fingerprint
-from quandary_server.experiment.replay.rounds import ArmRecord
+from quandary_server.experiment.replay.rounds import ArmRecord, JudgedClasses
 from quandary_server.experiment.settings import ExperimentSettings
 from quandary_server.files import write_atomically
 
 SETTINGS, FINGERPRINT, CROPS, SECONDS = "settings.json", "fingerprint.json", "crops.json", "seconds.json"
-OTHER_CODE, LOCK = "other_code.json", ".lock"
+OTHER_CODE, JUDGED, LOCK = "other_code.json", "judged_classes.json", ".lock"
 
 NUMBERED = "?*-[0-9][0-9][0-9].json"
 """Names of records: what was run, and the seed."""
@@ -25,6 +26,7 @@ NUMBERED = "?*-[0-9][0-9][0-9].json"
 HELD_OUT = TypeAdapter(Mapping[str, Any])
 DIGESTS = TypeAdapter(Mapping[str, str])
 CODES = TypeAdapter(list[str])
+CLASSES_JUDGED = TypeAdapter(Mapping[str, JudgedClasses])
 
 Kind = TypeVar("Kind")
 
@@ -115,14 +117,15 @@ class ExperimentFolder:
 
         any_code: go on where nothing but the code differs, which is kept for the figures to tell. Until its crops are known a
         folder is nobody's: what was refused for a mistake can be mended and run there. Raises InvalidArgument naming what
-        differs (settings, code, method NAME, box weight), and for a folder that does not say what it was begun with.
+        differs (fields of the settings with both values, code, method NAME, box weight), and for a folder that does not say
+        what it was begun with.
         """
         current = Fingerprint.of(settings)
         if not self._begun:
             self._write(FINGERPRINT, current.model_dump_json(indent=1))
             self._write(SETTINGS, settings.model_dump_json(indent=1))
             return
-        differing = ["settings"] if self.settings() != settings else []
+        differing = [f"settings ({told})"] if (told := told_differences(self.settings(), settings)) else []
         differing += self._fingerprint().differences(current)
         if differing == [CODE] and not any_code:
             raise self._of_another("code (--any-code goes on all the same)")
@@ -148,6 +151,15 @@ class ExperimentFolder:
         kept = _read(path, DIGESTS, "does not tell the crops; begin a new folder")
         if differing := sorted(name for name in kept.keys() | digests.keys() if kept.get(name) != digests.get(name)):
             raise self._of_another(f"crops of {', '.join(differing)}")
+
+    def judged_classes(self) -> Mapping[str, JudgedClasses]:
+        """Return which classes each replay's macro recall is over; empty where a run of before did not keep them."""
+        path = self.root / JUDGED
+        return _read(path, CLASSES_JUDGED, "does not tell the classes; delete it and run again") if path.is_file() else {}
+
+    def write_judged_classes(self, judged: Mapping[str, JudgedClasses]) -> None:
+        """Keep which classes each replay's macro recall is over."""
+        self._write(JUDGED, CLASSES_JUDGED.dump_json(judged, indent=1).decode())
 
     def settings(self) -> ExperimentSettings:
         """Return what was asked; raises NotFound where nothing was, CorruptArtefact where it cannot be read."""

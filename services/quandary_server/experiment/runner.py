@@ -15,7 +15,8 @@ from quandary_server.experiment.methods import METHODS, RANDOM
 from quandary_server.experiment.pools.build import Told, built_pool, pool_file
 from quandary_server.experiment.pools.crops import Pool, pool_digest
 from quandary_server.experiment.replay.arm import Arm, budgets, check_pool
-from quandary_server.experiment.replay.rounds import ArmRecord
+from quandary_server.experiment.replay.figures import told_classes
+from quandary_server.experiment.replay.rounds import ArmRecord, JudgedClasses
 from quandary_server.experiment.settings import ExperimentSettings, HeldOutSettings, PoolSettings, ReplaySettings
 from quandary_server.experiment.window import Job, Progress, cluster_width, run_in_order
 
@@ -60,6 +61,7 @@ class Experiment:
             pools = self._pools(told)
             self._check(pools)
             self._folder.claim_crops(self._crops(pools))
+            self._folder.write_judged_classes(self._judged_classes(pools))
 
             shared = {settings: ray.put(pool) for settings, pool in pools.items()}
             board = _Board(clock, self._rounds(pools), progress)
@@ -97,6 +99,13 @@ class Experiment:
     def _crops(self, pools: Pools) -> dict[str, str]:
         digests = {settings: pool_digest(pool) for settings, pool in pools.items()}
         return {use: digests[settings] for use, settings in self._uses.items()}
+
+    def _judged_classes(self, pools: Pools) -> dict[str, JudgedClasses]:
+        found = {}
+        for name, replay in self._settings.replays.items():
+            taught = [pools[settings].pool.examples for settings in (replay.pool, replay.pretraining) if settings]
+            found[name] = told_classes(pools[replay.pool].evaluation.examples, *taught)
+        return found
 
     def _rounds(self, pools: Pools) -> int:
         """How many rounds there are; a training without a class counts as one."""

@@ -7,6 +7,7 @@ from quandary.labels import CLASSES
 from quandary_server.detector.assessment import Assessment
 from quandary_server.detector.examples import Examples
 from quandary_server.evaluation.classes import macro_recall, recalls
+from quandary_server.experiment.replay.rounds import JudgedClasses
 from quandary_server.experiment.settings import CostSettings
 
 MIN_CROPS_OF_CLASS = 20
@@ -18,6 +19,14 @@ def judged_classes(evaluation: Examples, *taught: Examples) -> list[int]:
     counts = np.bincount(evaluation.classes, minlength=len(CLASSES))
     known = {int(index) for examples in taught for index in examples.classes}
     return [int(index) for index in np.flatnonzero(counts >= MIN_CROPS_OF_CLASS) if int(index) in known]
+
+
+def told_classes(evaluation: Examples, *taught: Examples) -> JudgedClasses:
+    """Return which classes the macro recall is over, and which that evaluation shows are left out."""
+    counts = class_counts(evaluation.classes)
+    judged = {CLASSES[index]: counts[CLASSES[index]] for index in judged_classes(evaluation, *taught)}
+    left_out = {name: count for name, count in counts.items() if count and name not in judged}
+    return JudgedClasses(judged=judged, left_out=left_out)
 
 
 def round_figures(found: Assessment, judged: list[int]) -> dict[str, float]:

@@ -6,6 +6,15 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 
+class JudgedClasses(BaseModel):
+    """Classes that a replay's macro recall is over, and others that the evaluation drives show, each with its crops there."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    judged: Mapping[str, int]
+    left_out: Mapping[str, int]
+
+
 class Round(BaseModel):
     """One round of an arm. figures: by estimator, then by name. picked: what is labelled next, indices into the pool."""
 

@@ -175,9 +175,8 @@ def _draw_saving(axes: "Axes", place: int, method: str, found: Sample) -> float:
 
 def classes(document: Document, replay: str) -> "Figure | None":
     """Draw what share of the queried labels each class has, by method, beside the whole pool."""
-    rows = [(f"classes_{replay}_pool", "the whole pool")]
-    rows += [(f"classes_{replay}_{method}", title_of(method)) for method in document.methods(replay)]
-    found = [(title, sample) for name, title in rows if (sample := document.sample(name)) is not None]
+    rows = [("pool", "the whole pool"), *((method, title_of(method)) for method in document.methods(replay))]
+    found = [(title, mix) for name, title in rows if (mix := document.class_mix(replay, name)) is not None]
     if len(found) < 2:
         return None
     names = [name for name in CLASSES if any(sample["shares"].get(name) for _, sample in found)]

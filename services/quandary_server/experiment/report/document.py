@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from quandary.errors import InvalidArgument
 from quandary.options import Estimator
 from quandary_server.experiment.methods import METHODS, RANDOM
-from quandary_server.experiment.results.measures import curve_name, saved_name
+from quandary_server.experiment.results.measures import curve_name, middle, saved_name
 from quandary_server.experiment.settings import ExperimentSettings, PoolSettings, ReplaySettings
 
 Sample = Mapping[str, Any]
@@ -54,6 +54,11 @@ class Document:
         """Return the names of figures that begin so."""
         return [name for name in self._figures if name.startswith(prefix)]
 
+    def class_mix(self, replay: str, asked_by: str) -> Sample | None:
+        """Return the mix of classes that a method asked for up to the middle budget, or that of the whole `pool`."""
+        mixes = self.samples(f"classes_{replay}_{asked_by}")
+        return middle(mixes) if mixes else None
+
     def saving(self, replay: str, method: str, measure: str, share: float) -> Sample | None:
         """Return what a method saves."""
         return self.sample(saved_name(replay, method, measure, share))
@@ -73,9 +78,9 @@ class Document:
         return self.settings.replays
 
     @property
-    def first(self) -> str:
-        """The replay that is told of first: the main one, where there is one."""
-        return "main" if "main" in self.replays else next(iter(self.replays))
+    def first(self) -> str | None:
+        """The replay that is told of first: the main one, where there is one; None where there is no replay."""
+        return "main" if "main" in self.replays else next(iter(self.replays), None)
 
     def methods(self, replay: str) -> list[str]:
         """Return the methods of a replay that have a curve, random sampling first."""

@@ -5,11 +5,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from quandary_server.experiment.report.document import Document
+from quandary_server.experiment.report.headline_sections import headlines
 from quandary_server.experiment.report.html import page
 from quandary_server.experiment.report.plots import SUMMARY, draw_pictures
 from quandary_server.experiment.report.sections import (
     asked_for,
-    headlines,
     other_replays,
     papers_and_ours,
     replay_told,
@@ -40,7 +40,7 @@ def make_page(document: Document, pictures: Mapping[str, str]) -> str:
     parts = [
         asked_for(document),
         headlines(document, pictures.get(SUMMARY)),
-        replay_told(document, first, pictures),
+        replay_told(document, first, pictures) if first else "",
         uncertainty_told(document, pictures),
         out_of_distribution(document, pictures),
         other_replays(document, pictures),

@@ -56,8 +56,8 @@ def draw_pictures(document: Document, where: Path) -> dict[str, Path]:
 def summary(document: Document) -> "Figure | None":
     """Draw what matters: macro recall over labels, labels saved, and whether the uncertainty finds the errors."""
     replay = document.first
-    methods = summary_methods(document, replay)
-    if not methods:
+    methods = summary_methods(document, replay) if replay else []
+    if replay is None or not methods:
         return None
     figure, panels = canvas(1, 3, (11.5, 4.7))
     curve_plots.draw_curves(panels[0], document, replay, methods, MACRO_RECALL)

@@ -1,8 +1,6 @@
 """What the page tells, section by section."""
 
-from collections import Counter
 from collections.abc import Mapping
-from typing import Any
 
 import yaml
 
@@ -11,7 +9,6 @@ from quandary_server.experiment.report import words
 from quandary_server.experiment.report.document import Document, Sample, is_noisy, is_real
 from quandary_server.experiment.report.html import (
     UNDETERMINED,
-    bullets,
     paragraph,
     picture,
     preformatted,
@@ -21,28 +18,20 @@ from quandary_server.experiment.report.html import (
 )
 from quandary_server.experiment.report.saving_words import (
     NOT_REACHED,
-    count_told,
     interval_told,
     needed_told,
-    place_told,
     seeds_told,
 )
 from quandary_server.experiment.report.style import title_of
-from quandary_server.experiment.results.headlines import (
-    FOLDING,
-    HEADLINES,
-    HOURS,
-    MAIN,
-    QUICK,
-    QUICK_LEAD,
-    REPEATS,
-    WORST_ACTIVE,
-    Headline,
-)
 from quandary_server.experiment.results.measures import CENTRE, IOU, MACRO_RECALL, MEASURES, SAVED
 from quandary_server.experiment.settings import PoolSettings
 
 Pictures = Mapping[str, str]
+
+MIDDLE = (
+    "Of what was asked for after the first labels, up to the middle budget: at the last ones little of the pool is left, and "
+    "all mixes look alike. Those of every budget are among the figures."
+)
 
 
 def asked_for(document: Document) -> str:
@@ -78,72 +67,13 @@ def pool_told(pool: PoolSettings) -> str:
     return told
 
 
-def headlines(document: Document, summary: str | None) -> str:
-    """Return the figures that the experiment is held to, met or not."""
-    rows = [_headline(document, headline) for headline in HEADLINES if _belongs(document, headline)]
-    columns = ["figure", "what", "#value", "unit", "behind it", "to reach", "", "known mark"]
-    return section("What came of it", picture(summary, words.SUMMARY), table(columns, rows), _reading(document))
-
-
-def _belongs(document: Document, headline: Headline) -> bool:
-    """Whether an experiment was asked for what a headline tells."""
-    if headline is QUICK_LEAD:
-        return QUICK in document.replays
-    if headline is FOLDING:
-        return REPEATS in document.replays
-    return headline is HOURS or MAIN in document.replays
-
-
-def _headline(document: Document, headline: Headline) -> list[str]:
-    found = document.figure(headline.name)
-    reach = f"{'at most' if headline.most else 'at least'} {headline.bound:g}"
-    if found is None:
-        return [headline.name, headline.what, "", headline.unit, "", reach, UNDETERMINED, headline.mark]
-    met = "met" if found["met"] else "not met"
-    saving = _saving_behind(found["samples"])
-    missed = saving is not None and not saving["reached"] and headline is not WORST_ACTIVE
-    value = NOT_REACHED if missed else f"{found['value']:.3g}"
-    return [headline.name, headline.what, value, headline.unit, _behind(found["samples"]), reach, met, headline.mark]
-
-
-def _behind(samples: list[Any]) -> str:
-    """Return on what a headline stands: the saving with its interval, and seeds."""
-    saving = _saving_behind(samples)
-    if saving is not None:
-        return f"{interval_told(saving)}, {seeds_told(saving)}"
-    return count_told(len(samples)) if all(isinstance(sample, float) for sample in samples) else ""
-
-
-def _saving_behind(samples: list[Any]) -> Sample | None:
-    first = next(iter(samples), None)
-    return first if isinstance(first, Mapping) and "reached" in first else None
-
-
-def _reading(document: Document) -> str:
-    worst, *unknown = document.samples(WORST_ACTIVE.name) or [None]
-    told = []
-    if worst is not None:
-        what = f"The worst active method is {title_of(worst['method'])}, in {place_told(worst)}"
-        most = f", at most {worst['at_most']:z.1%}" if worst["reached"] else ""
-        told.append(f"{what}: {interval_told(worst)}{most}, {seeds_told(worst)}.")
-    if unknown:
-        counts = Counter(title_of(found["method"]) for found in unknown)
-        by_method = "; ".join(f"{title}: {count}" for title, count in counts.items())
-        told.append(f"{words.NO_UPPER_END} These are {len(unknown)} measures at targets, by method: {by_method}.")
-    folded = document.sample(FOLDING.name)
-    if folded is not None:
-        what = f"Folding, {title_of(folded['method'])} against {title_of(folded['against'])}"
-        told.append(f"{what}: saved {interval_told(folded)}, {seeds_told(folded)}.")
-    told += [words.UNDETERMINED_MEANS, words.SAVED_MEANS, words.CROSSINGS]
-    return bullets(told)
-
-
 def replay_told(document: Document, replay: str, pictures: Pictures) -> str:
     """Return the curves, savings, classes and costs of the replay that is told of first."""
     settings = document.replays[replay]
     return section(
         f"Labels saved: {settings.title}",
         paragraph(words.FEW_OBJECTS) if is_real(settings.pool) else "",
+        paragraph(_judged_on(document, replay)),
         picture(pictures.get(f"curves_{replay}"), words.CURVES),
         picture(pictures.get(f"estimators_{replay}"), words.BY_ESTIMATOR),
         picture(pictures.get(f"savings_{replay}"), words.SAVINGS),
@@ -152,6 +82,17 @@ def replay_told(document: Document, replay: str, pictures: Pictures) -> str:
         subsection("Classes", _classes(document, replay), picture(pictures.get(f"classes_{replay}"), words.CLASSES)),
         subsection("What a round takes", _times(document, replay)),
     )
+
+
+def _judged_on(document: Document, replay: str) -> str:
+    """Return which classes the macro recall is over, in a line."""
+    found = document.sample(f"macro_recall_classes_{replay}")
+    if found is None:
+        return "Which classes the macro recall is over was not kept by the run."
+    judged = ", ".join(f"{name} ({crops:,})" for name, crops in found["judged"].items())
+    told = f"The macro recall is over the classes {judged} (crops of the evaluation drives)"
+    left_out = ", ".join(f"{name} ({crops:,})" for name, crops in found["left_out"].items())
+    return f"{told}; left out, as too few or not in the pool: {left_out}." if left_out else f"{told}."
 
 
 def _savings(document: Document, replay: str) -> str:
@@ -206,15 +147,17 @@ def _cost_cells(found: Sample) -> list[str]:
 
 
 def _classes(document: Document, replay: str) -> str:
-    pool = document.value(f"classes_{replay}_pool")
-    rows = [
-        [title_of(method), f"{value:.2f}"]
-        for method in document.methods(replay)
-        if (value := document.value(f"classes_{replay}_{method}")) is not None
-    ]
-    if pool is not None:
-        rows.insert(0, ["the whole pool", f"{pool:.2f}"])
-    return table(["asked for by", "#effective number of classes"], rows) if rows else paragraph(f"Classes: {UNDETERMINED}.")
+    rows = []
+    for name in ("pool", *document.methods(replay)):
+        value, mix = document.value(f"classes_{replay}_{name}"), document.class_mix(replay, name)
+        if value is not None and mix is not None:
+            title = "the whole pool" if name == "pool" else title_of(name)
+            rows.append([title, f"{mix['labels']:,.0f}", f"{value:.2f}"])
+    if not rows:
+        return paragraph(f"Classes: {UNDETERMINED}.")
+    table_told = table(["asked for by", "#labels", "#effective number of classes"], rows)
+    mixes = max(len(document.samples(f"classes_{replay}_{method}")) for method in document.methods(replay))
+    return (paragraph(MIDDLE) if mixes > 1 else "") + table_told
 
 
 def _times(document: Document, replay: str) -> str:
@@ -252,6 +195,7 @@ def _other(document: Document, replay: str, pictures: Pictures) -> str:
     return subsection(
         f"{replay}: {settings.title}",
         paragraph("; ".join(told) + "."),
+        paragraph(_judged_on(document, replay)),
         picture(pictures.get(f"curves_{replay}"), words.CURVES),
         picture(pictures.get(f"savings_{replay}"), words.SAVINGS),
         _savings(document, replay),

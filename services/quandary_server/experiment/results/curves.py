@@ -1,6 +1,6 @@
 """Learning curves with intervals, classes queried, time spent: figures of a replay's rounds."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,8 +10,8 @@ from scipy import stats
 from quandary.options import Estimator
 from quandary_server.bench.figures import Figure, reported
 from quandary_server.experiment.methods import RANDOM
-from quandary_server.experiment.replay.rounds import ArmRecord
-from quandary_server.experiment.results.measures import MEASURES, Measure, curve_name
+from quandary_server.experiment.replay.rounds import ArmRecord, JudgedClasses
+from quandary_server.experiment.results.measures import MEASURES, Measure, curve_name, middle
 from quandary_server.experiment.results.records import Records, curve_of, own_estimator, shared_rounds
 
 Array = NDArray[np.float64]
@@ -36,17 +36,24 @@ def curve_figures(records: Records, replay: str) -> Iterator[Figure]:
 def class_figures(records: Records, replay: str) -> Iterator[Figure]:
     """Yield the mix of classes that each method queried after the first labels, and that of the whole pool.
 
-    All methods at the last round that they share. The value is the effective number of classes, exp of the mix's entropy.
+    Samples are the mixes at the budgets that all methods share but the first; the value is that at the middle one, the
+    effective number of classes: exp of the mix's entropy. At the last, where little of the pool is left, all look alike.
     """
     arms = {method: _told(records, replay, method) for method in records.methods(replay)}
     rounds = shared_rounds([arm for found in arms.values() for arm in found])
     if rounds > 1:
         for method, found in arms.items():
             if found:
-                yield _mix(f"classes_{replay}_{method}", found, rounds - 1, since_first=True)
+                yield _mixes(f"classes_{replay}_{method}", [_mix(found, i, since_first=True) for i in range(1, rounds)])
     complete = list(records.complete(replay, RANDOM).values())
     if complete and records.settings.replays[replay].full_pool:
-        yield _mix(f"classes_{replay}_pool", complete, -1, since_first=False)
+        yield _mixes(f"classes_{replay}_pool", [_mix(complete, -1, since_first=False)])
+
+
+def judged_classes_figure(judged: Mapping[str, JudgedClasses], replay: str) -> Iterator[Figure]:
+    """Yield which classes a replay's macro recall is over, with their crops in the evaluation drives, where that is known."""
+    if found := judged.get(replay):
+        yield reported(f"macro_recall_classes_{replay}", float(len(found.judged)), "classes", [found.model_dump()])
 
 
 def time_figures(records: Records, replay: str) -> Iterator[Figure]:
@@ -102,7 +109,11 @@ def mean_interval(values: Array) -> tuple[float, float | None, float | None]:
     return mean, mean - reach, mean + reach
 
 
-def _mix(name: str, arms: Sequence[ArmRecord], index: int, *, since_first: bool) -> Figure:
+def _mixes(name: str, mixes: list[dict[str, Any]]) -> Figure:
+    return reported(name, middle(mixes)["effective"], "classes, effective number", mixes)
+
+
+def _mix(arms: Sequence[ArmRecord], index: int, *, since_first: bool) -> dict[str, Any]:
     counts: dict[str, float] = {}
     for arm in arms:
         for class_name, count in arm.rounds[index].classes.items():
@@ -112,5 +123,4 @@ def _mix(name: str, arms: Sequence[ArmRecord], index: int, *, since_first: bool)
     shares = {class_name: count / max(total, 1) for class_name, count in counts.items()}
     spread = np.array([share for share in shares.values() if share > 0])
     labels = float(np.mean([arm.rounds[index].labels for arm in arms]))
-    sample = {"labels": round(labels, 1), "shares": shares}
-    return reported(name, float(np.exp(-(spread * np.log(spread)).sum())), "classes, effective number", [sample])
+    return {"labels": round(labels, 1), "effective": float(np.exp(-(spread * np.log(spread)).sum())), "shares": shares}

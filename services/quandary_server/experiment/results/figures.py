@@ -7,7 +7,13 @@ from typing import Any
 
 from quandary_server.bench.figures import Figure, reported
 from quandary_server.experiment.folder import ExperimentFolder
-from quandary_server.experiment.results.curves import class_figures, completeness_figure, curve_figures, time_figures
+from quandary_server.experiment.results.curves import (
+    class_figures,
+    completeness_figure,
+    curve_figures,
+    judged_classes_figure,
+    time_figures,
+)
 from quandary_server.experiment.results.headlines import headline_figures
 from quandary_server.experiment.results.judgements import Judgements, held_out_figures, judgement_figures
 from quandary_server.experiment.results.method_judgements import method_judgement_figures
@@ -29,7 +35,7 @@ def experiment_figures(folder: ExperimentFolder) -> list[Figure]:
 def _all(folder: ExperimentFolder) -> Iterator[Figure]:
     records = Records(folder)
     savings, judgements = list(all_savings(records)), Judgements(records)
-    settings, seconds = records.settings, folder.seconds()
+    settings, seconds, judged = records.settings, folder.seconds(), folder.judged_classes()
 
     yield from headline_figures(records, savings, judgements, seconds)
 
@@ -41,6 +47,7 @@ def _all(folder: ExperimentFolder) -> Iterator[Figure]:
     for replay in settings.replays:
         yield completeness_figure(records, replay)
         yield from curve_figures(records, replay)
+        yield from judged_classes_figure(judged, replay)
         yield from class_figures(records, replay)
         yield from time_figures(records, replay)
     yield from judgement_figures(judgements)

@@ -13,6 +13,7 @@ from quandary_server.experiment.results.judgements import Judgements
 from quandary_server.experiment.results.measures import CENTRE, CLASS_MEASURES, IOU, MACRO_RECALL
 from quandary_server.experiment.results.records import Records, curve_of, own_estimator
 from quandary_server.experiment.results.savings import MethodSaving, saving_of
+from quandary_server.experiment.settings import FULL, ExperimentSettings, ReplaySettings, load_experiment
 
 MAIN, REPEATS, QUICK = "main", "repeats", "quick"
 """The replays that headlines are of."""
@@ -111,14 +112,25 @@ HEADLINES = (
 
 
 def headline_figures(records: Records, savings: list[MethodSaving], judgements: Judgements, seconds: float) -> Iterator[Figure]:
-    """Yield those that are determined; `hours` once everything that was asked for is done."""
+    """Yield those that are determined; `hours` of the packaged full experiment alone, once all of it is done."""
     yield from _saved(records, savings)
     yield from _worst(records, savings)
     yield from _uncertainty(records, judgements)
     yield from _folding(records)
-    if records.finished and seconds > 0:
+    if is_full(records.settings) and records.finished and seconds > 0:
         yield HOURS.figure(seconds / 3600, [{"seconds": seconds}])
     yield from _quick(records)
+
+
+def is_full(settings: ExperimentSettings) -> bool:
+    """Whether an experiment is the packaged full one, and no part of it: the bar of the hours is that one's."""
+    return settings == load_experiment(FULL)
+
+
+def most_seeds(replay: ReplaySettings) -> list[str]:
+    """Return the active methods of a replay that are asked for on the most seeds: the best is one of them."""
+    asked = {method: seeds for method, seeds in replay.methods.items() if method != RANDOM}
+    return [method for method, seeds in asked.items() if seeds == max(asked.values())]
 
 
 def best_method(records: Records, savings: list[MethodSaving]) -> str | None:
@@ -128,8 +140,7 @@ def best_method(records: Records, savings: list[MethodSaving]) -> str | None:
     """
     if MAIN not in records.settings.replays:
         return None
-    asked = {method: seeds for method, seeds in records.settings.replays[MAIN].methods.items() if method != RANDOM}
-    most = [method for method, seeds in asked.items() if seeds == max(asked.values())]
+    most = most_seeds(records.settings.replays[MAIN])
     if not records.all_complete(MAIN, RANDOM, *most):
         return None
     found = {s.method: s.saving.low for s in savings if (s.replay, s.measure, s.share) == (MAIN, MACRO_RECALL, SHARE)}

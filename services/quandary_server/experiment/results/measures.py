@@ -1,8 +1,12 @@
 """What performance is measured in."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from quandary_server.evaluation.savings import Better
+
+Sample = TypeVar("Sample")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +44,11 @@ def share_name(share: float) -> str:
 def saved_name(replay: str, method: str, measure: str, share: float) -> str:
     """Return the name of the figure of a saving."""
     return f"saved_{replay}_{method}_{measure}_{share_name(share)}"
+
+
+def middle(samples: Sequence[Sample]) -> Sample:
+    """Return the middle of at least one sample by budget, the earlier of two: where methods differ in what they asked for."""
+    return samples[(len(samples) - 1) // 2]
 
 
 def curve_name(replay: str, arm: str, measure: str) -> str:
