@@ -1,6 +1,8 @@
 """quandary experiment run | report | study | match: active learning replayed, with error bars."""
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -9,15 +11,22 @@ import typer
 from quandary_server.cli.bench import print_figures
 from quandary_server.cli.output import out, print_json, print_table, progress_bar
 from quandary_server.cli.session import check_file
+from quandary_server.cli.stopping import Reached, stoppable
 from quandary_server.settings import load_settings
 
 if TYPE_CHECKING:
     from quandary_server.bench.figures import Figure
     from quandary_server.experiment.folder import ExperimentFolder
+    from quandary_server.experiment.pools.build import Told
+    from quandary_server.experiment.window import Progress
 
 app = typer.Typer(help="Replay active learning on labelled frames: labels saved, with error bars.", no_args_is_help=True)
 
 UNMET = 1
+
+NOT_KEPT = "frames and crops are kept, trainings are not\nthe same command begins these again"
+
+ONLY_HELP = "a replay to run, and no other, or held_out: the trainings without a class; may be repeated"
 
 OutOption = Annotated[
     Path, typer.Option("--out", help="folder of the experiment; a run that was stopped goes on there", file_okay=False)
@@ -46,7 +55,7 @@ def run(
     ] = "",
     folder: OutOption = Path("quandary-experiment"),
     quick: Annotated[bool, typer.Option("--quick", help="the packaged quick experiment: the sign of the main effect")] = False,
-    only: Annotated[list[str] | None, typer.Option("--only", help="a replay to run, and no other; may be repeated")] = None,
+    only: Annotated[list[str] | None, typer.Option("--only", help=ONLY_HELP)] = None,
     method: Annotated[
         list[str] | None, typer.Option("--method", help="a method to run beside random, and no other; may be repeated")
     ] = None,
@@ -67,21 +76,23 @@ def run(
     name = "quick" if quick else config
     settings = load_experiment(name).part(only or (), method or (), seeds)
 
-    # torch and Ray take seconds to import: mistakes are told before
-    from quandary_server.cluster import running_cluster
-    from quandary_server.experiment.folder import ExperimentFolder
-    from quandary_server.experiment.runner import Experiment
+    reached = Reached("round")
+    with stoppable(lambda: f"{reached}, kept in {folder}\nthe same command goes on"):
+        # torch and Ray take seconds to import: mistakes are told before
+        from quandary_server.experiment.folder import ExperimentFolder
+        from quandary_server.experiment.runner import Experiment
 
-    where = ExperimentFolder(folder)
-    experiment = Experiment(settings, where, any_code=any_code)
-    with running_cluster(load_settings()), progress_bar(settings.title, None) as advance:
-        experiment.run(
-            lambda what, done, total: advance(done, f"{what} ({done} of {total} drives)"),
-            lambda done, total, what: advance(done, what, total),
-        )
+        where = ExperimentFolder(folder)
+        experiment = Experiment(settings, where, any_code=any_code)
+        with _watched(settings.title, reached) as (told, progress):
+            experiment.run(told, progress)
+        _finish(where, _run_command(name, only, method, seeds), json_file)
+
+
+def _run_command(name: str, only: list[str] | None, method: list[str] | None, seeds: int | None) -> str:
     chosen = [f" --only {each}" for each in only or ()] + [f" --method {each}" for each in method or ()]
     chosen += [f" --seeds {seeds}"] if seeds else []
-    _finish(where, f"quandary experiment run {name}{''.join(chosen)}", json_file)
+    return f"quandary experiment run {name}{''.join(chosen)}"
 
 
 @app.command()
@@ -119,21 +130,17 @@ def study(
     json_file: Annotated[Path | None, typer.Option("--json", help="write every figure to this file")] = None,
 ) -> None:
     """Compare sizes and recipes of the detector on control drives, simulated and, where they are given, real."""
-    from quandary_server.cluster import running_cluster
-    from quandary_server.experiment.folder import ExperimentFolder
-    from quandary_server.experiment.study.sources import real_frames
-    from quandary_server.experiment.study.trial_figures import COLUMNS, TITLES, study_figures, study_rows
-    from quandary_server.experiment.study.trials import StudySettings, studied
-
     check_file(json_file, "--json")
-    settings = StudySettings(seeds, real_frames(kitti))
-    with running_cluster(load_settings()), progress_bar("detector study", None) as advance:
-        trials = studied(
-            settings,
-            ExperimentFolder(folder).pools,
-            lambda what, done, total: advance(done, f"{what} ({done} of {total} drives)"),
-            lambda done, total, what: advance(done, what, total),
-        )
+    reached = Reached("training")
+    with stoppable(lambda: f"{reached}; {NOT_KEPT}"):
+        from quandary_server.experiment.folder import ExperimentFolder
+        from quandary_server.experiment.study.sources import real_frames
+        from quandary_server.experiment.study.trial_figures import COLUMNS, TITLES, study_figures, study_rows
+        from quandary_server.experiment.study.trials import StudySettings, studied
+
+        settings = StudySettings(seeds, real_frames(kitti))
+        with _watched("detector study", reached) as (told, progress):
+            trials = studied(settings, ExperimentFolder(folder).pools, told, progress)
     figures = study_figures(settings, trials)
     real = " --kitti DIR" if settings.kitti else ""
     if _kept(figures, f"quandary experiment study{real} --seeds {seeds}", json_file):
@@ -148,27 +155,23 @@ def match(
     json_file: Annotated[Path | None, typer.Option("--json", help="write every figure to this file")] = None,
 ) -> None:
     """Hold the simulator against real frames: looks, and what a net learns of each. Exit code 1 where they differ too much."""
-    from quandary_server.cluster import running_cluster
-    from quandary_server.experiment.folder import ExperimentFolder
-    from quandary_server.experiment.pools.build import kitti_folder
-    from quandary_server.experiment.study.match import MatchSettings, matched
-    from quandary_server.experiment.study.match_figures import (
-        LOOKS_COLUMNS,
-        RECALL_COLUMNS,
-        looks_rows,
-        match_figures,
-        recall_rows,
-    )
-
     check_file(json_file, "--json")
-    settings = MatchSettings(kitti_folder(str(kitti or "")))
-    with running_cluster(load_settings()), progress_bar("simulator and real frames", None) as advance:
-        found = matched(
-            settings,
-            ExperimentFolder(folder).pools,
-            lambda what, done, total: advance(done, f"{what} ({done} of {total} drives)"),
-            lambda done, total, what: advance(done, what, total),
+    reached = Reached("task")
+    with stoppable(lambda: f"{reached}; {NOT_KEPT}"):
+        from quandary_server.experiment.folder import ExperimentFolder
+        from quandary_server.experiment.pools.build import kitti_folder
+        from quandary_server.experiment.study.match import MatchSettings, matched
+        from quandary_server.experiment.study.match_figures import (
+            LOOKS_COLUMNS,
+            RECALL_COLUMNS,
+            looks_rows,
+            match_figures,
+            recall_rows,
         )
+
+        settings = MatchSettings(kitti_folder(str(kitti or "")))
+        with _watched("simulator and real frames", reached) as (told, progress):
+            found = matched(settings, ExperimentFolder(folder).pools, told, progress)
     figures = match_figures(found)
     if _kept(figures, "quandary experiment match --kitti DIR", json_file):
         print_table(LOOKS_COLUMNS, looks_rows(figures), empty="", title="looks: real frames, simulated fleet, all of KITTI")
@@ -176,6 +179,23 @@ def match(
         print_figures([figure for figure in figures if figure.reach])
     if any(figure.met is False for figure in figures):
         sys.exit(UNMET)
+
+
+@contextmanager
+def _watched(title: str, reached: Reached) -> "Iterator[tuple[Told, Progress]]":
+    """Be in a Ray, with a bar, while the body runs; yields what is told of drives, and of what is done."""
+    from quandary_server.cluster import running_cluster
+
+    with running_cluster(load_settings()), progress_bar(title, None) as advance:
+
+        def told(what: str, done: int, total: int) -> None:
+            advance(done, f"{what} ({done} of {total} drives)")
+
+        def progress(done: int, total: int, what: str) -> None:
+            reached.note(done, total)
+            advance(done, what, total)
+
+        yield told, progress
 
 
 def _kept(figures: "list[Figure]", command: str, json_file: Path | None) -> bool:
