@@ -1,11 +1,18 @@
 """The quick experiment, by the command."""
 
 import json
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
+import psutil
 import pytest
+import ray
+import yaml
+from experiment.conftest import toy_settings
+from support.waiting import wait_for
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
@@ -43,3 +50,32 @@ def test_mistakes_end_in_a_line(arguments: tuple[str, ...], told: str, tmp_path:
     assert done.returncode != 0
     assert told in " ".join(done.stderr.split())
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(("number", "code", "joined"), [(signal.SIGINT, 130, False), (signal.SIGTERM, 143, True)])
+def test_a_run_that_is_stopped_says_so_and_ends_its_own_ray_alone(
+    ray_cluster: str, tmp_path: Path, number: signal.Signals, code: int, joined: bool
+) -> None:
+    """Some 10 s with a Ray of its own, 5 s in the session's."""
+    config, folder = tmp_path / "toy.yaml", tmp_path / "experiment"
+    settings = toy_settings(methods={"random": 50}).model_dump(mode="json")
+    settings["replays"]["main"]["pool"]["source"]["fleet"] |= {"pool_drives": 2, "evaluation_drives": 2, "frames_per_drive": 6}
+    config.write_text(yaml.safe_dump(settings))
+    arguments = ["experiment", "run", str(config), "--out", str(folder)]
+    environment = os.environ | ({"QUANDARY_RAY__ADDRESS": ray_cluster} if joined else {})
+    command = [sys.executable, "-m", "quandary_server.cli", *arguments]
+    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True, start_new_session=True) as process:
+        wait_for(lambda: list(folder.glob("arms/*/*.json")) or process.poll() is not None, timeout_s=300)
+        started = psutil.Process(process.pid).children(recursive=True)
+        # Ctrl-C is for all processes of a terminal, SIGTERM for one
+        (os.killpg if number == signal.SIGINT else os.kill)(process.pid, number)
+        _, told = process.communicate(timeout=120)
+
+    assert process.returncode == code, told
+    first, second = told.splitlines()
+    assert first.startswith("stopped after ")
+    assert first.endswith(f" rounds, kept in {folder}")
+    assert second == f"the same command goes on: quandary {' '.join(arguments)}"
+    assert psutil.wait_procs(started, timeout=60)[1] == []
+    # the session's Ray answers still
+    assert ray.get(ray.put(1)) == 1

@@ -163,7 +163,7 @@ def test_how_the_best_was_chosen_and_what_it_is_judged_on_stand_beside_it(tmp_pa
     assert "up to the middle budget" in page.text
     assert cells_of(page, "ensemble x MC, MI + box", "800")
     # the bar of the hours is the full experiment's
-    assert "hours" not in page.texts
+    assert "the full experiment, all runs together" not in page.texts
 
 
 def test_the_trainings_without_a_class_alone_have_a_page(tmp_path: Path) -> None:

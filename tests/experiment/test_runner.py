@@ -17,6 +17,8 @@ from quandary.labels import LABEL_CLASSES
 from quandary_server.experiment.folder import ArmPlan, ExperimentFolder
 from quandary_server.experiment.pools.build import KITTI_VARIABLE
 from quandary_server.experiment.pools.crops import read_pool, write_pool
+from quandary_server.experiment.replay.figures import MIN_CROPS_OF_CLASS
+from quandary_server.experiment.results.figures import experiment_figures
 from quandary_server.experiment.runner import Experiment, estimators_of
 from quandary_server.experiment.settings import ExperimentSettings
 
@@ -79,6 +81,10 @@ def test_every_arm_is_complete_and_judged(finished: Path) -> None:
     assert held_out["crops"] > 0
     assert all(0 <= value <= 1 for by_score in held_out["auroc"].values() for value in by_score.values())
     assert "mutual_information" not in held_out["auroc"]["softmax"]
+    judged = folder.judged_classes()["main"]
+    assert len(judged.judged) >= 2
+    assert all(crops >= MIN_CROPS_OF_CLASS for crops in judged.judged.values())
+    assert not judged.judged.keys() & judged.left_out.keys()
     assert folder.seconds() > 0
 
 
@@ -99,6 +105,14 @@ def test_a_run_that_was_stopped_goes_on_where_it_was(finished: Path, tmp_path: P
     assert timeless(again) == timeless(finished)
     assert folder.all_held_out() == ExperimentFolder(finished).all_held_out()
     assert folder.seconds() > seconds
+
+
+def test_the_trainings_without_a_class_are_run_alone(finished: Path, tmp_path: Path) -> None:
+    folder = ExperimentFolder(with_pools_of(finished, tmp_path / "alone"))
+    Experiment(settings().part(["held_out"], []), folder).run(untold, untold)
+    assert folder.all_held_out() == ExperimentFolder(finished).all_held_out()
+    assert not list(folder.arms())
+    assert any(figure.name.startswith("auroc_") for figure in experiment_figures(folder))
 
 
 def test_a_finished_run_has_nothing_to_do(finished: Path) -> None:

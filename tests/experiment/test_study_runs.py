@@ -7,12 +7,12 @@ import pytest
 from experiment.conftest import SMALL
 
 from quandary.errors import InvalidArgument
-from quandary.labels import BACKGROUND, LABEL_CLASSES
+from quandary.labels import BACKGROUND, CLASSES, LABEL_CLASSES
 from quandary_server.bench.figures import Figure
 from quandary_server.detector.settings import FitSettings
 from quandary_server.experiment.pools.build import KITTI_VARIABLE
 from quandary_server.experiment.study.looks import real_statistics, simulated_statistics
-from quandary_server.experiment.study.match import MatchSettings, matched
+from quandary_server.experiment.study.match import REAL, Answers, Match, MatchSettings, matched
 from quandary_server.experiment.study.match_figures import (
     LOOKS_COLUMNS,
     RECALL_COLUMNS,
@@ -114,6 +114,24 @@ def test_two_folders_are_matched(stand_in: Path, pools: Path) -> None:
     assert {len(row) for row in looks_rows(everything)} == {len(LOOKS_COLUMNS)}
     assert {len(row) for row in recall_rows(everything)} == {len(RECALL_COLUMNS)}
     assert looks_rows(everything)[-1][0] == BACKGROUND
+
+
+def test_the_interval_of_the_match_is_over_frames_not_crops() -> None:
+    """Crops of a frame are all right or all wrong: a hundred of them in four frames tell no more than four."""
+
+    def compared(crops_per_frame: int) -> tuple[float, float]:
+        right = np.repeat([0.0, 1.0, 1.0, 1.0], crops_per_frame)
+        car, van = CLASSES.index("Car"), CLASSES.index("Van")
+        classes, predicted = np.full(len(right), car), np.where(right > 0, car, van)
+        frames = np.repeat([f"drive/{i}" for i in range(4)], crops_per_frame)
+        answers = [Answers(judged, 0, classes, predicted, frames) for judged in (REAL, "simulated")]
+        (figure,) = (f for f in match_figures(Match(1, {}, {}, answers)) if f.name == "match_car_points")
+        assert figure.samples[0]["frames"] == {"real": 4, "simulated": 4}
+        low, high = figure.samples[0]["interval"]
+        return low, high
+
+    assert compared(25) == compared(1)
+    assert compared(25)[1] > 25
 
 
 def test_points_in_boxes_are_the_same_read_from_a_folder_and_simulated(stand_in: Path) -> None:
