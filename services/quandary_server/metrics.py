@@ -31,7 +31,10 @@ RUN_SECONDS = (5.0, 15.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0, 3600.0, 14400
 SCORING_CALLS = Metric("quandary_scoring_calls_total", "Calls answered, by method and status code", ("method", "code"))
 SCORING_CALL_SECONDS = Metric("quandary_scoring_call_seconds", "Time to answer a call", ("method",), SECONDS)
 SCORING_FRAMES = Metric("quandary_scoring_frames_total", "Frames answered: scored or error", ("outcome",))
-SCORING_CROPS = Metric("quandary_scoring_crops_total", "Crops scored")
+SCORING_CROPS = Metric("quandary_scoring_crops_total", "Crops scored", ("estimator",))
+SCORING_ESCALATED_CROPS = Metric(
+    "quandary_scoring_escalated_crops_total", "Crops that ESCALATE sent to the full estimator, of its crops scored"
+)
 SCORING_COMPUTE_SECONDS = Metric("quandary_scoring_compute_seconds", "Time in the compute thread", ("estimator",), SECONDS)
 SCORING_DRAW_SECONDS = Metric("quandary_scoring_draw_seconds", "Time a member took to draw for a call (spread)", (), SECONDS)
 SCORING_ARRIVALS = Metric(

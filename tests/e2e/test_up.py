@@ -24,7 +24,7 @@ from support.open_inference import OpenInference
 from support.quandary import Quandary, ScoringLoop, small_settings
 from support.records import labelled_record, log_record
 
-from quandary import Calibration, Frame, FrameLabels, FrameRecord, StaleLease
+from quandary import Calibration, Estimator, Frame, FrameLabels, FrameRecord, ScoringOptions, StaleLease
 from quandary.convert import frame_message
 from quandary.error_messages import ERROR_TRAILER
 from quandary.v1 import error_pb2, scoring_pb2, scoring_pb2_grpc, training_pb2
@@ -130,7 +130,7 @@ def test_the_loop_closes_by_hand(quandary: Quandary, fleet: KittiFolder, make_fr
     assert loop.problems == []
     assert set(loop.answers) == {first, second}
 
-    check_metrics(quandary)
+    check_metrics(quandary, make_frame("counted"))
     check_health(quandary)
     check_refusals(quandary, make_frame("bad"))
     check_open_inference(quandary, make_frame("shared"), tmp_path)
@@ -188,7 +188,7 @@ def check_refusals(quandary: Quandary, frame: Frame) -> None:
             assert not re.search(r"Traceback|File|/|actor|ray|0x", failure.details().replace("authorization: Bearer", ""))
 
 
-def check_metrics(quandary: Quandary) -> None:
+def check_metrics(quandary: Quandary, frame: Frame) -> None:
     settings = quandary.settings
     selector = scrape(settings.selector.metrics_port)
     assert 'quandary_selector_tasks{queue="active",state="acknowledged"}' in selector
@@ -197,9 +197,13 @@ def check_metrics(quandary: Quandary) -> None:
     trainer = scrape(settings.trainer.metrics_port)
     assert "quandary_trainer_generation 1.0" in trainer
     assert 'quandary_trainer_runs_total{state="succeeded"} 2.0' in trainer
+    with quandary.scoring() as client:
+        client.score_frames([frame], ScoringOptions(Estimator.ESCALATE, escalate_share=1.0))
     # Ray's agent collects from the replicas every few seconds
-    quandary.wait_for(lambda: "ray_quandary_scoring_crops_total" in scrape(settings.scoring.metrics_port))
+    quandary.wait_for(lambda: "ray_quandary_scoring_escalated_crops_total" in scrape(settings.scoring.metrics_port))
     scoring = scrape(settings.scoring.metrics_port)
+    for estimator in ("escalate", "ensemble_mc_dropout"):
+        assert re.search(rf'ray_quandary_scoring_crops_total{{.*estimator="{estimator}"', scoring)
     for name in ("calls_total", "call_seconds_bucket", "frames_total", "compute_seconds_sum", "generation"):
         assert f"ray_quandary_scoring_{name}{{" in scoring
 

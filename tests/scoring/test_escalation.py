@@ -6,30 +6,15 @@ from typing import Any
 
 import numpy as np
 import pytest
-from support.scoring import register
+from support.open_inference import OpenInference, output_values, tensors
 
 from quandary import Estimator, Reduction, ScoringOptions, result_score
 from quandary.v1 import scoring_pb2
 from quandary_server.frustum.raster import Rasters
-from quandary_server.inference.cascade import calibrate_cascade
-from quandary_server.inference.generation import LoadedGeneration
-from quandary_server.registry.directory import Artefacts
 from quandary_server.registry.manifest import CascadeRecord
 
 OPTIONS = ScoringOptions(Estimator.ESCALATE, mc_samples=8, escalate_share=0.5)
 FULL = replace(OPTIONS, estimator=Estimator.ENSEMBLE_MC_DROPOUT)
-
-
-@pytest.fixture(scope="module")
-def record(generation: Artefacts, rasters: Callable[[int], Rasters]) -> CascadeRecord:
-    return calibrate_cascade(LoadedGeneration(generation), rasters(60))
-
-
-@pytest.fixture
-def calibrated(service: Any, generation: Artefacts, record: CascadeRecord) -> Any:
-    manifest = generation.manifest.model_copy(update={"cascade": record})
-    service.promote(register(service.registry, Artefacts(manifest, generation.members)))
-    return service
 
 
 def scored(service: Any, frames: list[Any], options: ScoringOptions) -> list[scoring_pb2.FrameScore]:
@@ -85,6 +70,20 @@ def test_a_generation_without_thresholds_escalates_all(service: Any, make_frame:
     mixed.ClearField("escalated_share")
     mixed.estimator = full.estimator
     assert mixed.SerializeToString(deterministic=True) == full.SerializeToString(deterministic=True)
+
+
+def test_what_escalated_is_counted_and_crops_by_their_estimator(
+    calibrated: Any, make_frame: Any, rasters: Callable[[int], Rasters]
+) -> None:
+    frames, told = [make_frame(f"f{seed}", seed, proposals=6) for seed in range(5)], calibrated.told
+    mixed = scored(calibrated, frames, OPTIONS)
+    escalated = sum(found.samples == 24 for frame in mixed for found in frame.objects)
+    assert (told.escalated, dict(told.crops)) == (escalated, {Estimator.ESCALATE: 30})
+    scored(calibrated, frames[:2], FULL)
+    stub = OpenInference(calibrated.target, calibrated.token)
+    answer = stub.infer(tensors(rasters(9)), "escalate", outputs=["escalated"], mc_samples=8, escalate_share=0.5)
+    assert told.escalated == escalated + output_values(answer)["escalated"].sum()
+    assert dict(told.crops) == {Estimator.ESCALATE: 39, Estimator.ENSEMBLE_MC_DROPOUT: 12}
 
 
 def test_no_objects_no_share(calibrated: Any, make_frame: Any) -> None:

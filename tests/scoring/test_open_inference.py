@@ -3,6 +3,7 @@
 import asyncio
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import grpc
@@ -20,10 +21,12 @@ from quandary_server.auth import Keyring, Role, issue_token
 from quandary_server.clock import now
 from quandary_server.frustum.raster import Rasters
 from quandary_server.grpc_server import start_server
+from quandary_server.inference.cascade import escalation_threshold
 from quandary_server.inference.generation import LoadedGeneration
 from quandary_server.inference.provider import Provider
 from quandary_server.inference.scores import score_rasters
 from quandary_server.registry.directory import Artefacts
+from quandary_server.registry.manifest import CascadeRecord
 from quandary_server.scoring.admission import QueueLimit
 from quandary_server.scoring.cost import load_of_crops
 from quandary_server.scoring.engine import Engine, Work, crops_per_part
@@ -46,6 +49,11 @@ SAME = [
         {"seed": 5, "mc_samples": 7, "acquisition": "mutual_information"},
         ScoringOptions(Estimator.MC_DROPOUT, Acquisition.MUTUAL_INFORMATION, mc_samples=7, seed=5),
     ),
+    (
+        "escalate",
+        {"mc_samples": 8, "escalate_share": 0.4},
+        ScoringOptions(Estimator.ESCALATE, mc_samples=8, escalate_share=0.4),
+    ),
     ("member-0", {}, ScoringOptions(Estimator.SOFTMAX)),
     ("member-0", {"acquisition": "margin"}, ScoringOptions(Estimator.SOFTMAX, Acquisition.MARGIN)),
 ]
@@ -56,8 +64,9 @@ def stub(service: Any) -> OpenInference:
     return OpenInference(service.target, service.token)
 
 
-def figures(objects: list[scoring_pb2.ObjectScore]) -> dict[str, NDArray[Any]]:
+def figures(score: scoring_pb2.FrameScore) -> dict[str, NDArray[Any]]:
     """Return ScoreFrames' answer as the protocol names and types it; what is unset is left out."""
+    objects, samples, estimator = score.objects, score.samples, score.estimator
     first, doubts = objects[0], [found.class_uncertainty for found in objects]
     boxes = [found.box for found in objects]
     told: dict[str, Any] = {
@@ -67,6 +76,8 @@ def figures(objects: list[scoring_pb2.ObjectScore]) -> dict[str, NDArray[Any]]:
         "margin": [found.margin for found in doubts],
         "box": [[b.x_m, b.y_m, b.z_m, b.length_m, b.width_m, b.height_m, b.yaw_rad] for b in boxes],
     }
+    if estimator == scoring_pb2.ESTIMATOR_ESCALATE:
+        told["escalated"] = [found.samples == samples for found in objects]
     if first.HasField("score_standard_error"):
         told["score_standard_error"] = [found.score_standard_error for found in objects]
     if doubts[0].HasField("mutual_information_nats"):
@@ -88,25 +99,47 @@ def figures(objects: list[scoring_pb2.ObjectScore]) -> dict[str, NDArray[Any]]:
 @pytest.mark.parametrize("crops", [1, 6])
 @pytest.mark.parametrize(("model", "parameters", "options"), SAME)
 def test_the_figures_are_those_of_score_frames_to_the_bit(
-    service: Any, stub: OpenInference, make_frame: Any, model: str, parameters: Any, options: Any, crops: int, raw: bool
+    calibrated: Any, stub: OpenInference, make_frame: Any, model: str, parameters: Any, options: Any, crops: int, raw: bool
 ) -> None:
     frame = make_frame("a", proposals=crops)
-    asked = ScoringOptions(
-        options.estimator, options.acquisition, mc_samples=options.mc_samples, seed=options.seed, include_embedding=True
-    )
-    with service.client() as client:
+    asked = replace(options, include_embedding=True)
+    with calibrated.client() as client:
         score = result_score(client.score_frames([frame], asked).results[0])
     response = stub.infer(tensors(raster_frame(frame)), model, raw=raw, **parameters)
     assert bool(response.raw_output_contents) == raw
 
-    found, expected = output_values(response), figures(list(score.objects))
+    found, expected = output_values(response), figures(score)
     assert set(found) == set(expected)
     for name, values in expected.items():
         assert (found[name].dtype, found[name].shape) == (values.dtype, values.shape), name
         assert found[name].tobytes() == values.tobytes(), name
     told = response.parameters
     assert (told["samples"].int64_param, told["seed"].int64_param) == (score.samples, score.seed)
-    assert told["acquisition"].string_param == ScoringOptions(options.estimator, options.acquisition).effective_acquisition
+    assert told["estimator"].string_param == options.estimator
+    assert told["acquisition"].string_param == options.effective_acquisition
+
+
+def test_escalate_tells_which_crops_the_full_estimator_answered(
+    calibrated: Any, rasters: Callable[[int], Rasters], record: CascadeRecord
+) -> None:
+    stub, crops = OpenInference(calibrated.target, calibrated.token), tensors(rasters(30))
+    few = output_values(stub.infer(crops, mc_samples=record.masks, outputs=["score", "class_probabilities"]))
+    full = output_values(stub.infer(crops, mc_samples=8, outputs=["score", "class_probabilities"]))
+    asked = {"mc_samples": 8, "escalate_share": 0.5, "outputs": ["class_probabilities", "escalated", "score"]}
+    found = output_values(stub.infer(crops, "escalate", **asked))
+    options = ScoringOptions(Estimator.ESCALATE, mc_samples=8, escalate_share=0.5)
+    assert found["escalated"].tolist() == (few["score"] >= escalation_threshold(record, options)).tolist()
+    assert 0 < found["escalated"].sum() < 30
+    for name in ("score", "class_probabilities"):
+        which = found["escalated"].reshape(-1, *[1] * (found[name].ndim - 1))
+        assert found[name].tobytes() == np.where(which, full[name], few[name]).tobytes()
+
+
+def test_a_share_may_be_a_whole_number_and_one_escalates_all(calibrated: Any, rasters: Callable[[int], Rasters]) -> None:
+    stub = OpenInference(calibrated.target, calibrated.token)
+    for share in (1, 1.0):
+        escalated = stub.infer(tensors(rasters(5)), "escalate", outputs=["escalated"], escalate_share=share)
+        assert output_values(escalated)["escalated"].all()
 
 
 def test_a_member_is_one_pass_without_dropout_and_their_mean_is_the_ensemble(
@@ -125,7 +158,7 @@ def test_a_member_is_one_pass_without_dropout_and_their_mean_is_the_ensemble(
     assert together["class_probabilities"] == pytest.approx(mean, abs=1e-6)
 
 
-@pytest.mark.parametrize("model", ["ensemble", "mc_dropout", "member-2"])
+@pytest.mark.parametrize("model", ["ensemble", "mc_dropout", "escalate", "member-2"])
 def test_the_metadata_say_what_is_taken_and_answered(
     service: Any, stub: OpenInference, rasters: Callable[[int], Rasters], model: str
 ) -> None:
@@ -193,7 +226,7 @@ def test_before_the_first_promotion_the_server_is_live_and_not_ready(empty_servi
     stub = OpenInference(empty_service.target, empty_service.token)
     assert stub.call("ServerLive", protocol.ServerLiveRequest()).live
     assert not stub.call("ServerReady", protocol.ServerReadyRequest()).ready
-    for name in ("ensemble", "mc_dropout", "member-0"):
+    for name in ("ensemble", "mc_dropout", "escalate", "member-0"):
         assert not stub.call("ModelReady", protocol.ModelReadyRequest(name=name)).ready
     with pytest.raises(grpc.RpcError) as caught:
         stub.call("ModelMetadata", protocol.ModelMetadataRequest(name="ensemble"))
@@ -201,7 +234,7 @@ def test_before_the_first_promotion_the_server_is_live_and_not_ready(empty_servi
 
     empty_service.promote(empty_service.register())
     assert stub.call("ServerReady", protocol.ServerReadyRequest()).ready
-    for name in ("ensemble", "mc_dropout", "member-2"):
+    for name in ("ensemble", "mc_dropout", "escalate", "member-2"):
         assert stub.call("ModelReady", protocol.ModelReadyRequest(name=name)).ready
 
 

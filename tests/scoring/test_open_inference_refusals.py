@@ -212,7 +212,7 @@ def test_a_model_that_there_is_not_is_not_found(
     assert status == "NOT_FOUND"
     (violation,) = error.violations
     assert (violation.field, violation.value) == ("model_name" if method == "ModelInfer" else "name", repr(name))
-    assert "one of ensemble, mc_dropout, member-" in violation.bound
+    assert "one of ensemble, mc_dropout, escalate, member-" in violation.bound
 
 
 def test_a_generation_that_is_not_resident_is_a_failed_precondition(
@@ -246,9 +246,17 @@ def test_a_timeout_that_passes_before_the_work_is_begun(service: ScoringService,
         ("member-0", parameter("mc_samples", int64_param=20), "parameters"),
         ("member-0", parameter("seed", int64_param=1), "parameters"),
         ("mc_dropout", parameter("mc_samples", int64_param=0), "parameters.mc_samples"),
+        ("ensemble", parameter("escalate_share", double_param=0.5), "parameters"),
+        ("escalate", parameter("mc_samples", int64_param=0), "parameters.mc_samples"),
+        ("escalate", parameter("escalate_share", double_param=0.0), "parameters.escalate_share"),
+        ("escalate", parameter("escalate_share", double_param=NAN), "parameters.escalate_share"),
+        ("escalate", parameter("escalate_share", int64_param=2), "parameters.escalate_share"),
+        ("escalate", parameter("escalate_share", string_param="0.5"), "parameters.escalate_share"),
+        ("escalate", lambda request: request.parameters["escalate_share"], "parameters.escalate_share"),
+        ("ensemble", lambda request: request.outputs.add(name="escalated"), "outputs[0].name"),
     ],
 )
-def test_what_one_pass_of_a_member_cannot_do_is_refused(
+def test_what_a_model_cannot_do_is_refused(
     service: ScoringService, rasters: Callable[[int], Rasters], model: str, mutate: Mutate, field: str
 ) -> None:
     request = infer_request(tensors(rasters(1)), model)

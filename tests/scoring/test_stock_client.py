@@ -55,23 +55,32 @@ def test_the_runbooks_example_runs_as_it_stands(service: Any, python: Path) -> N
     assert re.fullmatch(rf"{service.keeper.generation().id} \[\S+ \S+\]\n", done.stdout)
 
 
-def test_it_gets_what_our_own_stubs_get(service: Any, rasters: Callable[[int], Rasters], python: Path, tmp_path: Path) -> None:
-    answers = run_stock_client(python, tmp_path, service.target, service.token, rasters(5))
-    stub, crops = OpenInference(service.target, service.token), tensors(rasters(5))
+def test_it_gets_what_our_own_stubs_get(
+    calibrated: Any, rasters: Callable[[int], Rasters], python: Path, tmp_path: Path
+) -> None:
+    answers = run_stock_client(python, tmp_path, calibrated.target, calibrated.token, rasters(5))
+    stub, crops = OpenInference(calibrated.target, calibrated.token), tensors(rasters(5))
     asked = stub.infer(crops, "mc_dropout", outputs=["box", "score"], seed=5, mc_samples=7, acquisition="mutual_information")
-    ours = {"everything": stub.infer(crops), "asked": asked, "pinned": stub.infer(crops, "member-0")}
+    escalated = stub.infer(crops, "escalate", outputs=["escalated", "score"], mc_samples=8, escalate_share=0.5)
+    ours = {
+        "everything": stub.infer(crops),
+        "asked": asked,
+        "escalated": escalated,
+        "pinned": stub.infer(crops, "member-0"),
+    }
     for name, response in ours.items():
         expected, found = output_values(response), answers.outputs[name]
         assert set(found) == set(expected)
         assert all(found[output].tobytes() == expected[output].tobytes() for output in expected), name
     assert set(answers.outputs["asked"]) == {"box", "score"}
+    assert answers.outputs["escalated"]["escalated"].dtype == bool
 
     told = answers.told
     assert told["live"]
     assert told["ready"]
-    assert told["models_ready"] == [True] * 3
+    assert told["models_ready"] == [True] * 4
     assert told["server"]["name"] == "quandary"
-    assert told["metadata"]["versions"] == [service.keeper.generation().id]
+    assert told["metadata"]["versions"] == [generation.id for generation in calibrated.keeper.resident]
     assert [output["name"] for output in told["metadata"]["outputs"]] == [output.name for output in OUTPUTS]
     assert answers.refusals == STOCK_REFUSALS
     assert told["refused"][3][1].startswith("outputs[0].name is 'logits', must be one of score")

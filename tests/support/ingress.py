@@ -49,7 +49,7 @@ def check_open_inference(quandary: Quandary, frame: Frame, folder: Path) -> None
     assert stock.outputs["everything"]["score"].tolist() == expected
     assert stock.told["live"]
     assert stock.told["ready"]
-    assert stock.told["models_ready"] == [True] * 3
+    assert stock.told["models_ready"] == [True] * 4
     assert stock.refusals == STOCK_REFUSALS
 
 

@@ -89,7 +89,7 @@ def infer_request(
     version: str = "",
     **parameters: Any,
 ) -> protocol.ModelInferRequest:
-    """Return a request; parameters: int64, or texts."""
+    """Return a request; parameters: int64, doubles or texts."""
     request = protocol.ModelInferRequest(model_name=model, model_version=version, id="call-7")
     for name, values in inputs.items():
         datatype = {4: "FP32", 8: "FP64"}[values.itemsize]
@@ -100,7 +100,8 @@ def infer_request(
             getattr(tensor.contents, f"{datatype.lower()}_contents").extend(values.ravel().tolist())
     request.outputs.extend(protocol.ModelInferRequest.InferRequestedOutputTensor(name=name) for name in outputs)
     for name, value in parameters.items():
-        setattr(request.parameters[name], "string_param" if isinstance(value, str) else "int64_param", value)
+        choice = {str: "string_param", float: "double_param"}.get(type(value), "int64_param")
+        setattr(request.parameters[name], choice, value)
     return request
 
 

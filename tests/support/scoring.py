@@ -50,13 +50,15 @@ def register(registry: Registry, artefacts: Artefacts, temperature: float = 1.0)
 
 
 class Told:
-    """What an engine told its observer: what arrived and was dropped, frames scored, and the most work that was unfinished."""
+    """What an engine told its observer: what arrived and was dropped, what answers were made of, and the work unfinished."""
 
     def __init__(self) -> None:
         self.arrivals: Counter[tuple[str, str]] = Counter()
         self.drops: Counter[tuple[str, str]] = Counter()
         self.waits: list[tuple[str, float]] = []
         self.frames = 0
+        self.crops: Counter[Estimator] = Counter()
+        self.escalated = 0
         self.unfinished_s: dict[str, float] = {}
 
     def arrived(self, kind: str, outcome: str) -> None:
@@ -73,6 +75,8 @@ class Told:
 
     def work(self, options: ScoringOptions, work: Work) -> None:
         self.frames += work.scored + work.refused
+        self.crops[options.estimator] += work.crops
+        self.escalated += work.escalated
 
 
 class ScoringService:

@@ -13,6 +13,8 @@ import tritonclient.grpc as triton
 from tritonclient.grpc import service_pb2
 from tritonclient.utils import InferenceServerException
 
+MODELS = ("ensemble", "mc_dropout", "escalate", "member-1")
+
 
 def main(target: str, token: str, folder: Path) -> None:
     crops = dict(np.load(folder / "crops.npz"))
@@ -35,12 +37,13 @@ def main(target: str, token: str, folder: Path) -> None:
     inferred: list[str] = []
     infer("everything", "ensemble", [])
     infer("asked", "mc_dropout", ["box", "score"], parameters={"seed": 5, "mc_samples": 7, "acquisition": "mutual_information"})
+    infer("escalated", "escalate", ["escalated", "score"], parameters={"mc_samples": 8, "escalate_share": 0.5})
     infer("pinned", "member-0", [], model_version=generation, request_id="r1", timeout=20_000_000)
     told = {
         "inferred": inferred,
         "live": client.is_server_live(),
         "ready": client.is_server_ready(),
-        "models_ready": [client.is_model_ready(m, headers=headers) for m in ("ensemble", "mc_dropout", "member-1")],
+        "models_ready": [client.is_model_ready(m, headers=headers) for m in MODELS],
         "server": client.get_server_metadata(as_json=True, headers=headers),
         "metadata": client.get_model_metadata("ensemble", as_json=True, headers=headers),
         "refused": [

@@ -49,6 +49,11 @@ class ObjectScores:
         """Predictive less expected entropy (D,), in nats."""
         return np.maximum(self.predictive_entropy - self.expected_entropy, 0.0)
 
+    @property
+    def escalated_count(self) -> int:
+        """How many objects escalated; 0 for other estimators than ESCALATE."""
+        return 0 if self.escalated is None else int(self.escalated.sum())
+
     def take(self, which: NDArray[np.intp] | slice) -> "ObjectScores":
         """Return those at indices or of a slice."""
         parts: dict[str, Any] = {}

@@ -33,9 +33,10 @@ MAX_DRAWS = 100_000
 
 @dataclass(frozen=True)
 class Work:
-    """What has been measured of one request: crops scored, frames scored and refused, seconds of compute."""
+    """What has been measured of one request: crops scored, and escalated, frames scored and refused, seconds of compute."""
 
     crops: int = 0
+    escalated: int = 0
     scored: int = 0
     refused: int = 0
     seconds: float = 0.0
@@ -43,6 +44,7 @@ class Work:
     def __add__(self, other: "Work") -> "Work":
         return Work(
             self.crops + other.crops,
+            self.escalated + other.escalated,
             self.scored + other.scored,
             self.refused + other.refused,
             self.seconds + other.seconds,
@@ -119,7 +121,14 @@ class Engine:
         results = _answer(messages, parsed, scores, generation, options)
 
         refused = sum(result.HasField("error") for result in results)
-        return results, Work(sum(map(len, rasters)), len(results) - refused, refused, time.perf_counter() - started)
+        work = Work(
+            crops=sum(map(len, rasters)),
+            escalated=scores.escalated_count if scores else 0,
+            scored=len(results) - refused,
+            refused=refused,
+            seconds=time.perf_counter() - started,
+        )
+        return results, work
 
     def _prepare(
         self, message: scoring_pb2.FrameInput, path: str, generation: Generation, options: ScoringOptions

@@ -45,6 +45,7 @@ class Meters(LoadMeters):
         self._seconds = _histogram(metrics.SCORING_CALL_SECONDS)
         self._frames = _counter(metrics.SCORING_FRAMES)
         self._crops = _counter(metrics.SCORING_CROPS)
+        self._escalated = _counter(metrics.SCORING_ESCALATED_CROPS)
         self._compute = _histogram(metrics.SCORING_COMPUTE_SECONDS)
         self._arrivals = _counter(metrics.SCORING_ARRIVALS)
         self._queue = _histogram(metrics.SCORING_QUEUE_SECONDS)
@@ -77,9 +78,12 @@ class Meters(LoadMeters):
         for outcome, frames in (("scored", work.scored), ("error", work.refused)):
             if frames:
                 self._frames.inc(frames, tags={"outcome": outcome})
+        estimator = {"estimator": options.estimator.value}
         if work.crops:
-            self._crops.inc(work.crops)
-        self._compute.observe(work.seconds, tags={"estimator": options.estimator.value})
+            self._crops.inc(work.crops, tags=estimator)
+        if work.escalated:
+            self._escalated.inc(work.escalated)
+        self._compute.observe(work.seconds, tags=estimator)
 
 
 def _counter(metric: metrics.Metric) -> serve_metrics.Counter:

@@ -30,6 +30,17 @@ def integer(parameters: Parameters, name: str) -> int | None:
     raise InvalidArgument.of(name, _told(found), "an integer: int64_param or uint64_param")
 
 
+def number(parameters: Parameters, name: str) -> float | None:
+    """Return a number, None where it is not there; raises InvalidArgument for a parameter of another type."""
+    if name not in parameters:
+        return None
+    found = parameters[name]
+    choice = found.WhichOneof("parameter_choice")
+    if choice in ("double_param", "int64_param", "uint64_param"):
+        return float(getattr(found, choice))
+    raise InvalidArgument.of(name, _told(found), "a number: double_param, or int64_param for a whole one")
+
+
 def text(parameters: Parameters, name: str) -> str | None:
     """Return a text parameter, None where it is not there; raises InvalidArgument for one of another type."""
     if name not in parameters:

@@ -14,10 +14,10 @@ from quandary_server.wire.inference_v2 import open_inference_pb2 as protocol
 VARIES = -1
 """An extent that may vary."""
 
-DTYPES: dict[str, np.dtype[Any]] = {"FP32": np.dtype("<f4"), "FP64": np.dtype("<f8")}
+DTYPES: dict[str, np.dtype[Any]] = {"FP32": np.dtype("<f4"), "FP64": np.dtype("<f8"), "BOOL": np.dtype("?")}
 """The data types that are served; raw contents are little-endian."""
 
-CONTENTS = {"FP32": "fp32_contents", "FP64": "fp64_contents"}
+CONTENTS = {"FP32": "fp32_contents", "FP64": "fp64_contents", "BOOL": "bool_contents"}
 """Where typed contents of each data type are."""
 
 

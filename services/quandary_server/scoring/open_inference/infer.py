@@ -64,7 +64,8 @@ class Inference:
         if len(broken):
             raise NonFiniteOutput(f"the detector's output for crop {part.start + broken[0]} is not finite or out of range")
         self._values.append([output.values(scores) for output in self._outputs])
-        return None, Work(crops=len(rasters), seconds=time.perf_counter() - started)
+        seconds = time.perf_counter() - started
+        return None, Work(crops=len(rasters), escalated=scores.escalated_count, seconds=seconds)
 
     def _answer(self) -> tuple[None, Work]:
         started, request = time.perf_counter(), self._request

@@ -1,15 +1,23 @@
 """What the protocol calls models: ways to draw from a generation, whose id is the model's version."""
 
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 from quandary.errors import InvalidArgument, NotFound, Violation, within
 from quandary.options import MAX_MC_SAMPLES, Acquisition, Estimator, ScoringOptions
 from quandary_server.inference.generation import Generation
 from quandary_server.uncertainty.acquisition import ACQUISITIONS
-from quandary_server.wire.inference_parameters import Parameters, check_names, integer, text
+from quandary_server.wire.inference_parameters import Parameters, check_names, integer, number, text
 
-ENSEMBLE, MC_DROPOUT = "ensemble", "mc_dropout"
+ENSEMBLE, MC_DROPOUT, ESCALATE = "ensemble", "mc_dropout", "escalate"
+WITH_MASKS: Mapping[str, Estimator] = {
+    ENSEMBLE: Estimator.ENSEMBLE_MC_DROPOUT,
+    MC_DROPOUT: Estimator.MC_DROPOUT,
+    ESCALATE: Estimator.ESCALATE,
+}
+"""The models that draw dropout masks."""
+
 MEMBER = re.compile(r"member-(0|[1-9][0-9]{0,3})")
 
 SERVED = tuple(a for a in ACQUISITIONS if a not in (Acquisition.TIGHTNESS, Acquisition.STABILITY))
@@ -18,7 +26,11 @@ SERVED = tuple(a for a in ACQUISITIONS if a not in (Acquisition.TIGHTNESS, Acqui
 
 @dataclass(frozen=True)
 class Model:
-    """`ensemble` draws from every member, `mc_dropout` from the first, `member-K` is one pass of a member without dropout."""
+    """A way to draw: the models with masks by the estimators that they are named after, `member-K` by one pass of a member.
+
+    `ensemble` draws from every member, `mc_dropout` from the first; `escalate` by few masks of every member, and by all of them
+    for the crops near the top.
+    """
 
     name: str
     member: int | None = None
@@ -34,7 +46,10 @@ class Model:
     @property
     def parameters(self) -> tuple[str, ...]:
         """Names of the parameters that it knows."""
-        return ("acquisition", "timeout") if self.member is not None else ("seed", "mc_samples", "acquisition", "timeout")
+        if self.member is not None:
+            return ("acquisition", "timeout")
+        escalating = ("escalate_share",) if self.name == ESCALATE else ()
+        return ("seed", "mc_samples", "acquisition", *escalating, "timeout")
 
     def options(self, parameters: Parameters) -> ScoringOptions:
         """Return how to score; raises InvalidArgument for a parameter that is unknown, of another type or out of bounds."""
@@ -51,13 +66,14 @@ class Model:
             if not 2 <= samples <= MAX_MC_SAMPLES:
                 bound = f"2 to {MAX_MC_SAMPLES}" + (", or 0 for no dropout" if self.name == ENSEMBLE else "")
                 raise InvalidArgument.of("mc_samples", samples, bound)
-            estimator = Estimator.ENSEMBLE_MC_DROPOUT if self.name == ENSEMBLE else Estimator.MC_DROPOUT
-            return ScoringOptions(estimator, acquisition, mc_samples=samples, seed=seed)
+            share = number(parameters, "escalate_share")
+            options = ScoringOptions(WITH_MASKS[self.name], acquisition, mc_samples=samples, seed=seed)
+            return options if share is None else replace(options, escalate_share=share)
 
 
 def named(field: str, name: str) -> Model:
     """Return the model of a name; raises NotFound for one that no generation has. field: where the name is in the request."""
-    if name in (ENSEMBLE, MC_DROPOUT):
+    if name in WITH_MASKS:
         return Model(name)
     member = MEMBER.fullmatch(name)
     if member is None:
@@ -75,5 +91,5 @@ def _acquisition(name: str | None) -> Acquisition | None:
 
 def _unknown(field: str, name: str, members: int | None = None) -> NotFound:
     last = "K" if members is None else f"0 to member-{members - 1}"
-    violation = Violation(field, repr(name[:80]), f"one of {ENSEMBLE}, {MC_DROPOUT}, member-{last}")
+    violation = Violation(field, repr(name[:80]), f"one of {', '.join(WITH_MASKS)}, member-{last}")
     return NotFound(str(violation), violations=[violation])

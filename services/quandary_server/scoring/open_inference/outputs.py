@@ -11,7 +11,7 @@ from quandary.errors import InvalidArgument, MeaninglessRequest
 from quandary_server.frustum.anchor import BOX_PARAMETERS
 from quandary_server.inference.object_scores import ObjectScores
 from quandary_server.registry.manifest import Manifest
-from quandary_server.scoring.open_inference.models import Model
+from quandary_server.scoring.open_inference.models import ESCALATE, Model
 from quandary_server.uncertainty.jackknife import standard_error
 from quandary_server.wire.inference_tensors import VARIES, TensorSpec
 from quandary_server.wire.inference_v2 import open_inference_pb2 as protocol
@@ -53,6 +53,12 @@ def _standard_error(scores: ObjectScores) -> Array:
     return standard_error(scores.score_without)
 
 
+def _escalated(scores: ObjectScores) -> NDArray[np.bool_]:
+    if scores.escalated is None:
+        raise ValueError("only the scores of ESCALATE tell which crops escalated")
+    return scores.escalated
+
+
 STANDARD_ERROR = "score_standard_error"
 
 OUTPUTS: tuple[Output, ...] = (
@@ -69,12 +75,16 @@ OUTPUTS: tuple[Output, ...] = (
     Output("epistemic_variance", "FP32", _parameters, lambda scores: scores.epistemic, least_samples=2),
     Output("embedding", "FP32", lambda manifest: (manifest.net.embedding,), lambda scores: scores.embedding),
 )
-"""Every output, in the order in which they are answered where none is asked for by name."""
+"""What crops have by any estimator that gives enough samples, in the order in which they are answered where none is named."""
+
+ESCALATED = Output("escalated", "BOOL", _one, _escalated)
+"""Whether the full estimator answered a crop."""
 
 
 def outputs_of(model: Model) -> list[Output]:
-    """Return the outputs that a model can have: one pass of one member has no epistemic part."""
-    return [output for output in OUTPUTS if model.member is None or output.least_samples == 1]
+    """Return the outputs that a model can have: one pass of one member has no epistemic part, and only one model escalates."""
+    outputs = [output for output in OUTPUTS if model.member is None or output.least_samples == 1]
+    return [*outputs, ESCALATED] if model.name == ESCALATE else outputs
 
 
 def requested_outputs(
