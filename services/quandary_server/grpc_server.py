@@ -10,9 +10,11 @@ import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2, reflection_pb2_grpc
 
-from quandary.errors import Unavailable
+from quandary.errors import Overloaded, Unavailable
 from quandary_server.wire.decoding import Tolerant, Undecodable
+from quandary_server.wire.door import refuse
 from quandary_server.wire.health import HealthServicer, Readiness
+from quandary_server.wire.ration import LIFETIME, Ration, until
 
 GRACE = timedelta(seconds=2)
 MAX_MESSAGE_BYTES = 64 << 20
@@ -21,12 +23,23 @@ Register = Callable[[grpc.aio.Server], None]
 
 
 class Reflection(reflection.aio.ReflectionServicer):  # type: ignore[misc]
-    """Reflection that answers a request which cannot be parsed as it does an empty one: in band, INVALID_ARGUMENT."""
+    """Reflection, rationed as watches of health are, since it needs no token either.
+
+    A request that cannot be parsed is answered as an empty one: in band, INVALID_ARGUMENT.
+    """
+
+    def __init__(self, names: Sequence[str], lifetime: timedelta = LIFETIME) -> None:
+        super().__init__(names)
+        self._ration = Ration("use reflection", lifetime)
 
     async def ServerReflectionInfo(self, requests: AsyncIterator[Any], context: Any) -> AsyncIterator[Any]:  # noqa: N802
         """Answer what services and messages there are."""
-        async for answer in super().ServerReflectionInfo(_parsed(requests), context):
-            yield answer
+        try:
+            with self._ration.place() as over:
+                async for answer in super().ServerReflectionInfo(_parsed(until(over, aiter(requests))), context):
+                    yield answer
+        except Overloaded as error:
+            refuse(context, error)
 
 
 async def _parsed(requests: AsyncIterator[Any]) -> AsyncIterator[Any]:

@@ -5,11 +5,11 @@ from datetime import timedelta
 import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from quandary.errors import Unavailable
 from quandary_server.grpc_server import start_server
-from quandary_server.wire.health import MAX_WATCHES, HealthServicer
+from quandary_server.wire.health import HealthServicer
+from quandary_server.wire.ration import MAX_STREAMS
 
 SERVING, NOT_SERVING = health_pb2.HealthCheckResponse.SERVING, health_pb2.HealthCheckResponse.NOT_SERVING
 
@@ -70,7 +70,7 @@ def test_who_watches_without_a_token_cannot_use_the_process_up() -> None:
         server, port = await start_server("127.0.0.1", 0, {SERVICE: lambda: True}, [])
         async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
             stub = health_pb2_grpc.HealthStub(channel)
-            watches = [stub.Watch(health_pb2.HealthCheckRequest(service=SERVICE)) for _ in range(MAX_WATCHES)]
+            watches = [stub.Watch(health_pb2.HealthCheckRequest(service=SERVICE)) for _ in range(MAX_STREAMS)]
             for watch in watches:
                 assert (await watch.read()).status == SERVING
             with pytest.raises(grpc.aio.AioRpcError, match="64 watch already") as caught:
@@ -101,19 +101,6 @@ def test_a_watch_ends_in_order_when_its_time_is_over() -> None:
         return told, code
 
     assert asyncio.run(go()) == ([SERVING], grpc.StatusCode.OK)
-
-
-def test_reflection_lists_the_services() -> None:
-    async def go() -> list[str]:
-        server, port = await start_server("127.0.0.1", 0, {"quandary.v1.QueueService": lambda: True}, [])
-        async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-            stub = reflection_pb2_grpc.ServerReflectionStub(channel)
-            request = reflection_pb2.ServerReflectionRequest(list_services="")
-            answers = [answer async for answer in stub.ServerReflectionInfo(iter([request]))]
-        await server.stop(0)
-        return [service.name for service in answers[0].list_services_response.service]
-
-    assert {"quandary.v1.QueueService", "grpc.health.v1.Health"} <= set(asyncio.run(go()))
 
 
 def test_a_taken_port_is_named() -> None:

@@ -10,12 +10,10 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from quandary.errors import InvalidArgument, Overloaded
 from quandary_server.wire.decoding import decoded
 from quandary_server.wire.door import Context, refuse
+from quandary_server.wire.ration import LIFETIME, Ration
 
 WATCH_INTERVAL_S = 1.0
 PATIENCE_S = 2.0
-
-MAX_WATCHES = 64
-WATCH_LIFETIME = timedelta(minutes=10)
 
 Status = health_pb2.HealthCheckResponse.ServingStatus
 Readiness = Callable[[], bool]
@@ -27,14 +25,13 @@ class HealthServicer(health_pb2_grpc.HealthServicer):  # type: ignore[misc]
     It is asked in a thread of its own, since that may take a look at a database. Where it takes longer than 2 s the service is
     not ready, and the question that hangs is all that is asked until it returns.
 
-    Health is asked for without a token, so whoever watches it must not be able to use the process up: there are at most 64
-    watches, and each ends in order after `watch_lifetime`, upon which a client that still cares asks again.
+    Health is asked for without a token, so whoever watches it must not be able to use the process up: watches are rationed, and
+    each ends in order after `watch_lifetime`, upon which a client that still cares asks again.
     """
 
-    def __init__(self, services: dict[str, Readiness], watch_lifetime: timedelta = WATCH_LIFETIME) -> None:
-        self._services, self._lifetime = services, watch_lifetime
+    def __init__(self, services: dict[str, Readiness], watch_lifetime: timedelta = LIFETIME) -> None:
+        self._services, self._watches = services, Ration("watch", watch_lifetime)
         self._asked: dict[str, asyncio.Task[bool]] = {}
-        self._watches = 0
 
     async def Check(  # noqa: N802
         self, request: health_pb2.HealthCheckRequest, grpc_context: Context
@@ -62,21 +59,15 @@ class HealthServicer(health_pb2_grpc.HealthServicer):  # type: ignore[misc]
         self, request: health_pb2.HealthCheckRequest, grpc_context: Context
     ) -> AsyncIterator[health_pb2.HealthCheckResponse]:
         """Yield the status now and whenever it has changed, until the client ends the call or its time is over."""
-        if self._watches >= MAX_WATCHES:
-            refuse(grpc_context, Overloaded(f"{MAX_WATCHES} watch already", retry_after=self._lifetime))
-            return
-        self._watches += 1
         try:
-            async for status in self._changes(decoded(request).service):
-                yield health_pb2.HealthCheckResponse(status=status)
-        except InvalidArgument as error:
+            with self._watches.place() as over:
+                async for status in self._changes(decoded(request).service, over):
+                    yield health_pb2.HealthCheckResponse(status=status)
+        except (InvalidArgument, Overloaded) as error:
             refuse(grpc_context, error)
-        finally:
-            self._watches -= 1
 
-    async def _changes(self, service: str) -> AsyncIterator[int]:
-        loop = asyncio.get_running_loop()
-        over, told = loop.time() + self._lifetime.total_seconds(), None
+    async def _changes(self, service: str, over: float) -> AsyncIterator[int]:
+        loop, told = asyncio.get_running_loop(), None
         while loop.time() < over:
             status = await self._status(service)
             if status != told:
