@@ -143,13 +143,16 @@ def test_the_loop_closes_by_hand(quandary: Quandary, fleet: KittiFolder, make_fr
     assert "Traceback" not in refused.stderr
 
     before = quandary.json("queue", "stats")
+    with quandary.scoring() as client:
+        answered = client.score_frames([make_frame("watched")])
+    assert answered.generation == first
     quandary.stop()
     again = Quandary(quandary.settings, tmp_path / "again.log")
     try:
         assert again.json("queue", "stats")[0]["acknowledged"] == before[0]["acknowledged"]
         assert current(again) == first
         with again.scoring() as client:
-            assert client.score_frames([make_frame("watched")]).generation == first
+            assert client.score_frames([make_frame("watched")]) == answered
         again.stop()
     finally:
         again.end()

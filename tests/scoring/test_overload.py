@@ -2,22 +2,30 @@
 
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import grpc
 import pytest
-from support.scoring import WINDOW, ScoringService
+from support.gates import Gate
+from support.open_inference import infer_request, tensors
+from support.scoring import LIMITS, WINDOW, ScoringService
 from support.waiting import wait_for
 
 from quandary import Estimator, ScoringOptions
 from quandary.convert import frame_message
 from quandary.error_messages import ERROR_TRAILER
 from quandary.v1 import error_pb2, scoring_pb2, scoring_pb2_grpc
+from quandary_server.frustum.raster import Rasters
 from quandary_server.registry.directory import Artefacts
 from quandary_server.scoring.admission import QueueLimit
 from quandary_server.scoring.cost import Load
+from quandary_server.wire.inference_v2 import open_inference_pb2_grpc
+
+CROPS = 3
+"""Of the frame that callers send."""
 
 
 class Caller:
@@ -32,12 +40,20 @@ class Caller:
     def close(self) -> None:
         self._channel.close()
 
-    def call(self, timeout: timedelta | None = None, *, returning: bool = False) -> Any:
+    def call(
+        self, timeout: timedelta | None = None, *, returning: bool = False, frames: int = 1, grpc_timeout_s: float = 30
+    ) -> Any:
         """Start a call; return its future."""
-        request = scoring_pb2.ScoreFramesRequest(frames=[self._frame], returning=returning)
+        request = scoring_pb2.ScoreFramesRequest(frames=[self._frame] * frames, returning=returning)
         if timeout is not None:
             request.timeout.FromTimedelta(timeout)
-        return self._stub.ScoreFrames.future(request, metadata=self._metadata, timeout=30)
+        return self._stub.ScoreFrames.future(request, metadata=self._metadata, timeout=grpc_timeout_s)
+
+    def infer(self, rasters: Rasters, **parameters: Any) -> Any:
+        """Start a call of the Open Inference Protocol; return its future."""
+        request = infer_request(tensors(rasters), **parameters)
+        stub = open_inference_pb2_grpc.GRPCInferenceServiceStub(self._channel)
+        return stub.ModelInfer.future(request, metadata=self._metadata, timeout=30)
 
     def stream(self, frames: int = 1_000_000, timeout: timedelta | None = None) -> Any:
         """Start a stream that sends as many frames as it gets rid of; return the call."""
@@ -76,6 +92,16 @@ def strict(tmp_path: Path, generation: Artefacts) -> Iterator[ScoringService]:
     service = ScoringService(tmp_path, generation, QueueLimit(service_times=2.0, least_s=0.0))
     softmax = Load(Estimator.SOFTMAX, frames=1, crops=1, points=0, passes=1, samples=1)
     service.engine.schedule.costs.learn(softmax, 60.0)
+    service.start()
+    service.promote(service.register())
+    yield service
+    service.stop()
+
+
+@pytest.fixture
+def roomy(tmp_path: Path, generation: Artefacts) -> Iterator[ScoringService]:
+    """A service that takes more crops in a call than it computes at once."""
+    service = ScoringService(tmp_path, generation, limits=replace(LIMITS, max_frames=40, max_crops=200))
     service.start()
     service.promote(service.register())
     yield service
@@ -133,8 +159,46 @@ def test_a_call_that_is_cancelled_or_late_is_not_computed(service: ScoringServic
         wait_for(lambda: told.arrivals["call", "admitted"] == 2)
         cancelled.cancel()
         wait_for(lambda: told.drops["call", "cancelled"] == 1)
+        # this one tells the server nothing of its time
+        impatient = caller.call(grpc_timeout_s=0.2)
+        assert impatient.exception().code() is grpc.StatusCode.DEADLINE_EXCEEDED
+        wait_for(lambda: told.drops["call", "cancelled"] == 2)
     assert len(caller.call().result().results) == 1
     assert (told.frames, told.drops["call", "deadline"]) == (1, 1)
+    assert service.drawn.crops == [CROPS]
+
+
+def test_an_inference_that_is_cancelled_or_late_is_not_computed(
+    service: ScoringService, caller: Caller, rasters: Callable[[int], Rasters]
+) -> None:
+    told = service.told
+    with service.held():
+        late = caller.infer(rasters(2), timeout=10_000)
+        assert error_of(late).status_code == grpc.StatusCode.DEADLINE_EXCEEDED.value[0]
+        cancelled = caller.infer(rasters(2))
+        wait_for(lambda: told.arrivals["call", "admitted"] == 2)
+        cancelled.cancel()
+        wait_for(lambda: told.drops["call", "cancelled"] == 1)
+    assert caller.infer(rasters(4)).result().outputs
+    assert service.drawn.crops == [4]
+
+
+@pytest.mark.parametrize("cause", ["deadline", "cancelled"])
+def test_the_rest_of_a_call_given_up_while_its_first_part_is_computed_is_not(
+    roomy: ScoringService, make_frame: Any, cause: str
+) -> None:
+    caller, told, gate = Caller(roomy, make_frame), roomy.told, Gate()
+    roomy.drawn.gate = gate
+    call = caller.call(timedelta(milliseconds=500) if cause == "deadline" else None, frames=40)
+    gate.wait_until_begun()
+    if cause == "cancelled":
+        call.cancel()
+    wait_for(lambda: told.drops["call", cause] == 1)
+    gate.open()
+    assert len(caller.call().result().results) == 1
+    # 64 crops at once, or as many whole frames as have no more
+    assert roomy.drawn.crops == [63, CROPS]
+    caller.close()
 
 
 def test_a_stream_is_read_no_further_than_its_window_while_it_waits(service: ScoringService, caller: Caller) -> None:
@@ -156,7 +220,7 @@ def test_who_closes_a_stream_has_nothing_computed_any_more(service: ScoringServi
         answers.cancel()
         wait_for(lambda: told.drops["stream", "cancelled"] == WINDOW)
     assert len(caller.call().result().results) == 1
-    assert told.frames == 1
+    assert service.drawn.crops == [CROPS]
     assert told.unfinished_s["stream"] == pytest.approx(0.0, abs=1e-9)
 
 
@@ -170,7 +234,7 @@ def test_a_stream_past_its_timeout_ends_and_nothing_of_it_is_computed(service: S
         assert failure.code() is grpc.StatusCode.DEADLINE_EXCEEDED
         wait_for(lambda: told.drops["stream", "deadline"] + told.drops["stream", "cancelled"] == WINDOW)
     assert len(caller.call().result().results) == 1
-    assert told.frames == 1
+    assert service.drawn.crops == [CROPS]
 
 
 def test_busy_streams_leave_calls_their_turns(service: ScoringService, caller: Caller) -> None:
@@ -199,10 +263,11 @@ def test_idle_streams_cost_calls_nothing(service: ScoringService, caller: Caller
     assert [list(stream) for stream in streams] == [[]] * 50
 
 
-def test_a_large_request_is_answered_in_order_though_it_is_computed_in_parts(service: ScoringService, make_frame: Any) -> None:
-    frames = [make_frame(f"f{i}", seed=i, proposals=5) for i in range(6)]
-    options = ScoringOptions(mc_samples=200)
-    with service.client() as client:
+def test_a_large_request_is_answered_in_order_though_it_is_computed_in_parts(roomy: ScoringService, make_frame: Any) -> None:
+    frames = [make_frame(f"f{i}", seed=i, proposals=5) for i in range(16)]
+    options = ScoringOptions(mc_samples=20)
+    with roomy.client() as client:
         together = client.score_frames(frames, options).results
+        assert roomy.drawn.crops == [60, 20]
         alone = [client.score_frames([frame], options).results[0] for frame in frames]
     assert [r.SerializeToString() for r in together] == [r.SerializeToString() for r in alone]

@@ -1,5 +1,6 @@
 """What fleets get for good requests, through a real channel."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -95,6 +96,45 @@ def test_reductions_and_acquisitions_are_those_asked_for(service: Any, make_fram
     assert score.reduction == scoring_pb2.REDUCTION_TOP_K_MEAN
     ratios = sorted((found.class_uncertainty.variation_ratio for found in score.objects), reverse=True)
     assert score.score == pytest.approx(np.mean(ratios[:2]))
+
+
+REDUCED: dict[Reduction, Callable[[Any], Any]] = {
+    Reduction.MAX: lambda figures: np.max(figures, axis=0),
+    Reduction.MEAN: lambda figures: np.mean(figures, axis=0),
+    Reduction.SUM: lambda figures: np.sum(figures, axis=0),
+    Reduction.TOP_K_MEAN: lambda figures: np.mean(np.sort(figures, axis=0)[-2:], axis=0),
+}
+CLASS_FIGURES = [field.name for field in scoring_pb2.ClassUncertainty.DESCRIPTOR.fields]
+BOX_FIGURES = [field.name for field in scoring_pb2.BoxUncertainty.DESCRIPTOR.fields]
+
+
+@pytest.mark.parametrize("reduction", Reduction)
+def test_the_frames_uncertainty_is_that_of_its_objects_each_figure_reduced(
+    service: Any, make_frame: Any, reduction: Reduction
+) -> None:
+    options = ScoringOptions(acquisition=Acquisition.MUTUAL_INFORMATION, reduction=reduction, top_k=2)
+    with service.client() as client:
+        score = result_score(client.score_frames([make_frame("a", proposals=5)], options).results[0])
+    for name in CLASS_FIGURES:
+        expected = REDUCED[reduction]([getattr(found.class_uncertainty, name) for found in score.objects])
+        assert getattr(score.class_uncertainty, name) == pytest.approx(expected, abs=1e-12)
+    for name in BOX_FIGURES:
+        expected = REDUCED[reduction]([getattr(found.box_uncertainty, name) for found in score.objects])
+        assert list(getattr(score.box_uncertainty, name)) == pytest.approx(list(expected), rel=1e-6)
+    assert score.class_uncertainty.mutual_information_nats == score.score
+
+
+def test_what_one_sample_does_not_tell_is_unset_and_without_objects_all_is(service: Any, make_frame: Any) -> None:
+    bare = ScoringOptions(Estimator.SOFTMAX, include_objects=False)
+    frames = [make_frame("a"), make_frame("b", proposals=0)]
+    with service.client() as client:
+        some, none = (result_score(result) for result in client.score_frames(frames, bare).results)
+    assert some.class_uncertainty.predictive_entropy_nats == some.score == some.class_uncertainty.expected_entropy_nats
+    assert not some.class_uncertainty.HasField("mutual_information_nats")
+    assert not some.class_uncertainty.HasField("variation_ratio")
+    assert (len(some.box_uncertainty.aleatoric_variance), len(some.box_uncertainty.epistemic_variance)) == (7, 0)
+    assert not none.HasField("class_uncertainty")
+    assert not none.HasField("box_uncertainty")
 
 
 def test_a_frame_without_proposals_scores_zero_and_says_so(service: Any, make_frame: Any) -> None:

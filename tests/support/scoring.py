@@ -21,7 +21,7 @@ from quandary_server.scoring.admission import QueueLimit
 from quandary_server.scoring.cost import Load as CostLoad
 from quandary_server.scoring.engine import Engine, Work
 from quandary_server.scoring.frame_stream import ReadAhead
-from quandary_server.scoring.keeper import Keeper, Load
+from quandary_server.scoring.keeper import Keeper
 from quandary_server.scoring.loading import whole_generation
 from quandary_server.scoring.open_inference.servicer import INFERENCE_SERVICE, OpenInferenceServicer
 from quandary_server.scoring.schedule import Part, Terms
@@ -30,6 +30,7 @@ from quandary_server.trainer.promotion import wait_for_replicas
 from quandary_server.wire.door import Door
 from quandary_server.wire.frames import Limits
 from quandary_server.wire.inference_v2 import open_inference_pb2_grpc
+from support.counted import Drawn, counted
 from support.gates import Gate
 from support.grpc_thread import ServerThread
 
@@ -82,25 +83,26 @@ class Told:
 class ScoringService:
     """One replica and its registry, told from a test's thread."""
 
-    def __init__(self, home: Path, generation: Artefacts, queue: QueueLimit = QUEUE) -> None:
-        self._generation = generation
+    def __init__(self, home: Path, generation: Artefacts, queue: QueueLimit = QUEUE, limits: Limits = LIMITS) -> None:
+        self._generation, self._limits = generation, limits
         self.root = home / "registry"
         self.registry = Registry(self.root)
         self.token = ensure_tokens(home / "tokens.json")
         self.tokens = home / "tokens.json"
         self.calls: list[tuple[str, str]] = []
         self.loaded: list[int | None] = []
-        load: Load[Generation] = whole_generation(self.registry, Provider.CPU)
-        self.keeper = Keeper(self.registry, "replica-1", load, timedelta(milliseconds=20), now, self.loaded.append)
+        self.drawn = Drawn()
+        load = counted(whole_generation(self.registry, Provider.CPU), self.drawn)
+        self.keeper = Keeper[Generation](self.registry, "replica-1", load, timedelta(milliseconds=20), now, self.loaded.append)
         self.told = Told()
-        self.engine = Engine(LIMITS, queue, self.told)
+        self.engine = Engine(limits, queue, self.told)
 
     def start(self, port: int = 0) -> None:
         """Load what is current, and serve."""
         self.keeper.start()
         door = Door(Keyring(self.tokens, now), lambda method, code, _: self.calls.append((method, code)))
-        servicer = ScoringServicer(door, self.keeper, self.engine, LIMITS, "replica-1", WINDOW, ReadAhead(64 << 20))
-        open_inference = OpenInferenceServicer(door, self.keeper, self.engine, LIMITS)
+        servicer = ScoringServicer(door, self.keeper, self.engine, self._limits, "replica-1", WINDOW, ReadAhead(64 << 20))
+        open_inference = OpenInferenceServicer(door, self.keeper, self.engine, self._limits)
 
         def register(server: grpc.aio.Server) -> None:
             scoring_pb2_grpc.add_ScoringServiceServicer_to_server(servicer, server)

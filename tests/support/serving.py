@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+import ray
 from ray import serve
+from ray.serve._private.constants import SERVE_NAMESPACE, SERVE_PROXY_NAME
 from ray.serve.context import _get_global_client
 from ray.serve.schema import ServeDeploySchema
 
@@ -81,8 +83,26 @@ class Serving:
 
     def replica(self, deployment: str) -> psutil.Process:
         """Return the process of one of a deployment's replicas."""
+        return self.replicas(deployment)[0]
+
+    def replicas(self, deployment: str) -> list[psutil.Process]:
+        """Return the processes of a deployment's replicas."""
         name = f"ray::ServeReplica:{APPLICATION}:{deployment}"
-        return next(p for p in psutil.Process().children(recursive=True) if p.name() and name in " ".join(p.cmdline()))
+        return [p for p in psutil.Process().children(recursive=True) if p.name() and name in " ".join(p.cmdline())]
+
+    def reload_proxy(self) -> None:
+        """Have HAProxy started anew, as Serve does whenever replicas come or go, and end the one before.
+
+        That one still carries the streams that it had; it would be ended `hard-stop-after` seconds later, by default 120.
+        """
+        before = _proxies()
+        for node in serve.status().proxies:
+            manager = ray.get_actor(f"{SERVE_PROXY_NAME}-{node}", namespace=SERVE_NAMESPACE)
+            ray.get(manager.update_target_groups.remote(ray.get(manager.get_target_groups.remote())))
+        wait_for(lambda: set(_proxies()) - set(before) and not any(map(_listens, before)))
+        for proxy in before:
+            proxy.terminate()
+        psutil.wait_procs(before, timeout=10)
 
     def replica_ports(self) -> list[int]:
         """Return the gRPC ports of the replicas that answer calls themselves."""
@@ -90,8 +110,21 @@ class Serving:
         return [port for port in range(first, stop) if not port_is_free(LOOPBACK, port)]
 
 
+def _proxies() -> list[psutil.Process]:
+    """Return every HAProxy that runs."""
+    return [process for process in psutil.Process().children(recursive=True) if process.name() == "haproxy"]
+
+
+def _listens(process: psutil.Process) -> bool:
+    """Return whether a process takes new connections."""
+    return any(connection.status == psutil.CONN_LISTEN for connection in process.net_connections("tcp"))
+
+
 class Load:
-    """Callers that score frames over and over, each with a client of its own: what was answered, and what went wrong."""
+    """Callers that score frames over and over, each with a client of its own: what was answered, and what went wrong.
+
+    `distinct`: the different answers there were, as bytes.
+    """
 
     def __init__(self, serving: Serving, frames: Sequence[Frame], options: ScoringOptions, callers: int) -> None:
         self._serving, self._frames, self._options = serving, frames, options
@@ -99,6 +132,7 @@ class Load:
         self._threads = [threading.Thread(target=self._run) for _ in range(callers)]
         self._lock = threading.Lock()
         self.answers: Counter[str] = Counter()
+        self.distinct: set[bytes] = set()
         self.problems: list[str] = []
 
     def __enter__(self) -> "Load":
@@ -126,6 +160,7 @@ class Load:
                         result_score(result)
                     with self._lock:
                         self.answers["+".join(sorted(generations))] += 1
+                        self.distinct |= {result.SerializeToString(deterministic=True) for result in response.results}
                 except QuandaryError as error:
                     self.problems.append(repr(error))
 
@@ -133,7 +168,8 @@ class Load:
 class Streams:
     """Streams of one frame over and over, each of a client of its own, a few frames a second: `answered` counts by stream.
 
-    A stream that is answered twice, not at all or out of turn fails, when the body ends.
+    A stream that is answered twice, not at all or out of turn fails, when the body ends. `distinct`: the different results that
+    came, as bytes.
     """
 
     PAUSE_S = 0.1
@@ -143,6 +179,7 @@ class Streams:
         self._over = threading.Event()
         self._pool = ThreadPoolExecutor(streams, thread_name_prefix="stream")
         self.answered = [0] * streams
+        self.distinct: set[bytes] = set()
 
     def __enter__(self) -> "Streams":
         self._running = [self._pool.submit(self._run, stream) for stream in range(len(self.answered))]
@@ -171,5 +208,6 @@ class Streams:
             for place, answer in enumerate(client.stream_scores(frames(), self._options)):
                 result_score(answer.result)
                 assert answer.sequence == place
+                self.distinct.add(answer.result.SerializeToString(deterministic=True))
                 self.answered[stream] += 1
         assert self.answered[stream] == next(sent)

@@ -1,3 +1,5 @@
+import re
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -46,6 +48,32 @@ def split_votes() -> Samples:
 )
 def test_closed_forms(acquisition: Acquisition, expected: list[float]) -> None:
     assert acquire(acquisition, summarise(split_votes()), SCALES) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("probs", "entropy", "margin"),
+    [
+        ([1.0, 0.0, 0.0], 0.0, 0.0),
+        ([0.5, 0.5, 0.0], np.log(2), 1.0),
+        ([1 / 3, 1 / 3, 1 / 3], np.log(3), 1.0),
+        ([0.5, 0.25, 0.25], 1.5 * np.log(2), 0.75),
+    ],
+)
+def test_closed_forms_of_one_distribution(probs: list[float], entropy: float, margin: float) -> None:
+    summary = summarise(samples_of(np.array([[probs]])))
+    assert acquire(Acquisition.PREDICTIVE_ENTROPY, summary, SCALES) == pytest.approx([entropy])
+    assert acquire(Acquisition.MARGIN, summary, SCALES) == pytest.approx([margin])
+
+
+def test_the_variation_ratio_is_the_share_of_draws_off_the_modal_class() -> None:
+    votes = np.eye(C)[[[0], [0], [0], [1], [2]]]
+    assert acquire(Acquisition.VARIATION_RATIO, summarise(samples_of(votes)), SCALES) == pytest.approx([2 / 5])
+
+
+@pytest.mark.parametrize("acquisition", list(Acquisition))
+def test_every_acquisition_function_names_its_source(acquisition: Acquisition) -> None:
+    function = LOCALISED[acquisition] if acquisition in LOCALISED else ACQUISITIONS[acquisition]
+    assert re.search(r"(19|20)\d\d|Ours", function.__doc__ or "")
 
 
 def distributions(samples: int = 4, detections: int = 3, classes: int = 5) -> st.SearchStrategy[np.ndarray]:

@@ -573,6 +573,8 @@ class FrameScore(_message.Message):
     OBJECTS_FIELD_NUMBER: _builtins.int
     FLAGS_FIELD_NUMBER: _builtins.int
     ESCALATED_SHARE_FIELD_NUMBER: _builtins.int
+    CLASS_UNCERTAINTY_FIELD_NUMBER: _builtins.int
+    BOX_UNCERTAINTY_FIELD_NUMBER: _builtins.int
     score: _builtins.float
     """Score of the frame: acquisition function over objects, then reduction. Finite, >= 0."""
     score_standard_error: _builtins.float
@@ -601,6 +603,16 @@ class FrameScore(_message.Message):
     def flags(self) -> _containers.RepeatedScalarFieldContainer[Global___FrameFlag.ValueType]:
         """Peculiarities of the frame."""
 
+    @_builtins.property
+    def class_uncertainty(self) -> Global___ClassUncertainty:
+        """The objects' class uncertainty, each figure reduced for itself as `score` is: sums may be beyond an object's bounds. Unset
+        without objects.
+        """
+
+    @_builtins.property
+    def box_uncertainty(self) -> Global___BoxUncertainty:
+        """The objects' box uncertainty, each variance reduced for itself as `score` is. Unset without objects."""
+
     def __init__(
         self,
         *,
@@ -615,10 +627,12 @@ class FrameScore(_message.Message):
         objects: _abc.Iterable[Global___ObjectScore] | None = ...,
         flags: _abc.Iterable[Global___FrameFlag.ValueType] | None = ...,
         escalated_share: _builtins.float | None = ...,
+        class_uncertainty: Global___ClassUncertainty | None = ...,
+        box_uncertainty: Global___BoxUncertainty | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_escalated_share", b"_escalated_share", "_score_standard_error", b"_score_standard_error", "escalated_share", b"escalated_share", "score_standard_error", b"score_standard_error"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_escalated_share", b"_escalated_share", "_score_standard_error", b"_score_standard_error", "box_uncertainty", b"box_uncertainty", "class_uncertainty", b"class_uncertainty", "escalated_share", b"escalated_share", "score_standard_error", b"score_standard_error"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_escalated_share", b"_escalated_share", "_score_standard_error", b"_score_standard_error", "acquisition", b"acquisition", "class_names", b"class_names", "escalated_share", b"escalated_share", "estimator", b"estimator", "flags", b"flags", "objects", b"objects", "reduction", b"reduction", "samples", b"samples", "score", b"score", "score_standard_error", b"score_standard_error", "seed", b"seed"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_escalated_share", b"_escalated_share", "_score_standard_error", b"_score_standard_error", "acquisition", b"acquisition", "box_uncertainty", b"box_uncertainty", "class_names", b"class_names", "class_uncertainty", b"class_uncertainty", "escalated_share", b"escalated_share", "estimator", b"estimator", "flags", b"flags", "objects", b"objects", "reduction", b"reduction", "samples", b"samples", "score", b"score", "score_standard_error", b"score_standard_error", "seed", b"seed"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__escalated_share: _TypeAlias = _typing.Literal["escalated_share"]  # noqa: Y015
     _WhichOneofArgType__escalated_share: _TypeAlias = _typing.Literal["_escalated_share", b"_escalated_share"]  # noqa: Y015

@@ -66,7 +66,8 @@ def _box_epistemic(summary: Statistics, box_scales: Array) -> Array:
 def box_information(summary: Statistics) -> Array:
     """Return the mutual information (...,) in nats of box and weights, were an object there: a mean over 7 parameters.
 
-    Of a normal distribution of aleatoric variance a whose means scatter by e it is 0.5 log(1 + e / a): BALD for regression.
+    Of a normal distribution of aleatoric variance a whose means scatter by e it is 0.5 log(1 + e / a): BALD for regression
+    (MacKay 1992, Information-Based Objective Functions for Active Data Selection, his gain of one measurement).
     Large where draws disagree about what a label would settle; small where far and hidden objects are blurred for good.
     """
     ratios = summary.epistemic / summary.aleatoric
@@ -76,7 +77,10 @@ def box_information(summary: Statistics) -> Array:
 
 
 def _information_and_box(summary: Statistics, box_scales: Array) -> Array:
-    """The default. Ours, not the paper's: what a label would tell of class and box, the latter by an object's probability."""
+    """The default. Ours, not the paper's: what a label would tell of class and box, the latter by an object's probability.
+
+    The parts are BALD (Houlsby et al. 2011) and `box_information` (MacKay 1992).
+    """
     object_probability = 1.0 - summary.mean_probs[..., BACKGROUND]
     return np.asarray(_mutual_information(summary, box_scales) + BOX_WEIGHT * object_probability * box_information(summary))
 

@@ -47,12 +47,39 @@ def frame_score(
     if scores.escalated is not None:
         message.escalated_share = float(scores.escalated[part].mean())
     message.score = float(reduce_objects(options.reduction, scores.score[part], options.top_k))
+    _add_uncertainty(message, scores, part, options)
     if options.include_objects:
         for index, box in enumerate(scores.boxes(part)):
             message.objects.append(_object_score(frame, index, scores, part.start + index, box, options, classes))
     if scores.score_without is not None:
         _add_standard_errors(message, scores.score_without[:, part], options)
     return message
+
+
+def _add_uncertainty(message: scoring_pb2.FrameScore, scores: ObjectScores, part: slice, options: ScoringOptions) -> None:
+    """Add the class and box uncertainty of the frame: that of its objects, each figure reduced for itself."""
+    # (5 + 2 x 7, D) in one piece, so that one reduction does
+    figures = np.vstack(
+        [
+            scores.predictive_entropy[part],
+            scores.expected_entropy[part],
+            scores.mutual_information[part],
+            scores.variation_ratio[part],
+            scores.margin[part],
+            scores.aleatoric[part].T,
+            scores.epistemic[part].T,
+        ]
+    )
+    reduced = reduce_objects(options.reduction, figures, options.top_k)
+    total, expected, information, ratio, margin, *variances = reduced.tolist()
+    parameters = len(variances) // 2
+
+    of_class, of_box = message.class_uncertainty, message.box_uncertainty
+    of_class.predictive_entropy_nats, of_class.expected_entropy_nats, of_class.margin = total, expected, margin
+    of_box.aleatoric_variance.extend(variances[:parameters])
+    if scores.samples[part].min() > 1:
+        of_class.mutual_information_nats, of_class.variation_ratio = information, ratio
+        of_box.epistemic_variance.extend(variances[parameters:])
 
 
 def _add_standard_errors(message: scoring_pb2.FrameScore, without: Array, options: ScoringOptions) -> None:
