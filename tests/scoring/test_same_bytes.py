@@ -1,8 +1,10 @@
 """The same request gives the same bytes when its connection breaks and it is made again, and after a restart."""
 
 import logging
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +45,10 @@ def told(message: scoring_pb2.ScoreFramesResponse | scoring_pb2.FrameResult) -> 
     return message.SerializeToString(deterministic=True)
 
 
+def reaches(arrivals: Counter[tuple[str, str]], admitted: int) -> bool:
+    return arrivals["call", "admitted"] == admitted
+
+
 def test_a_call_whose_connection_breaks_is_made_again_by_the_client_and_has_the_same_bytes(
     calibrated: ScoringService, relay: Relay, frames: list[Frame]
 ) -> None:
@@ -54,9 +60,9 @@ def test_a_call_whose_connection_breaks_is_made_again_by_the_client_and_has_the_
             before = arrivals["call", "admitted"]
             with calibrated.held():
                 call = pool.submit(client.score_frames, frames, options)
-                wait_for(lambda before=before: arrivals["call", "admitted"] == before + 1)
+                wait_for(partial(reaches, arrivals, before + 1))
                 relay.cut()
-                wait_for(lambda before=before: arrivals["call", "admitted"] == before + 2)
+                wait_for(partial(reaches, arrivals, before + 2))
             found.append(told(call.result()))
     assert found == expected
     assert calibrated.told.drops["call", "cancelled"] == len(ASKED)
