@@ -107,6 +107,7 @@ def inference_methods(frame: Frame) -> list[Method]:
         "ModelMetadata": [protocol.ModelMetadataRequest(name="member-0")],
         "ModelInfer": [
             infer_request(crops, "mc_dropout", outputs=["score", "box"], **asked),
+            infer_request(crops, "escalate", outputs=["escalated"], mc_samples=20, escalate_share=0.5),
             infer_request(crops, "member-0", raw=False),
         ],
     }

@@ -6,6 +6,7 @@ import threading
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -101,7 +102,8 @@ class Serving:
             ray.get(manager.update_target_groups.remote(ray.get(manager.get_target_groups.remote())))
         wait_for(lambda: set(_proxies()) - set(before) and not any(map(_listens, before)))
         for proxy in before:
-            proxy.terminate()
+            with suppress(psutil.NoSuchProcess):
+                proxy.terminate()
         psutil.wait_procs(before, timeout=10)
 
     def replica_ports(self) -> list[int]:
@@ -112,12 +114,19 @@ class Serving:
 
 def _proxies() -> list[psutil.Process]:
     """Return every HAProxy that runs."""
-    return [process for process in psutil.Process().children(recursive=True) if process.name() == "haproxy"]
+    found = []
+    for process in psutil.Process().children(recursive=True):
+        with suppress(psutil.NoSuchProcess):
+            found += [process] if process.name() == "haproxy" else []
+    return found
 
 
 def _listens(process: psutil.Process) -> bool:
-    """Return whether a process takes new connections."""
-    return any(connection.status == psutil.CONN_LISTEN for connection in process.net_connections("tcp"))
+    """Return whether a process takes new connections; one that is gone does not."""
+    try:
+        return any(connection.status == psutil.CONN_LISTEN for connection in process.net_connections("tcp"))
+    except (psutil.NoSuchProcess, FileNotFoundError):
+        return False
 
 
 class Load:
