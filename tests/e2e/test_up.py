@@ -197,9 +197,10 @@ def check_metrics(quandary: Quandary, frame: Frame) -> None:
     assert 'quandary_selector_tasks{queue="active",state="acknowledged"}' in selector
     assert 'quandary_selector_calls_total{code="OK",method="LeaseTasks"}' in selector
     assert "quandary_selector_score_seconds_count" in selector
-    trainer = scrape(settings.trainer.metrics_port)
-    assert "quandary_trainer_generation 1.0" in trainer
-    assert 'quandary_trainer_runs_total{state="succeeded"} 2.0' in trainer
+    # a run ends some time after its generation answers
+    succeeded = 'quandary_trainer_runs_total{state="succeeded"} 2.0'
+    quandary.wait_for(lambda: succeeded in scrape(settings.trainer.metrics_port))
+    assert "quandary_trainer_generation 1.0" in scrape(settings.trainer.metrics_port)
     with quandary.scoring() as client:
         client.score_frames([frame], ScoringOptions(Estimator.ESCALATE, escalate_share=1.0))
     # Ray's agent collects from the replicas every few seconds
