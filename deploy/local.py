@@ -119,8 +119,12 @@ def become(binaries: Path, command: Sequence[str]) -> NoReturn:
 
 
 def environment(binaries: Path) -> dict[str, str]:
-    """Return the environment variables of this process, with the programs of the environment first."""
-    return {**os.environ, "PATH": f"{binaries}{os.pathsep}{os.environ.get('PATH', '')}"}
+    """Return the environment variables of this process, with the programs of the environment first.
+
+    Compiled modules are kept, whatever is asked: Ray is a dozen processes, which would compile the same modules at every start.
+    """
+    kept = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    return {**kept, "PATH": f"{binaries}{os.pathsep}{os.environ.get('PATH', '')}"}
 
 
 def say(text: str) -> None:
