@@ -13,7 +13,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -104,6 +104,25 @@ class AutoscalingSettings(Section):
     downscale_delay: timedelta = Field(default=timedelta(minutes=5), ge=timedelta(), description="less work than that long")
 
 
+class BatchingSettings(Section):
+    """What of one kind waits in a replica at the same time is computed as one: it pays on GPUs."""
+
+    enabled: bool | None = Field(default=None, description="None: where a replica computes on a GPU")
+    max_requests: int = Field(default=32, ge=2, le=1024, description="parts of requests in a batch at most")
+    max_crops: int = Field(
+        default=128,
+        ge=8,
+        le=4096,
+        description="crops of a batch at most; on a GPU every run has as many, the last ones blank",
+    )
+    window: timedelta = Field(
+        default=timedelta(),
+        ge=timedelta(),
+        le=timedelta(seconds=1),
+        description="how long an idle replica waits for more first",
+    )
+
+
 class ScoringSettings(Section):
     """The scoring service."""
 
@@ -114,10 +133,15 @@ class ScoringSettings(Section):
     topology: Topology = Field(default=Topology.PACKED, description="packed: every replica holds all members; spread: one each")
     replicas: int = Field(default=1, ge=1, le=1000, description="replicas of what answers calls; the fewest with autoscaling")
     replica_cpus: float = Field(default=0.0, ge=0, description="CPUs that Ray reserves for a replica")
-    replica_gpus: float = Field(default=0.0, ge=0, description="GPUs that Ray reserves for a replica that holds members")
+    replica_gpus: float = Field(
+        default=0.0, ge=0, le=1, description="share of a GPU that Ray reserves for a replica that holds members; it uses one"
+    )
     spread: SpreadSettings = SpreadSettings()
     autoscaling: AutoscalingSettings = AutoscalingSettings()
-    provider: Provider = Field(default=Provider.AUTO, description="where ONNX Runtime computes")
+    provider: Provider = Field(
+        default=Provider.AUTO, description="where ONNX Runtime computes; auto: on the GPU where replica_gpus reserves one"
+    )
+    batching: BatchingSettings = BatchingSettings()
     poll: timedelta = Field(default=timedelta(milliseconds=250), description="how often a replica reads the pointer")
     max_frames: int = Field(default=256, ge=1, description="frames per request")
     max_proposals: int = Field(default=256, ge=1, description="proposals per frame")
@@ -134,6 +158,16 @@ class ScoringSettings(Section):
     stream_bytes: int = Field(
         default=256 << 20, ge=1, description="bytes of frames in work at once over all streams; each may have one"
     )
+
+    @field_validator("provider")
+    @classmethod
+    def _where_gpus_are_reserved(cls, provider: Provider, info: ValidationInfo) -> Provider:
+        gpus = info.data.get("replica_gpus", 0.0)
+        if provider is Provider.CUDA and not gpus:
+            raise ValueError("auto or cpu where replica_gpus is 0: a replica computes on the GPU that Ray reserves for it")
+        if provider is Provider.CPU and gpus:
+            raise ValueError(f"auto or cuda where replica_gpus is {gpus:g}: on the CPU that GPU would be idle")
+        return provider
 
     @model_validator(mode="after")
     def _room_to_grow(self) -> Self:

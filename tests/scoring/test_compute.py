@@ -29,15 +29,16 @@ async def held(compute: Compute) -> AsyncIterator[Gate]:
     await asyncio.to_thread(gate.wait_until_begun)
     yield gate
     gate.open()
-    assert await holder == "opened"
+    assert (await holder).result == "opened"
 
 
 def test_results_and_errors_come_back(compute: Compute) -> None:
     async def main() -> None:
-        assert await compute.run(lambda: threading.current_thread().name, CALLS, 1.0) != threading.current_thread().name
+        ran = await compute.run(lambda: threading.current_thread().name, CALLS, 1.0)
+        assert ran.result != threading.current_thread().name
         with pytest.raises(ZeroDivisionError):
             await compute.run(lambda: 1 // 0, CALLS, 1.0)
-        assert await compute.run(lambda: 3, CALLS, 1.0) == 3
+        assert (await compute.run(lambda: 3, CALLS, 1.0)).result == 3
 
     asyncio.run(main())
 
@@ -68,7 +69,7 @@ def test_what_runs_is_finished_and_its_place_given_back(compute: Compute) -> Non
             with pytest.raises(asyncio.CancelledError):
                 await task
             gate.open()
-        assert await compute.run(lambda: "still here", CALLS, 1.0) == "still here"
+        assert (await compute.run(lambda: "still here", CALLS, 1.0)).result == "still here"
         assert not compute.shared(CALLS)
 
     asyncio.run(main())

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -13,6 +13,7 @@ from support.scoring import Told
 from quandary.errors import DeadlineExceeded, Overloaded
 from quandary.options import Estimator
 from quandary_server.scoring.admission import Admission, QueueLimit
+from quandary_server.scoring.batch import BatchLimit, Together
 from quandary_server.scoring.compute import Compute
 from quandary_server.scoring.cost import Load
 from quandary_server.scoring.schedule import Part, Schedule, Terms
@@ -24,8 +25,8 @@ HELD = Load(Estimator.SOFTMAX, frames=1, crops=0, points=0, passes=1, samples=1)
 class Bench:
     """A schedule, and what ran in it."""
 
-    def __init__(self, service_times: float = 2.0) -> None:
-        self.told, self.compute = Told(), Compute()
+    def __init__(self, service_times: float = 2.0, batching: BatchLimit | None = None) -> None:
+        self.told, self.compute = Told(), Compute(1, batching)
         self.schedule = Schedule(self.compute, Admission(QueueLimit(service_times, 0.0)), self.told)
         self.ran: list[str] = []
 
@@ -182,6 +183,33 @@ def test_what_waits_past_its_deadline_is_not_computed(bench: Bench) -> None:
     asyncio.run(main())
     assert bench.ran == ["next"]
     assert bench.told.drops == {("call", "deadline"): 2}
+
+
+def test_a_deadline_takes_one_out_of_a_batch_and_leaves_the_others_in_it() -> None:
+    bench, batches = Bench(batching=BatchLimit(jobs=8, crops=8)), list[tuple[str, ...]]()
+
+    def together(asked: Sequence[str]) -> list[str | Exception]:
+        batches.append(tuple(asked))
+        return [ValueError(name) if name == "wrong" else name for name in asked]
+
+    def start(name: str, deadline: float | None = None) -> asyncio.Task[list[str]]:
+        part = Part(Together("kind", name, 1, 8, together), LOAD, lambda _: False)
+        return asyncio.create_task(bench.schedule.run([part], Terms(flow="stream", deadline=deadline)))
+
+    async def main() -> None:
+        async with bench.held():
+            tasks = [start("first"), start("late", time.monotonic() + 0.05), start("wrong"), start("last")]
+            with pytest.raises(DeadlineExceeded):
+                await tasks[1]
+        assert [await tasks[k] for k in (0, 3)] == [["first"], ["last"]]
+        with pytest.raises(ValueError, match="wrong"):
+            await tasks[2]
+
+    asyncio.run(main())
+    bench.compute.close()
+    assert batches == [("first", "wrong", "last")]
+    assert bench.told.drops == {("stream", "deadline"): 1}
+    assert bench.told.unfinished_s["stream"] == pytest.approx(0.0, abs=1e-12)
 
 
 def test_what_goes_wrong_in_the_work_is_told_and_leaves_nothing_behind(bench: Bench) -> None:

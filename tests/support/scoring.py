@@ -1,5 +1,6 @@
 """A scoring service without Ray: the real servicer, keeper and engine behind a real gRPC server on a free port."""
 
+import asyncio
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,14 +19,16 @@ from quandary_server.registry.directory import Artefacts, Registry
 from quandary_server.registry.manifest import Manifest, member_name
 from quandary_server.registry.pointer import Pointer
 from quandary_server.scoring.admission import QueueLimit
+from quandary_server.scoring.batch import BatchLimit
 from quandary_server.scoring.cost import Load as CostLoad
-from quandary_server.scoring.engine import Engine, Work
+from quandary_server.scoring.engine import Engine
 from quandary_server.scoring.frame_stream import ReadAhead
 from quandary_server.scoring.keeper import Keeper
 from quandary_server.scoring.loading import whole_generation
 from quandary_server.scoring.open_inference.servicer import INFERENCE_SERVICE, OpenInferenceServicer
 from quandary_server.scoring.schedule import Part, Terms
 from quandary_server.scoring.servicer import SERVICE, ScoringServicer
+from quandary_server.scoring.work import Work
 from quandary_server.trainer.promotion import wait_for_replicas
 from quandary_server.wire.door import Door
 from quandary_server.wire.frames import Limits
@@ -57,6 +60,7 @@ class Told:
         self.arrivals: Counter[tuple[str, str]] = Counter()
         self.drops: Counter[tuple[str, str]] = Counter()
         self.waits: list[tuple[str, float]] = []
+        self.together: Counter[int] = Counter()
         self.frames = 0
         self.crops: Counter[Estimator] = Counter()
         self.escalated = 0
@@ -65,8 +69,9 @@ class Told:
     def arrived(self, kind: str, outcome: str) -> None:
         self.arrivals[kind, outcome] += 1
 
-    def begun(self, kind: str, waited_s: float) -> None:
+    def begun(self, kind: str, waited_s: float, together: int) -> None:
         self.waits.append((kind, waited_s))
+        self.together[together] += 1
 
     def dropped(self, kind: str, cause: str) -> None:
         self.drops[kind, cause] += 1
@@ -83,7 +88,14 @@ class Told:
 class ScoringService:
     """One replica and its registry, told from a test's thread."""
 
-    def __init__(self, home: Path, generation: Artefacts, queue: QueueLimit = QUEUE, limits: Limits = LIMITS) -> None:
+    def __init__(
+        self,
+        home: Path,
+        generation: Artefacts,
+        queue: QueueLimit = QUEUE,
+        limits: Limits = LIMITS,
+        batching: BatchLimit | None = None,
+    ) -> None:
         self._generation, self._limits = generation, limits
         self.root = home / "registry"
         self.registry = Registry(self.root)
@@ -95,7 +107,7 @@ class ScoringService:
         load = counted(whole_generation(self.registry, Provider.CPU), self.drawn)
         self.keeper = Keeper[Generation](self.registry, "replica-1", load, timedelta(milliseconds=20), now, self.loaded.append)
         self.told = Told()
-        self.engine = Engine(limits, queue, self.told)
+        self.engine = Engine(limits, queue, self.told, batching=batching)
 
     def start(self, port: int = 0) -> None:
         """Load what is current, and serve."""
@@ -141,6 +153,8 @@ class ScoringService:
         gate.wait_until_begun()
         try:
             yield
+            # what was told to be admitted may still be on its way into the queue
+            self._server.begin(asyncio.sleep(0)).result(timeout=30)
         finally:
             gate.open()
             held.result(timeout=30)

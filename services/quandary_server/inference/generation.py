@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 
 from quandary.options import Estimator, ScoringOptions
 from quandary_server.frustum.raster import Rasters
+from quandary_server.inference.cuda import open_device
+from quandary_server.inference.device import Device
 from quandary_server.inference.member import LoadedMember, MemberDraws
 from quandary_server.inference.provider import Provider
 from quandary_server.registry.directory import Artefacts
@@ -87,12 +89,13 @@ class Generation(ABC):
 
 
 class LoadedGeneration(Generation):
-    """All members' sessions. Immutable; one thread at a time may draw."""
+    """All members on one device. Immutable; one thread at a time may draw."""
 
-    def __init__(self, artefacts: Artefacts, provider: Provider = Provider.AUTO) -> None:
+    def __init__(self, artefacts: Artefacts, where: Provider | Device = Provider.AUTO) -> None:
         super().__init__(artefacts.manifest)
         net = artefacts.manifest.net
-        members = (LoadedMember(model, k, net, provider) for k, model in enumerate(artefacts.members))
+        self._device = open_device(where) if isinstance(where, Provider) else where
+        members = (LoadedMember(model, k, net, self._device) for k, model in enumerate(artefacts.members))
         self.loaded: tuple[LoadedMember, ...] = tuple(members)
 
     @property
@@ -101,14 +104,15 @@ class LoadedGeneration(Generation):
         return len(self.loaded)
 
     def only(self, member: int) -> "LoadedGeneration":
-        """Return the generation with one of its members (from 0) and no other; it shares the session."""
+        """Return the generation with one of its members (from 0) and no other; it shares the net."""
         alone = copy.copy(self)
         alone.loaded = (self.loaded[member],)
         return alone
 
     def draw_members(self, rasters: Rasters, mc_samples: int | None, seed: int) -> list[MemberDraws]:
         """Return the draws of every member, in their order."""
-        return [member.draw(rasters.maps, rasters.geometry, mc_samples, seed) for member in self.loaded]
+        crops = self._device.place(rasters.maps, rasters.geometry)
+        return [member.draw_placed(crops, mc_samples, seed) for member in self.loaded]
 
     def draw_first(self, rasters: Rasters, mc_samples: int | None, seed: int) -> MemberDraws:
         """Return the draws of the first member."""

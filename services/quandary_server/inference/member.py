@@ -1,20 +1,13 @@
-"""A member in memory: one session, and what it draws for crops."""
+"""A member in memory: one net, and what it draws for crops."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
+from quandary_server.inference.device import Device, Floats, Host, Run
 from quandary_server.inference.masks import Masks, dropout_masks, whole_masks
-from quandary_server.inference.provider import Provider
-from quandary_server.inference.session import INPUTS, OUTPUTS, open_session
 from quandary_server.registry.manifest import NetRecord
-
-CROPS_PER_RUN = 64
-"""Larger batches save nothing and hold more memory."""
-
-Floats = NDArray[np.float32]
 
 
 class MemberDraws(NamedTuple):
@@ -27,10 +20,11 @@ class MemberDraws(NamedTuple):
 
 
 class LoadedMember:
-    """Member `index` of a generation. Immutable; one thread at a time may draw."""
+    """Member `index` of a generation, on a device. Immutable; one thread at a time may draw."""
 
-    def __init__(self, model: bytes, index: int, net: NetRecord, provider: Provider = Provider.AUTO) -> None:
-        self._session = open_session(model, provider)
+    def __init__(self, model: bytes, index: int, net: NetRecord, device: Device | None = None) -> None:
+        self._device = device or Host()
+        self._net = self._device.open(model)
         self._index, self._dropout = index, net.dropout
         self._widths = (net.embedding, net.hidden)
 
@@ -39,17 +33,17 @@ class LoadedMember:
 
         mc_samples: T, of the masks of this seed; None: T = 1, nothing is dropped.
         """
+        return self.draw_placed(self._device.place(maps, geometry), mc_samples, seed)
+
+    def draw_placed(self, crops: Sequence[Run[Any]], mc_samples: int | None, seed: int) -> MemberDraws:
+        """Return the draws for crops that the member's device has placed; else as `draw`."""
         masks = self._masks(mc_samples, seed)
-        return along_crops([self._run(maps[part], geometry[part], masks) for part in crop_slices(len(maps), CROPS_PER_RUN)])
+        return along_crops([MemberDraws(*self._net.run(run, masks)) for run in crops])
 
     def _masks(self, mc_samples: int | None, seed: int) -> Masks:
         if mc_samples is None:
             return whole_masks(self._widths)
         return dropout_masks(seed, self._index, mc_samples, self._widths, self._dropout)
-
-    def _run(self, maps: Floats, geometry: Floats, masks: Masks) -> MemberDraws:
-        inputs = dict(zip(INPUTS, (maps, geometry, *masks), strict=True))
-        return MemberDraws(*self._session.run(list(OUTPUTS), inputs))
 
 
 def along_crops(parts: Sequence[MemberDraws]) -> MemberDraws:
@@ -60,6 +54,9 @@ def along_crops(parts: Sequence[MemberDraws]) -> MemberDraws:
     return MemberDraws(*(np.concatenate(a, axis=axis) for a, axis in zip(zip(*parts, strict=True), axes, strict=True)))
 
 
-def crop_slices(count: int, most: int) -> list[slice]:
-    """Return slices of at most so many crops."""
-    return [slice(start, min(start + most, count)) for start in range(0, count, most)]
+def each_crops(draws: MemberDraws, counts: Sequence[int]) -> list[MemberDraws]:
+    """Return one member's draws as those for the first so many crops, for the next, and so on."""
+    ends = np.cumsum(counts)
+    parts = [slice(end - count, end) for end, count in zip(ends, counts, strict=True)]
+    logits, box, log_variance, embedding = draws
+    return [MemberDraws(logits[:, part], box[:, part], log_variance[:, part], embedding[part]) for part in parts]

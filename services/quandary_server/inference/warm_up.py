@@ -6,9 +6,10 @@ from quandary.errors import CorruptArtefact
 from quandary.labels import CLASSES
 from quandary_server.frustum.anchor import Anchors
 from quandary_server.frustum.raster import CHANNELS, GEOMETRY, Rasters
+from quandary_server.inference.device import CROPS_PER_RUN
 from quandary_server.inference.estimate import usable_objects
 from quandary_server.inference.generation import LoadedGeneration, joined
-from quandary_server.inference.member import CROPS_PER_RUN, LoadedMember
+from quandary_server.inference.member import LoadedMember
 from quandary_server.registry.manifest import Manifest
 from quandary_server.uncertainty.summary import summarise
 

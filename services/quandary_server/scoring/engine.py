@@ -1,7 +1,6 @@
 """Scores requests: parse, rasterise, draw, reduce, answer, in parts that take turns in the compute threads."""
 
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Protocol, TypeVar
@@ -12,15 +11,17 @@ from quandary.frames import MAX_IDENTIFIER_CHARACTERS, Frame
 from quandary.options import ScoringOptions
 from quandary.v1 import scoring_pb2
 from quandary_server.frustum.raster import Rasters, rasterise, with_jitter
+from quandary_server.inference.device import CROPS_PER_RUN
 from quandary_server.inference.generation import Generation, sample_count
-from quandary_server.inference.member import CROPS_PER_RUN
 from quandary_server.inference.object_scores import ObjectScores
-from quandary_server.inference.scores import score_rasters
 from quandary_server.scoring import schedule
 from quandary_server.scoring.admission import Admission, QueueLimit
+from quandary_server.scoring.batch import BatchLimit, Together
 from quandary_server.scoring.compute import Compute
 from quandary_server.scoring.cost import load_of
+from quandary_server.scoring.joint import Scorable, score_jointly
 from quandary_server.scoring.schedule import Part, Schedule, Terms
+from quandary_server.scoring.work import Work
 from quandary_server.wire import frames as wire_frames
 from quandary_server.wire.door import known
 from quandary_server.wire.scores import empty_score, frame_score
@@ -29,26 +30,6 @@ Result = TypeVar("Result")
 
 MAX_DRAWS = 100_000
 """Crops times samples that are drawn at once: some 100 MB."""
-
-
-@dataclass(frozen=True)
-class Work:
-    """What has been measured of one request: crops scored, and escalated, frames scored and refused, seconds of compute."""
-
-    crops: int = 0
-    escalated: int = 0
-    scored: int = 0
-    refused: int = 0
-    seconds: float = 0.0
-
-    def __add__(self, other: "Work") -> "Work":
-        return Work(
-            self.crops + other.crops,
-            self.escalated + other.escalated,
-            self.scored + other.scored,
-            self.refused + other.refused,
-            self.seconds + other.seconds,
-        )
 
 
 @dataclass(frozen=True)
@@ -67,11 +48,21 @@ class Observer(schedule.Observer, Protocol):
 
 
 class Engine:
-    """Scores frames, and runs other work of theirs, in parts that take turns."""
+    """Scores frames, and runs other work of theirs, in parts that take turns.
 
-    def __init__(self, limits: wire_frames.Limits, queue: QueueLimit, observer: Observer, threads: int = 1) -> None:
+    batching: parts of one kind that wait at the same time are computed as one, up to this limit; None: each by itself.
+    """
+
+    def __init__(
+        self,
+        limits: wire_frames.Limits,
+        queue: QueueLimit,
+        observer: Observer,
+        threads: int = 1,
+        batching: BatchLimit | None = None,
+    ) -> None:
         self._limits, self._observer = limits, observer
-        self._threads = Compute(threads)
+        self._threads = Compute(threads, batching)
         self.schedule = Schedule(self._threads, Admission(queue), observer)
 
     def close(self) -> None:
@@ -91,11 +82,7 @@ class Engine:
         paths: where each frame stands in the request, for its errors. Raises what Schedule.run raises.
         """
         parts = [
-            Part(
-                partial(self._compute, generation, messages[part], paths[part], options),
-                load_of(messages[part], options, generation.members, self._limits),
-                lambda done: not done[1].refused,
-            )
+            self._part(generation, messages[part], paths[part], options)
             for part in _parts(messages, crops_per_part(options, generation.members))
         ]
         return [result for results in await self.run(parts, options, terms) for result in results]
@@ -106,34 +93,54 @@ class Engine:
         self._observer.work(options, sum((work for _, work in done), Work()))
         return [result for result, _ in done]
 
-    def _compute(
+    def _part(
         self,
         generation: Generation,
         messages: Sequence[scoring_pb2.FrameInput],
         paths: Sequence[str],
         options: ScoringOptions,
-    ) -> tuple[list[scoring_pb2.FrameResult], Work]:
-        """Parse, rasterise, draw, reduce, answer."""
-        started = time.perf_counter()
-        parsed = [self._prepare(message, path, generation, options) for message, path in zip(messages, paths, strict=True)]
-        rasters = [ready.rasters for ready in parsed if isinstance(ready, Ready) and len(ready.rasters)]
-        scores = score_rasters(generation, Rasters.joined(rasters), options) if rasters else None
-        results = _answer(messages, parsed, scores, generation, options)
+    ) -> Part[tuple[list[scoring_pb2.FrameResult], Work]]:
+        load = load_of(messages, options, generation.members, self._limits)
+        frames = FramesScored(self._limits, messages, paths, generation, options)
+        return Part(scored_together("frames", generation, options, frames, load.crops), load, lambda done: not done[1].refused)
 
+
+class FramesScored:
+    """Some frames of a request: parse, rasterise, answer."""
+
+    def __init__(
+        self,
+        limits: wire_frames.Limits,
+        messages: Sequence[scoring_pb2.FrameInput],
+        paths: Sequence[str],
+        generation: Generation,
+        options: ScoringOptions,
+    ) -> None:
+        self._limits, self._messages, self._paths = limits, messages, paths
+        self._generation, self._options = generation, options
+        self._parsed: list[Ready | QuandaryError] = []
+
+    def rasters(self) -> Rasters | None:
+        """Return the crops of the frames that can be scored; what is wrong with a frame is kept for its answer."""
+        self._parsed = [self._prepare(message, path) for message, path in zip(self._messages, self._paths, strict=True)]
+        rasters = [ready.rasters for ready in self._parsed if isinstance(ready, Ready) and len(ready.rasters)]
+        return Rasters.joined(rasters) if rasters else None
+
+    def answer(self, scores: ObjectScores | None) -> tuple[list[scoring_pb2.FrameResult], Work]:
+        """Return a result per frame."""
+        results = _answer(self._messages, self._parsed, scores, self._generation, self._options)
         refused = sum(result.HasField("error") for result in results)
         work = Work(
-            crops=sum(map(len, rasters)),
+            crops=len(scores) if scores else 0,
             escalated=scores.escalated_count if scores else 0,
             scored=len(results) - refused,
             refused=refused,
-            seconds=time.perf_counter() - started,
         )
         return results, work
 
-    def _prepare(
-        self, message: scoring_pb2.FrameInput, path: str, generation: Generation, options: ScoringOptions
-    ) -> Ready | QuandaryError:
+    def _prepare(self, message: scoring_pb2.FrameInput, path: str) -> Ready | QuandaryError:
         """Parse and rasterise one frame; what is wrong with it comes back as a value."""
+        generation, options = self._generation, self._options
         try:
             with within(path):
                 wire_frames.check_jitter([message], options.jittered_proposals, self._limits, "proposals")
@@ -146,6 +153,28 @@ class Engine:
                 return Ready(frame, rasters)
         except Exception as error:
             return known(error, "prepare_frame")
+
+
+def scored_together(
+    source: Hashable,
+    generation: Generation,
+    options: ScoringOptions,
+    request: Scorable[Result],
+    crops: int,
+    *,
+    jackknife: bool = True,
+) -> Together[Scorable[Result], tuple[Result, Work]]:
+    """Return the scoring of a request's crops, which others of the same source, generation and options may be scored with.
+
+    crops: as many as are drawn, jittered ones among them.
+    """
+    return Together(
+        kind=(source, generation.id, options, jackknife),
+        asked=request,
+        crops=crops,
+        most=MAX_DRAWS // sample_count(options, generation.members),
+        compute=partial(score_jointly, generation, options, jackknife=jackknife),
+    )
 
 
 def crops_per_part(options: ScoringOptions, members: int) -> int:

@@ -1,7 +1,7 @@
 """Whose work comes next: flows take turns by the seconds of work that they get."""
 
 from collections import deque
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
@@ -43,15 +43,39 @@ class FairQueue(Generic[Item]):
         chosen = busy[key]
         self._now_s = chosen.start_s
         item, work_s = chosen.items.popleft()
-        chosen.start_s += work_s / max(len(busy) - 1, 1) if key == self._favoured else work_s
-        # one that has had its due is remembered until the others have caught up
-        self._flows = {key: flow for key, flow in self._flows.items() if flow.items or flow.start_s > self._now_s}
+        self._count(key, chosen, work_s, len(busy))
+        self._forget()
         return item
+
+    def take_all(self, wanted: Callable[[Item], bool]) -> None:
+        """Offer every item to `wanted`, flows in their turns, and take those it wants: each counts as if its turn had come."""
+        busy = {key: flow for key, flow in self._flows.items() if flow.items}
+        for key in sorted(busy, key=lambda key: (busy[key].start_s, key != self._favoured)):
+            kept: deque[tuple[Item, float]] = deque()
+            for item, work_s in busy[key].items:
+                if wanted(item):
+                    self._count(key, busy[key], work_s, len(busy))
+                else:
+                    kept.append((item, work_s))
+            busy[key].items = kept
+        self._forget()
+
+    def charge(self, flow: Hashable, work_s: float) -> None:
+        """Count `work_s` seconds of a flow that are done without waiting here."""
+        busy = {flow, *(key for key, other in self._flows.items() if other.items)}
+        self._count(flow, self._flows.setdefault(flow, _Flow(self._now_s)), work_s, len(busy))
 
     def discard(self, flow: Hashable, item: Item) -> None:
         """Take out an item that waits; nothing where it does not."""
         if (waiting := self._flows.get(flow)) is not None:
             waiting.items = deque(entry for entry in waiting.items if entry[0] is not item)
+
+    def _count(self, key: Hashable, flow: _Flow[Item], work_s: float, busy: int) -> None:
+        flow.start_s += work_s / max(busy - 1, 1) if key == self._favoured else work_s
+
+    def _forget(self) -> None:
+        """Forget flows that wait for nothing; one that has had its due is remembered until the others have caught up."""
+        self._flows = {key: flow for key, flow in self._flows.items() if flow.items or flow.start_s > self._now_s}
 
     def others_wait(self, flow: Hashable) -> bool:
         """Return whether items of other flows wait."""

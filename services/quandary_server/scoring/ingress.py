@@ -14,8 +14,9 @@ from quandary_server.clock import now
 from quandary_server.inference.generation import Generation
 from quandary_server.registry.directory import Registry
 from quandary_server.scoring.admission import QueueLimit
-from quandary_server.scoring.engine import Engine, Work
+from quandary_server.scoring.engine import Engine
 from quandary_server.scoring.frame_stream import ReadAhead
+from quandary_server.scoring.gpu import batch_limit_of, device_of
 from quandary_server.scoring.keeper import Keeper, Load
 from quandary_server.scoring.loading import spread_generation, whole_generation
 from quandary_server.scoring.member_replica import asked_of
@@ -24,6 +25,7 @@ from quandary_server.scoring.open_inference.servicer import INFERENCE_SERVICE, O
 from quandary_server.scoring.scaling import BUSY, Busy
 from quandary_server.scoring.servicer import SERVICE, ScoringServicer
 from quandary_server.scoring.spread import Members
+from quandary_server.scoring.work import Work
 from quandary_server.settings import ScoringSettings, Topology
 from quandary_server.wire.door import Door
 from quandary_server.wire.frames import Limits
@@ -63,11 +65,14 @@ class ScoringIngress(ScoringServicer, OpenInferenceServicer, HealthServicer):
         self._meters = _ReplicaMeters(self._busy)
 
         kept, place = Registry(registry), serve.get_replica_context().replica_id
-        load = whole_generation(kept, settings.provider) if packed else _spread(kept, [*members, first])
+        device = device_of(settings) if packed else None
+        load = whole_generation(kept, device) if device else _spread(kept, [*members, first])
         keeper = Keeper[Generation](
             kept, place.unique_id, load, settings.poll, now, self._meters.loaded, deployment=place.deployment_id.name
         )
-        engine = Engine(limits, queue_limit_of(settings), self._meters, threads)
+        # in `spread` the members batch: what waits here for one may be given up without the others
+        batching = batch_limit_of(settings, device) if device else None
+        engine = Engine(limits, queue_limit_of(settings), self._meters, threads, batching)
         door = Door(Keyring(tokens, now), self._meters.call)
         ahead = ReadAhead(settings.stream_bytes)
         ScoringServicer.__init__(self, door, keeper, engine, limits, place.unique_id, settings.stream_window, ahead)

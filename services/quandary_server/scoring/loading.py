@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from quandary.errors import WrongState
+from quandary_server.inference.cuda import open_device
+from quandary_server.inference.device import Device
 from quandary_server.inference.generation import LoadedGeneration
 from quandary_server.inference.member import LoadedMember
 from quandary_server.inference.provider import Provider
@@ -33,25 +35,30 @@ class HeldMember:
         return self.manifest.number
 
 
-def whole_generation(registry: Registry, provider: Provider) -> Load[LoadedGeneration]:
-    """Load every member."""
+def whole_generation(registry: Registry, where: Provider | Device) -> Load[LoadedGeneration]:
+    """Load every member; raises InvalidArgument, now, where the provider cannot be had."""
+    device = _device(where)
 
     def load(generation: str, digest: str | None) -> LoadedGeneration:
-        loaded = LoadedGeneration(registry.load(generation, digest), provider)
+        loaded = LoadedGeneration(registry.load(generation, digest), device)
         warm_up(loaded)
         return loaded
 
     return load
 
 
-def one_member(registry: Registry, provider: Provider, index: int, deployed: int) -> Load[HeldMember]:
-    """Load member `index`; a generation with more members than are deployed is refused with WrongState."""
+def one_member(registry: Registry, where: Provider | Device, index: int, deployed: int) -> Load[HeldMember]:
+    """Load member `index`; a generation with more members than are deployed is refused with WrongState.
+
+    Raises InvalidArgument, now, where the provider cannot be had.
+    """
+    device = _device(where)
 
     def load(generation: str, digest: str | None) -> HeldMember:
         manifest = _fitting(registry.verified(generation, digest), deployed)
         if index >= len(manifest.members):
             return HeldMember(manifest, None)
-        member = LoadedMember(registry.member(manifest, index), index, manifest.net, provider)
+        member = LoadedMember(registry.member(manifest, index), index, manifest.net, device)
         warm_up_member(member, manifest)
         return HeldMember(manifest, member)
 
@@ -91,3 +98,7 @@ def _fitting(manifest: Manifest, deployed: int) -> Manifest:
             "set QUANDARY_SCORING__SPREAD__MEMBERS"
         )
     return manifest
+
+
+def _device(where: Provider | Device) -> Device:
+    return open_device(where) if isinstance(where, Provider) else where

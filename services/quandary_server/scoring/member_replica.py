@@ -1,10 +1,7 @@
 """A replica that holds one member, in the spread topology, and how the ingress asks it."""
 
-import asyncio
 import logging
 import time
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +13,12 @@ from ray.serve.handle import DeploymentHandle
 
 from quandary.errors import Unavailable
 from quandary_server.clock import now
-from quandary_server.inference.member import Floats, LoadedMember, MemberDraws
+from quandary_server.inference.device import Floats
+from quandary_server.inference.member import MemberDraws
 from quandary_server.registry.directory import Registry
+from quandary_server.scoring.compute import CALLS, Compute
+from quandary_server.scoring.gpu import batch_limit_of, device_of
+from quandary_server.scoring.joint_draws import Crops, drawn_together
 from quandary_server.scoring.keeper import Keeper
 from quandary_server.scoring.loading import HeldMember, one_member
 from quandary_server.scoring.meters import MemberMeters
@@ -43,7 +44,7 @@ class MemberReplica:
         self._keeper = Keeper[HeldMember](
             kept,
             f"{self._name}-{place.unique_id}",
-            one_member(kept, settings.provider, index, deployed),
+            one_member(kept, device := device_of(settings), index, deployed),
             settings.poll,
             now,
             self._meters.loaded,
@@ -51,13 +52,13 @@ class MemberReplica:
             still_used=lambda: {beat.generation for beat in kept.roster.alive(now()) if beat.deployment == ingress},
         )
         self._busy = Busy(1, time.monotonic())
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="draw")
+        self._compute = Compute(1, batch_limit_of(settings, device))
         self._keeper.start()
 
     def __del__(self) -> None:
         """Serve calls this when the replica is drained."""
         self._keeper.stop()
-        self._thread.shutdown(wait=False, cancel_futures=True)
+        self._compute.close()
 
     async def draw(
         self, generation: str, maps: Floats, geometry: Floats, mc_samples: int | None, seed: int
@@ -66,23 +67,16 @@ class MemberReplica:
         held = self._keeper.find(generation)
         if held is None or held.member is None:
             return NotResident(self._name, tuple(found.id for found in self._keeper.resident))
-        drawing = partial(_timed, held.member, maps, geometry, mc_samples, seed)
-        draws, seconds = await asyncio.get_running_loop().run_in_executor(self._thread, drawing)
-        self._busy.add(seconds)
-        self._meters.drawn(seconds)
-        return draws
+        ran = await self._compute.run(
+            drawn_together(held.member, held.id, Crops(maps, geometry), mc_samples, seed), CALLS, len(maps)
+        )
+        self._busy.add(ran.took_s)
+        self._meters.drawn(ran.took_s)
+        return ran.result
 
     def record_autoscaling_stats(self) -> dict[str, float]:
         """Serve asks for this where autoscaling is on."""
         return {BUSY: self._busy.share(time.monotonic())}
-
-
-def _timed(
-    member: LoadedMember, maps: Floats, geometry: Floats, mc_samples: int | None, seed: int
-) -> tuple[MemberDraws, float]:
-    started = time.perf_counter()
-    draws = member.draw(maps, geometry, mc_samples, seed)
-    return draws, time.perf_counter() - started
 
 
 def asked_of(handle: DeploymentHandle[Any]) -> Ask:

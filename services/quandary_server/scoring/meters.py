@@ -6,7 +6,7 @@ from ray.serve import metrics as serve_metrics
 
 from quandary.options import ScoringOptions
 from quandary_server import metrics
-from quandary_server.scoring.engine import Work
+from quandary_server.scoring.work import Work
 
 
 class LoadMeters:
@@ -49,6 +49,7 @@ class Meters(LoadMeters):
         self._compute = _histogram(metrics.SCORING_COMPUTE_SECONDS)
         self._arrivals = _counter(metrics.SCORING_ARRIVALS)
         self._queue = _histogram(metrics.SCORING_QUEUE_SECONDS)
+        self._together = _histogram(metrics.SCORING_TOGETHER)
         self._dropped = _counter(metrics.SCORING_DROPPED)
         self._unfinished = _gauge(metrics.SCORING_UNFINISHED_SECONDS)
 
@@ -61,9 +62,10 @@ class Meters(LoadMeters):
         """Count a request that was admitted or refused."""
         self._arrivals.inc(tags={"kind": kind, "outcome": outcome})
 
-    def begun(self, kind: str, waited_s: float) -> None:
-        """Count a request whose first turn came."""
+    def begun(self, kind: str, waited_s: float, together: int) -> None:
+        """Count a request whose first turn came, with others or alone."""
         self._queue.observe(waited_s, tags={"kind": kind})
+        self._together.observe(together)
 
     def dropped(self, kind: str, cause: str) -> None:
         """Count a request given up before its end."""

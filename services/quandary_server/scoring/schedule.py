@@ -6,10 +6,11 @@ from collections.abc import AsyncIterator, Callable, Hashable, Iterator, Sequenc
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from quandary.errors import DeadlineExceeded, Overloaded
 from quandary_server.scoring.admission import Admission
+from quandary_server.scoring.batch import Together
 from quandary_server.scoring.compute import CALLS, Compute
 from quandary_server.scoring.cost import CostModel, Load
 
@@ -18,9 +19,12 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True)
 class Part(Generic[Result]):
-    """What of a request is computed in one go. whole: whether a result took all of the load, and so its time tells the cost."""
+    """What of a request is computed in one go, by itself or together with others' parts.
 
-    work: Callable[[], Result]
+    whole: whether a result took all of the load, and so its time tells the cost.
+    """
+
+    work: Callable[[], Result] | Together[Any, Result]
     load: Load
     whole: Callable[[Result], bool] = lambda _: True
 
@@ -49,8 +53,8 @@ class Observer(Protocol):
     def arrived(self, kind: str, outcome: str) -> None:
         """Take note of one that was admitted or refused."""
 
-    def begun(self, kind: str, waited_s: float) -> None:
-        """Take note of one whose first turn came."""
+    def begun(self, kind: str, waited_s: float, together: int) -> None:
+        """Take note of one whose first turn came, and of how many were computed as one then."""
 
     def dropped(self, kind: str, cause: str) -> None:
         """Take note of one given up before its end: cancelled or deadline."""
@@ -87,13 +91,13 @@ class Schedule:
         with self._admitted(request, terms):
             async with _time_limit(terms.deadline, arrived):
                 for part, seconds in zip(parts, work_s, strict=True):
-                    begun, result, took_s = await self._compute.run(_timed(part.work), terms.flow, seconds)
+                    ran = await self._compute.run(part.work, terms.flow, seconds)
                     if not results:
-                        self._observer.begun(terms.kind, begun - arrived)
-                    if part.whole(result):
-                        self.costs.learn(part.load, took_s)
+                        self._observer.begun(terms.kind, ran.begun - arrived, ran.together)
+                    if part.whole(ran.result):
+                        self.costs.learn(part.load, ran.took_s)
                     self._finish(request, seconds, terms.kind)
-                    results.append(result)
+                    results.append(ran.result)
         return results
 
     @contextmanager
@@ -150,14 +154,3 @@ async def _time_limit(deadline: float | None, now: float) -> AsyncIterator[None]
         if limit.expired():
             raise late from None
         raise
-
-
-def _timed(work: Callable[[], Result]) -> Callable[[], tuple[float, Result, float]]:
-    """Return work that tells when it began, by time.monotonic(), and how many seconds it took."""
-
-    def run() -> tuple[float, Result, float]:
-        begun = time.monotonic()
-        result = work()
-        return begun, result, time.monotonic() - begun
-
-    return run

@@ -1,15 +1,22 @@
 """Starts and ends the scoring service on a Ray cluster."""
 
+import ray
 from ray import serve
 from ray.serve.config import HTTPOptions, ProxyLocation, gRPCOptions
 
 from quandary_server.scoring.app import APPLICATION, application, prepare_data
+from quandary_server.scoring.gpu import check_gpus
 from quandary_server.scoring.registration import SERVICERS
 from quandary_server.settings import Settings
 
 
 def start_scoring(settings: Settings) -> None:
-    """Deploy the application on the cluster that this process has joined; returns when its replicas answer."""
+    """Deploy the application on the cluster that this process has joined; returns when its replicas answer.
+
+    Raises InvalidArgument where the replicas reserve more GPUs than the cluster has.
+    """
+    there: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
+    check_gpus(settings, there.get("GPU", 0.0))
     prepare_data(settings)
     start_serve(settings)
     serve.run(application(settings), name=APPLICATION, route_prefix="/")

@@ -7,8 +7,9 @@ from typing import NamedTuple, Self
 
 from quandary.errors import GenerationNotResident
 from quandary_server.frustum.raster import Rasters
+from quandary_server.inference.device import CROPS_PER_RUN, Floats, crop_slices
 from quandary_server.inference.generation import Generation
-from quandary_server.inference.member import CROPS_PER_RUN, Floats, MemberDraws, along_crops, crop_slices
+from quandary_server.inference.member import MemberDraws, along_crops
 from quandary_server.registry.manifest import Manifest
 from quandary_server.scoring.thread_wait import Wait, all_of
 
