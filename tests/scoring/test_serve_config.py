@@ -10,7 +10,7 @@ from ray.serve.schema import ServeDeploySchema
 from quandary.errors import InvalidArgument
 from quandary_server.scoring.app import APPLICATION, from_config
 from quandary_server.scoring.registration import SERVICERS
-from quandary_server.settings import AutoscalingSettings, ScoringSettings, SpreadSettings, load_settings
+from quandary_server.settings import AutoscalingSettings, BatchingSettings, ScoringSettings, SpreadSettings, load_settings
 
 FILE = Path(__file__).parents[2] / "deploy" / "serve.yaml"
 
@@ -38,7 +38,9 @@ def test_its_arguments_are_settings_and_every_knob_of_topology_and_autoscaling_i
     assert settings.scoring.autoscaling == AutoscalingSettings()
     assert set(arguments["scoring"]["autoscaling"]) == set(AutoscalingSettings.model_fields)
     assert set(arguments["scoring"]["spread"]) == set(SpreadSettings.model_fields)
-    assert {name for name in ScoringSettings.model_fields if name.startswith(("replica", "topology"))} <= set(
+    assert settings.scoring.batching == BatchingSettings()
+    assert set(arguments["scoring"]["batching"]) == set(BatchingSettings.model_fields)
+    assert {name for name in ScoringSettings.model_fields if name.startswith(("replica", "topology", "provider"))} <= set(
         arguments["scoring"]
     )
 

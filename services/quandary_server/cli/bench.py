@@ -21,6 +21,7 @@ class Benchmark(StrEnum):
     CLIENT = "client"
     SCORING = "scoring"
     OVERLOAD = "overload"
+    GPU = "gpu"
 
 
 def add_to(app: typer.Typer) -> None:
@@ -64,6 +65,10 @@ def _measure(name: Benchmark) -> Callable[[Callable[[str, int, int], None]], lis
         from quandary_server.bench.overload import overload_figures
 
         return overload_figures
+    if name is Benchmark.GPU:
+        from quandary_server.bench.gpu import gpu_figures
+
+        return gpu_figures
     from quandary_server.bench.scoring import scoring_figures
 
     return scoring_figures
