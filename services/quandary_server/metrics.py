@@ -26,7 +26,6 @@ class Metric:
 
 
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
-TOGETHER = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0)
 RUN_SECONDS = (5.0, 15.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0, 3600.0, 14400.0)
 
 SCORING_CALLS = Metric("quandary_scoring_calls_total", "Calls answered, by method and status code", ("method", "code"))
@@ -44,8 +43,8 @@ SCORING_ARRIVALS = Metric(
     ("kind", "outcome"),
 )
 SCORING_QUEUE_SECONDS = Metric("quandary_scoring_queue_seconds", "Time until the first turn to compute", ("kind",), SECONDS)
-SCORING_TOGETHER = Metric(
-    "quandary_scoring_together_requests", "Requests computed as one with a request, itself too (batching)", (), TOGETHER
+SCORING_BATCHES = Metric(
+    "quandary_scoring_batches_total", "Batches that requests had their first turns in; admitted over these is their mean size"
 )
 SCORING_DROPPED = Metric(
     "quandary_scoring_dropped_total", "Calls and frames given up before their end: cancelled or deadline", ("kind", "cause")

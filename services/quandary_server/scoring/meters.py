@@ -49,7 +49,7 @@ class Meters(LoadMeters):
         self._compute = _histogram(metrics.SCORING_COMPUTE_SECONDS)
         self._arrivals = _counter(metrics.SCORING_ARRIVALS)
         self._queue = _histogram(metrics.SCORING_QUEUE_SECONDS)
-        self._together = _histogram(metrics.SCORING_TOGETHER)
+        self._batches = _counter(metrics.SCORING_BATCHES)
         self._dropped = _counter(metrics.SCORING_DROPPED)
         self._unfinished = _gauge(metrics.SCORING_UNFINISHED_SECONDS)
 
@@ -65,7 +65,8 @@ class Meters(LoadMeters):
     def begun(self, kind: str, waited_s: float, together: int) -> None:
         """Count a request whose first turn came, with others or alone."""
         self._queue.observe(waited_s, tags={"kind": kind})
-        self._together.observe(together)
+        # each of a batch tells its part of it
+        self._batches.inc(1.0 / together)
 
     def dropped(self, kind: str, cause: str) -> None:
         """Count a request given up before its end."""
