@@ -42,7 +42,8 @@ def test_auto_means_the_cpu_where_no_gpu_is_reserved_whatever_the_machine_has(ca
     with caplog.at_level(logging.INFO, "quandary_server.inference.cuda"):
         assert isinstance(open_device(Provider.AUTO, gpu_reserved=False), Host)
     [record] = caplog.records
-    assert record.levelname == "INFO"
+    # a GPU that idles is worth a warning
+    assert record.levelname == ("INFO" if cuda_problem() else "WARNING")
     assert "replica_gpus is 0" in record.getMessage()
 
 

@@ -127,6 +127,21 @@ def test_a_batch_has_room_for_so_many_jobs_and_crops(bench: Bench) -> None:
     assert bench.batches[5:] == [("many0", "many1"), ("many2",)]
 
 
+def test_what_takes_long_is_not_waited_for_by_many() -> None:
+    bench = Bench(BatchLimit(jobs=4, crops=10, work_s=2.5))
+
+    async def main() -> None:
+        async with bench.held():
+            # of a second each
+            tasks = [bench.start(f"job{k}") for k in range(3)]
+            await asyncio.sleep(0)
+        await asyncio.gather(*tasks)
+
+    run(main)
+    bench.compute.close()
+    assert bench.batches == [("job0", "job1"), ("job2",)]
+
+
 def test_what_is_cancelled_leaves_its_batch_and_the_others_stay(bench: Bench) -> None:
     async def main() -> None:
         async with bench.held():

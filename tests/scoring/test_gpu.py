@@ -6,7 +6,7 @@ from quandary.errors import InvalidArgument
 from quandary_server.inference.cuda import VISIBLE
 from quandary_server.inference.device import Bound, Host
 from quandary_server.scoring.batch import BatchLimit
-from quandary_server.scoring.gpu import batch_limit_of, check_gpus, device_of, gpus_wanted
+from quandary_server.scoring.gpu import LONGEST_BATCH_S, batch_limit_of, check_gpus, device_of, gpus_wanted
 from quandary_server.settings import ScoringSettings, load_settings
 
 
@@ -23,7 +23,7 @@ def test_by_default_replicas_compute_on_the_cpu_and_batch_nothing() -> None:
 def test_batching_follows_the_device_unless_it_is_told() -> None:
     host, gpu = Host(), Bound(64)
     told = {"max_requests": 4, "max_crops": 64, "window": "PT0.002S"}
-    limit = BatchLimit(jobs=4, crops=64, window_s=0.002)
+    limit = BatchLimit(jobs=4, crops=64, window_s=0.002, work_s=LONGEST_BATCH_S)
     assert batch_limit_of(scoring(batching=told), gpu) == limit
     assert batch_limit_of(scoring(batching=told), host) is None
     assert batch_limit_of(scoring(batching=told | {"enabled": True}), host) == limit

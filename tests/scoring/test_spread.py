@@ -18,13 +18,14 @@ from quandary.v1 import scoring_pb2
 from quandary_server.frustum.raster import Rasters
 from quandary_server.inference.cascade import calibrate_cascade
 from quandary_server.inference.generation import Generation, LoadedGeneration
-from quandary_server.inference.member import MemberDraws
+from quandary_server.inference.member import LoadedMember, MemberDraws
 from quandary_server.inference.object_scores import ObjectScores
 from quandary_server.inference.provider import Provider
 from quandary_server.inference.scores import score_rasters
 from quandary_server.registry.directory import Artefacts
 from quandary_server.scoring import spread
 from quandary_server.scoring.engine import Engine
+from quandary_server.scoring.joint_draws import Crops, drawn_together
 from quandary_server.scoring.pinning import answered
 from quandary_server.scoring.schedule import Terms
 from quandary_server.scoring.spread import DrawCall, Members, NotResident, SpreadGeneration
@@ -163,3 +164,19 @@ async def scoring(engine: Engine, silent: SilentMembers, frame: Frame, deadline:
         return await engine.score(generation, [frame_message(frame)], ["frames[0]"], ScoringOptions(), Terms(deadline=deadline))
 
     await answered(silent, "", answer, deadline)
+
+
+def test_calls_that_a_member_draws_as_one_get_the_bytes_of_alone(
+    generation: Artefacts, rasters: Callable[[int], Rasters]
+) -> None:
+    member = LoadedMember(generation.members[1], 1, generation.manifest.net)
+    calls = [Crops(crops.maps, crops.geometry) for crops in (rasters(5), rasters(1), rasters(70))]
+    works = [drawn_together(member, "g1", crops, 4, 7) for crops in calls]
+    assert len({work.kind for work in works}) == 1
+    others = [("g2", 4, 7), ("g1", 5, 7), ("g1", None, 7), ("g1", 4, 8)]
+    kinds = {drawn_together(member, name, calls[0], masks, seed).kind for name, masks, seed in others}
+    assert len(kinds - {works[0].kind}) == len(others)
+    for found, crops in zip(works[0].compute(calls), calls, strict=True):
+        assert isinstance(found, MemberDraws)
+        alone = member.draw(*crops, 4, 7)
+        assert [array.tobytes() for array in found] == [array.tobytes() for array in alone]

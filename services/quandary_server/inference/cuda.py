@@ -34,7 +34,9 @@ def open_device(provider: Provider, crops_per_run: int = DEVICE_CROPS, *, gpu_re
         return Bound(crops_per_run)
     if provider is Provider.CUDA:
         raise InvalidArgument.of("provider", provider.value, f"auto or cpu: {problem}")
-    log.log(logging.WARNING if gpu_reserved else logging.INFO, "device_chosen provider=cpu asked=auto reason=%r", problem)
+    # where there is no GPU at all that is what was to be expected
+    idle = gpu_reserved or (not _hidden() and _driver_problem() is None)
+    log.log(logging.WARNING if idle else logging.INFO, "device_chosen provider=cpu asked=auto reason=%r", problem)
     return Host()
 
 
@@ -42,18 +44,16 @@ def cuda_problem() -> str | None:
     """Return what this process lacks for ONNX Runtime's CUDA provider, None where it has all."""
     if CUDA not in onnxruntime.get_available_providers():
         return f"this {onnxruntime.package_name} {onnxruntime.__version__} has no {CUDA}; it needs onnxruntime-gpu"
-    visible = os.environ.get(VISIBLE)
-    if visible is not None and visible.strip() in ("", "-1"):
-        return f"{VISIBLE}={visible!r} hides all GPUs from this process"
-    return _machine_problem()
-
-
-@cache
-def _machine_problem() -> str | None:
-    """Return what driver, devices or libraries lack; a process sees no others later."""
+    if _hidden():
+        return f"{VISIBLE}={os.environ[VISIBLE]!r} hides all GPUs from this process"
     return _driver_problem() or _session_problem()
 
 
+def _hidden() -> bool:
+    return os.environ.get(VISIBLE, "all").strip() in ("", "-1")
+
+
+@cache
 def _driver_problem() -> str | None:
     try:
         driver = ctypes.CDLL(DRIVER)
@@ -67,6 +67,7 @@ def _driver_problem() -> str | None:
     return None
 
 
+@cache
 def _session_problem() -> str | None:
     """Return why the provider does not open, found by opening a session: its libraries may be missing, or too old."""
     said = io.StringIO()

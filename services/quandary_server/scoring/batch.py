@@ -5,6 +5,7 @@ company but in a replica that is idle.
 """
 
 import asyncio
+import math
 import threading
 import time
 from collections.abc import Callable, Hashable, Iterable, Sequence
@@ -33,11 +34,15 @@ class Together(Generic[Asked, Result]):
 
 @dataclass(frozen=True)
 class BatchLimit:
-    """How many jobs and crops a batch has at most, and how many seconds one waits for more while no thread works."""
+    """What a batch has at most: jobs, crops, and seconds of work as far as is known (whole clouds take long to cut).
+
+    window_s: how many seconds it waits for more while no thread works.
+    """
 
     jobs: int
     crops: int
     window_s: float = 0.0
+    work_s: float = math.inf
 
 
 class Ran(NamedTuple, Generic[Result]):
@@ -128,7 +133,9 @@ class Batch:
     def _fits(self, job: Job, limit: BatchLimit) -> bool:
         if not self.jobs or job.work.kind != self.jobs[0].work.kind:
             return False
-        return len(self.jobs) < limit.jobs and self._crops() + job.work.crops <= self._most(limit)
+        if len(self.jobs) >= limit.jobs or self._crops() + job.work.crops > self._most(limit):
+            return False
+        return sum(held.work_s for held in self.jobs) + job.work_s <= limit.work_s
 
     def _crops(self) -> int:
         return sum(job.work.crops for job in self.jobs)

@@ -6,6 +6,9 @@ from quandary_server.inference.device import Device
 from quandary_server.scoring.batch import BatchLimit
 from quandary_server.settings import ScoringSettings, Settings, Topology
 
+LONGEST_BATCH_S = 0.1
+"""What others may have to wait for; a part of a request that takes longer is computed by itself."""
+
 
 def device_of(settings: ScoringSettings) -> Device:
     """Return where this process, a replica that holds members, computes; raises InvalidArgument as `open_device` does."""
@@ -18,7 +21,7 @@ def batch_limit_of(settings: ScoringSettings, device: Device) -> BatchLimit | No
     batching = settings.batching
     if not (device.batches if batching.enabled is None else batching.enabled):
         return None
-    return BatchLimit(batching.max_requests, batching.max_crops, batching.window.total_seconds())
+    return BatchLimit(batching.max_requests, batching.max_crops, batching.window.total_seconds(), LONGEST_BATCH_S)
 
 
 def gpus_wanted(settings: Settings) -> float:

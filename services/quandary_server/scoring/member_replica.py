@@ -17,6 +17,7 @@ from quandary_server.inference.device import Floats
 from quandary_server.inference.member import MemberDraws
 from quandary_server.registry.directory import Registry
 from quandary_server.scoring.compute import CALLS, Compute
+from quandary_server.scoring.cost import PASS_S
 from quandary_server.scoring.gpu import batch_limit_of, device_of
 from quandary_server.scoring.joint_draws import Crops, drawn_together
 from quandary_server.scoring.keeper import Keeper
@@ -67,9 +68,8 @@ class MemberReplica:
         held = self._keeper.find(generation)
         if held is None or held.member is None:
             return NotResident(self._name, tuple(found.id for found in self._keeper.resident))
-        ran = await self._compute.run(
-            drawn_together(held.member, held.id, Crops(maps, geometry), mc_samples, seed), CALLS, len(maps)
-        )
+        drawing = drawn_together(held.member, held.id, Crops(maps, geometry), mc_samples, seed)
+        ran = await self._compute.run(drawing, CALLS, len(maps) * PASS_S)
         self._busy.add(ran.took_s)
         self._meters.drawn(ran.took_s)
         return ran.result
