@@ -136,7 +136,7 @@ def generation_of(serving: Serving) -> str:
 
 
 def spread_config(serving: Serving, **spread: int) -> dict[str, Any]:
-    """Return deploy/serve.yaml with the ports and the data of this test, and the spread topology."""
+    """Return deploy/serve.yaml with the ports and the data of this test, the spread topology, and members that batch."""
     config: dict[str, Any] = yaml.safe_load((Path(__file__).parents[2] / "deploy" / "serve.yaml").read_text())
     scoring = serving.settings.scoring
     config["http_options"]["port"], config["grpc_options"]["port"] = scoring.http_port, scoring.port
@@ -150,4 +150,5 @@ def spread_config(serving: Serving, **spread: int) -> dict[str, Any]:
         "http_port": scoring.http_port,
     }
     arguments["scoring"]["spread"] |= spread
+    arguments["scoring"]["batching"] |= {"enabled": True}
     return config
