@@ -22,7 +22,7 @@ from quandary_server.bench.scoring_process import register_untrained
 from quandary_server.bench.trained import Told
 from quandary_server.detector.settings import NetSettings
 from quandary_server.frustum.raster import Rasters, rasterise
-from quandary_server.inference.cuda import cuda_problem
+from quandary_server.inference.cuda import cuda_problem, gpu
 from quandary_server.inference.device import DEVICE_CROPS, Bound, Host
 from quandary_server.inference.generation import LoadedGeneration
 from quandary_server.inference.provider import Provider
@@ -63,7 +63,14 @@ def gpu_figures(told: Told = lambda *_: None, provider: Provider = Provider.CUDA
     told("bytes", 1, 3)
     same = _same_bytes(artefacts, provider)
     told("requests", 2, 3)
-    return [*drawn, *same, *_requests(artefacts, provider, extent)]
+    return [*_machine(provider), *drawn, *same, *_requests(artefacts, provider, extent)]
+
+
+def _machine(provider: Provider) -> list[Figure]:
+    if provider is not Provider.CUDA:
+        return []
+    name, size = gpu()
+    return [reported("gpu_memory_gib", size / (1 << 30), f"GiB of {name}")]
 
 
 def _draws(artefacts: Artefacts, provider: Provider, extent: Extent) -> list[Figure]:

@@ -49,6 +49,16 @@ def cuda_problem() -> str | None:
     return _driver_problem() or _session_problem()
 
 
+def gpu() -> tuple[str, int]:
+    """Return the name and the bytes of the first GPU that this process sees; only where `cuda_problem` finds none."""
+    driver, device, size = ctypes.CDLL(DRIVER), ctypes.c_int(), ctypes.c_size_t()
+    name = ctypes.create_string_buffer(256)
+    driver.cuDeviceGet(ctypes.byref(device), 0)
+    driver.cuDeviceGetName(name, len(name), device)
+    driver.cuDeviceTotalMem_v2(ctypes.byref(size), device)
+    return name.value.decode(), size.value
+
+
 def _hidden() -> bool:
     return os.environ.get(VISIBLE, "all").strip() in ("", "-1")
 
