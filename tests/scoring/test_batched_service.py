@@ -10,7 +10,7 @@ import grpc
 import numpy as np
 import pytest
 from support.open_inference import OpenInference, infer_request, output_values, tensors
-from support.scoring import LIMITS, QUEUE, ScoringService
+from support.scoring import LIMITS, ScoringService
 from support.waiting import wait_for
 
 from quandary import Estimator, Frame, ScoringOptions
@@ -33,7 +33,7 @@ CALLS = 12
 
 @pytest.fixture
 def batching(tmp_path: Path, generation: Artefacts) -> Iterator[ScoringService]:
-    service = ScoringService(tmp_path, generation, QUEUE, BatchLimit(jobs=8, crops=30))
+    service = ScoringService(tmp_path, generation, batching=BatchLimit(jobs=8, crops=30))
     service.start()
     service.promote(service.register())
     yield service

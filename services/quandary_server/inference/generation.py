@@ -91,7 +91,7 @@ class Generation(ABC):
 class LoadedGeneration(Generation):
     """All members on one device. Immutable; one thread at a time may draw."""
 
-    def __init__(self, artefacts: Artefacts, where: Provider | Device = Provider.AUTO) -> None:
+    def __init__(self, artefacts: Artefacts, where: Provider | Device = Provider.CPU) -> None:
         super().__init__(artefacts.manifest)
         net = artefacts.manifest.net
         self._device = open_device(where) if isinstance(where, Provider) else where
