@@ -110,12 +110,13 @@ class Compute:
 
     def _take_back(self, batch: Batch, over: Future[Any], loop: asyncio.AbstractEventLoop) -> None:
         self._held.remove(batch)
-        # the future keeps its callback, and that the batch: what it worked on would wait for the garbage collector
-        batch.handed_over = None
+        # the future keeps its callback, and that the batch, as its thread does for a moment: what it worked on would wait for
+        # them, or for the garbage collector
+        batch.handed_over, jobs, batch.jobs = None, batch.jobs, []
         self._hand_over(loop)
         failed = None if over.cancelled() else over.exception()
         found = [] if over.cancelled() or failed is not None else over.result()
-        for index, job in enumerate(batch.jobs):
+        for index, job in enumerate(jobs):
             job.batch = None
             if job.done.done():
                 continue
