@@ -45,6 +45,7 @@ class Spec:
     crops: int = 16
     estimator: Estimator = Estimator.ENSEMBLE_MC_DROPOUT
     seed: int = 0
+    generation: str = ""
 
 
 @dataclass
@@ -90,7 +91,8 @@ class _Observed(AsyncScoringClient):
 async def offer(spec: Spec) -> Report:
     """Offer the load and return what became of it."""
     report, frame = Report(), cropped_frame(spec.crops, spec.seed)
-    options, timeout = ScoringOptions(spec.estimator), timedelta(seconds=spec.timeout_s)
+    options = ScoringOptions(spec.estimator, generation=spec.generation)
+    timeout = timedelta(seconds=spec.timeout_s)
     async with AsyncExitStack() as stack:
         clients = [await stack.enter_async_context(_Observed(spec.target, token=spec.token)) for _ in range(spec.clients)]
         for client in clients:

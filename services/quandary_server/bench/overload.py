@@ -14,8 +14,8 @@ from quandary.scoring import DEFAULT_WINDOW
 from quandary_server.bench.figures import Figure, at_least, at_most, reported
 from quandary_server.bench.load import Report, Spec, offered
 from quandary_server.bench.long_stream import StreamSpec, streamed
+from quandary_server.bench.progress import Told
 from quandary_server.bench.scoring_process import ScoringProcess
-from quandary_server.bench.trained import Told
 
 ROUNDS = 3
 LIGHT_S, FULL_S, OVERLOAD_S = 8.0, 6.0, 10.0

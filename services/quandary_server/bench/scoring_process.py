@@ -6,25 +6,21 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Any, Self
 
 import grpc
-import torch
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from quandary.errors import Unavailable
-from quandary.labels import CLASSES
 from quandary_server.auth import ensure_tokens
+from quandary_server.bench.scoring.untrained import register_untrained
 from quandary_server.cluster import free_ports
-from quandary_server.detector.export import export_onnx
-from quandary_server.detector.net import FrustumNet
 from quandary_server.detector.settings import NetSettings
 from quandary_server.registry.directory import Registry
-from quandary_server.registry.manifest import Manifest, NetRecord, member_name
 from quandary_server.registry.roster import Heartbeat
 from quandary_server.scoring.servicer import SERVICE
 from quandary_server.settings import load_settings
@@ -33,15 +29,26 @@ START_TIMEOUT_S = 120.0
 STOP_TIMEOUT_S = 30.0
 LOOK_EVERY_S = 0.1
 
+SCORING = ("quandary_server.cli", "scoring")
+MEMBERS = 5
+
 
 class ScoringProcess:
     """`quandary scoring` on free ports and a data directory of its own; use it as a context manager.
 
-    scoring: settings of its section. Raises Unavailable where it does not answer in time.
+    service: the module, with its arguments, that runs it. nets: of the generations that it holds, the current one last.
+    environment: variables beside this process's own. scoring: settings of its section. Raises Unavailable where it does not
+    answer in time.
     """
 
-    def __init__(self, members: int = 5, **scoring: Any) -> None:
-        self._members, self._scoring = members, scoring
+    def __init__(
+        self,
+        service: Sequence[str] = SCORING,
+        nets: Sequence[NetSettings] = (NetSettings(),),
+        environment: Mapping[str, str] = MappingProxyType({}),
+        **scoring: Any,
+    ) -> None:
+        self._service, self._nets, self._environment, self._scoring = service, nets, environment, scoring
         self._folder = tempfile.TemporaryDirectory(prefix="quandary-bench-", ignore_cleanup_errors=True)
 
     def __enter__(self) -> Self:
@@ -51,10 +58,12 @@ class ScoringProcess:
         self.settings = load_settings(data=self._home, scoring=ports | self._scoring)
         self.token = ensure_tokens(self.settings.tokens)
         self.registry = Registry(self.settings.registry)
-        self.registry.promote(register_untrained(self.registry, self._members), None, datetime.now(UTC), "bench")
+        self.generations = [register_untrained(self.registry, MEMBERS, net) for net in self._nets]
+        for generation in self.generations:
+            self.registry.promote(generation, self.registry.pointer(), datetime.now(UTC), "bench")
         self._log = (self._home / "scoring.log").open("wb")
-        command = [sys.executable, "-m", "quandary_server.cli", "scoring", "--parent", str(os.getpid())]
-        environment: Mapping[str, str] = {**os.environ, **self.settings.environment()}
+        command = [sys.executable, "-m", *self._service, "--parent", str(os.getpid())]
+        environment = {**os.environ, **self._environment, **self.settings.environment()}
         self.process = subprocess.Popen(command, env=environment, stdout=self._log, stderr=subprocess.STDOUT)
         self._wait()
         return self
@@ -96,26 +105,3 @@ class ScoringProcess:
     def log(self) -> str:
         """Return what it has logged."""
         return (self._home / "scoring.log").read_text()
-
-
-def register_untrained(registry: Registry, members: int, net: NetSettings | None = None) -> str:
-    """Register members that were never fitted, all different; return the generation."""
-    settings = net or NetSettings()
-    models = {}
-    for seed in range(members):
-        torch.manual_seed(seed)
-        models[member_name(seed)] = export_onnx(FrustumNet(settings))[0]
-
-    def describe(number: int, name: str, files: dict[str, str]) -> Manifest:
-        return Manifest(
-            generation=name,
-            number=number,
-            created=datetime.now(UTC),
-            classes=CLASSES,
-            net=NetRecord(side=settings.side, embedding=settings.embedding, hidden=settings.hidden, dropout=settings.dropout),
-            box_scales=(1.0,) * 7,
-            seed=0,
-            files=files,
-        )
-
-    return registry.register(models, describe).generation

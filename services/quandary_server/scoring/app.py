@@ -24,12 +24,12 @@ MEMBER_ONGOING = 16
 """Calls that a member's replica takes at once; what waits beyond that waits in the ingress, where it can be dropped."""
 
 
-def application(settings: Settings) -> serve.Application:
-    """Return the Serve application of the settings."""
+def application(settings: Settings, ingress: type[ScoringIngress] = ScoringIngress) -> serve.Application:
+    """Return the Serve application of the settings; `ingress` is what answers its calls."""
     scoring, registry, tokens = settings.scoring, settings.registry.resolve(), settings.tokens.resolve()
     members, first = _members(scoring, registry, settings.member_deployments)
     gpus = scoring.replica_gpus if scoring.topology is Topology.PACKED else 0.0
-    deployment = _deployment(ScoringIngress, INGRESS, scoring, scoring.replicas, BACKSTOP_ONGOING, gpus)
+    deployment = _deployment(ingress, INGRESS, scoring, scoring.replicas, BACKSTOP_ONGOING, gpus)
     bound: serve.Application = deployment.bind(scoring, registry, tokens, members, first)
     return bound
 

@@ -1,5 +1,7 @@
 """Starts and ends the scoring service on a Ray cluster."""
 
+from collections.abc import Sequence
+
 import ray
 from ray import serve
 from ray.serve.config import HTTPOptions, ProxyLocation, gRPCOptions
@@ -22,13 +24,13 @@ def start_scoring(settings: Settings) -> None:
     serve.run(application(settings), name=APPLICATION, route_prefix="/")
 
 
-def start_serve(settings: Settings) -> None:
-    """Start Serve itself, with what listens in front of the replicas."""
+def start_serve(settings: Settings, servicers: Sequence[str] = SERVICERS) -> None:
+    """Start Serve itself, with what listens in front of the replicas; servicers: names of what registers the services."""
     scoring = settings.scoring
     serve.start(
         proxy_location=ProxyLocation.EveryNode,
         http_options=HTTPOptions(host=scoring.host, port=scoring.http_port),
-        grpc_options=gRPCOptions(port=scoring.port, grpc_servicer_functions=SERVICERS),
+        grpc_options=gRPCOptions(port=scoring.port, grpc_servicer_functions=list(servicers)),
     )
 
 

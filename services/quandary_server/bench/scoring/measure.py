@@ -10,11 +10,13 @@ ROUNDS = 15
 Spent = dict[str, list[float]]
 """Milliseconds of CPU per crop by name, one value per round; rounds are interleaved."""
 
+Run = Callable[[Rasters], object]
+
 BASE = "softmax"
 """What ratios are over."""
 
 
-def cpu_per_crop(runs: Mapping[str, Callable[[Rasters], object]], batches: Sequence[Rasters], rounds: int = ROUNDS) -> Spent:
+def cpu_per_crop(runs: Mapping[str, Run], batches: Sequence[Rasters], rounds: int = ROUNDS) -> Spent:
     """Return the CPU per crop of each run, in milliseconds: one value per round over all batches, rounds interleaved."""
     spent: Spent = {name: [] for name in runs}
     crops = sum(map(len, batches))

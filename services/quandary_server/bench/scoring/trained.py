@@ -1,12 +1,13 @@
 """A generation that learnt something, and crops it never saw: scores of random weights say nothing about a ranking."""
 
 import tempfile
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 
+from quandary_server.bench.progress import Told
 from quandary_server.datasets.kitti import KittiFolder
 from quandary_server.datasets.proposals import proposals_of
 from quandary_server.datasets.records import frame_record
@@ -27,9 +28,6 @@ from quandary_server.trainer.members import Member
 
 FLEET = FleetSettings(pool_drives=4, control_drives=4, evaluation_drives=8, frames_per_drive=20, seed=11)
 MEMBERS, STEPS = 5, 500
-
-Told = Callable[[str, int, int], None]
-"""Told what is being done, how much of it is, and how much there is."""
 
 
 @dataclass(frozen=True)
@@ -52,30 +50,34 @@ class TrainedScene:
         return LoadedGeneration(Artefacts(manifest.model_copy(update={"files": files}), members), Provider.CPU)
 
 
-def trained_scene(told: Told) -> TrainedScene:
-    """Simulate a small fleet, teach five members with its pool, and calibrate on its control drives: a minute or two."""
+def trained_scenes(told: Told, nets: Sequence[NetSettings]) -> list[TrainedScene]:
+    """Simulate a small fleet, and for each net teach five members with its pool and calibrate on its control drives."""
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder, "fleet")
         simulate_fleet(root, FLEET, lambda done, total: told("simulating a fleet", done, total))
         dataset = KittiFolder(root)
-        pool, control, evaluation = (_examples(dataset, split) for split in ("pool", "control", "evaluation"))
-    members = []
+        splits = [[_examples(dataset, split, net.side) for split in ("pool", "control", "evaluation")] for net in nets]
+    return [_scene(told, net, *examples) for net, examples in zip(nets, splits, strict=True)]
+
+
+def _scene(told: Told, net: NetSettings, pool: Examples, control: Examples, evaluation: Examples) -> TrainedScene:
+    members, what = [], f"teaching members at {net.side} cells"
     for seed in range(MEMBERS):
-        told("teaching members", seed, MEMBERS)
-        model, parity = export_onnx(fit_member(pool, NetSettings(), FitSettings(steps=STEPS), seed))
+        told(what, seed, MEMBERS)
+        model, parity = export_onnx(fit_member(pool, net, FitSettings(steps=STEPS), seed))
         members.append(Member(model, parity, float("nan")))
-    told("teaching members", MEMBERS, MEMBERS)
+    told(what, MEMBERS, MEMBERS)
     candidate = draft_candidate(
-        members, NetSettings(), pool, seed=0, now=datetime.now(UTC), parent="", run="", snapshot_digest="", settings={}
+        members, net, pool, seed=0, now=datetime.now(UTC), parent="", run="", snapshot_digest="", settings={}
     )
     manifest = with_thresholds(candidate, control, pool).draft
     return TrainedScene(Artefacts(manifest, tuple(member.model for member in members)), control, evaluation)
 
 
-def _examples(dataset: KittiFolder, split: str) -> Examples:
+def _examples(dataset: KittiFolder, split: str, side: int) -> Examples:
     found = []
     for entry in dataset.frames(split):
         frame = dataset.read(entry.frame_id)
         if proposals := proposals_of(frame, ProposalSource.DETECTIONS, seed=0):
-            found.append(examples_of(frame_record(frame, proposals), frame.labels, NetSettings().side))
+            found.append(examples_of(frame_record(frame, proposals), frame.labels, side))
     return Examples.joined(found)

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quandary.options import Estimator, ScoringOptions
-from quandary_server.bench.measure import BASE, cpu_per_crop, over_base
-from quandary_server.bench.trained import TrainedScene
+from quandary_server.bench.scoring.measure import BASE, cpu_per_crop, over_base
+from quandary_server.bench.scoring.trained import TrainedScene
 from quandary_server.evaluation.ranking import top_overlap
 from quandary_server.frustum.raster import Rasters
 from quandary_server.inference.generation import LoadedGeneration
