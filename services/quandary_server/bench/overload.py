@@ -51,21 +51,38 @@ class Round:
         return max(self.light.per_second, self.full.per_second)
 
 
-def overload_figures(told: Told = lambda *_: None) -> list[Figure]:
-    """Return the figures; rounds in one service of one replica, load from processes of their own, medians of rounds.
+def overload_figures(told: Told) -> list[Figure]:
+    """Return the latency figures, and what ten thousand frames through one stream hold in memory."""
+    with ScoringProcess() as service:
+        (replica,) = service.replicas()
+        figures = _latencies(service, psutil.Process(replica.process), told)
+        told("streaming", 0, 1)
+        stream = streamed(StreamSpec(service.target, service.token, replica.process))
+    return [
+        *figures,
+        at_most("stream_client_growth_mb", stream.growth(stream.client_mb), "MB", MAX_GROWTH_MB, stream.client_mb),
+        at_most("stream_replica_growth_mb", stream.growth(stream.replica_mb), "MB", MAX_GROWTH_MB, stream.replica_mb),
+        at_most("stream_frames_ahead", float(stream.ahead), "frames", DEFAULT_WINDOW),
+    ]
+
+
+def latency_figures(told: Told) -> list[Figure]:
+    """Return what becomes of calls at more and more load, without the stream."""
+    with ScoringProcess() as service:
+        (replica,) = service.replicas()
+        return _latencies(service, psutil.Process(replica.process), told)
+
+
+def _latencies(service: ScoringProcess, replica: psutil.Process, told: Told) -> list[Figure]:
+    """Return medians of rounds in one service of one replica, load from processes of their own.
 
     p99_over_p50 is of whole calls, from a caller's wish to its answer; the other latencies are of accepted attempts.
     """
-    with ScoringProcess() as service:
-        (replica,) = service.replicas()
-        process = psutil.Process(replica.process)
-        spec = Spec(service.target, service.token, LIGHT_S, callers=1)
-        rounds = []
-        for seed in range(ROUNDS):
-            told("offering load", seed, ROUNDS)
-            rounds.append(asyncio.run(_round(replace(spec, seed=seed), process)))
-        told("streaming", ROUNDS, ROUNDS)
-        stream = streamed(StreamSpec(service.target, service.token, replica.process))
+    spec = Spec(service.target, service.token, LIGHT_S, callers=1)
+    rounds = []
+    for seed in range(ROUNDS):
+        told("offering load", seed, ROUNDS)
+        rounds.append(asyncio.run(_round(replace(spec, seed=seed), replica)))
     return [
         _at_most("p99_over_p50", [_spread(r.saturated.calls) for r in rounds], MAX_P99_OVER_P50),
         _at_most("overload_p99_ratio", [_p99(r.overload) / _p99(r.light) for r in rounds], MAX_OVERLOAD_P99),
@@ -80,9 +97,6 @@ def overload_figures(told: Told = lambda *_: None) -> list[Figure]:
         _reported("peak_calls", [r.peak for r in rounds], "calls/s"),
         _reported("light_p99_ms", [_p99(r.light) * 1e3 for r in rounds], "ms"),
         _reported("overload_p99_ms", [_p99(r.overload) * 1e3 for r in rounds], "ms"),
-        at_most("stream_client_growth_mb", stream.growth(stream.client_mb), "MB", MAX_GROWTH_MB, stream.client_mb),
-        at_most("stream_replica_growth_mb", stream.growth(stream.replica_mb), "MB", MAX_GROWTH_MB, stream.replica_mb),
-        at_most("stream_frames_ahead", float(stream.ahead), "frames", DEFAULT_WINDOW),
         reported("memory_growth_mb", rounds[-1].memory_mb - rounds[0].memory_mb, "MB", [r.memory_mb for r in rounds]),
     ]
 

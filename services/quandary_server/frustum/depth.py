@@ -44,15 +44,17 @@ def object_depth(
 
     # (D, BINS)
     weights, depths, points = (_sums(cells, values, count) for values in (weight, weight * along_m, np.ones(len(cells))))
-    centres = (np.arange(BINS) + 0.5) * BIN_M
-    surprise = (np.log(metres_high[:, None] * centres) - np.log(USUAL_HEIGHT_M)) / HEIGHT_SPREAD
-    likely = np.exp(-0.5 * surprise**2) + UNEXPECTED
-    best = _windows(weights * likely).argmax(axis=1)
+    # mostly bins are empty, and weigh nothing however likely they are
+    rows, columns = np.nonzero(weights)
+    centres = (columns + 0.5) * BIN_M
+    surprise = (np.log(metres_high[rows] * centres) - np.log(USUAL_HEIGHT_M)) / HEIGHT_SPREAD
+    likely = np.zeros_like(weights)
+    likely[rows, columns] = weights[rows, columns] * (np.exp(-0.5 * surprise**2) + UNEXPECTED)
+    best = _windows(likely).argmax(axis=1)
 
-    rows = np.arange(count)
-    found = _windows(weights)[rows, best]
-    depth = np.where(found > 0, _windows(depths)[rows, best] / np.where(found > 0, found, 1.0), unseen_m)
-    return depth, _windows(points)[rows, best].astype(np.int64)
+    found = _window(weights, best)
+    depth = np.where(found > 0, _window(depths, best) / np.where(found > 0, found, 1.0), unseen_m)
+    return depth, _window(points, best).astype(np.int64)
 
 
 def _sums(cells: NDArray[np.intp], values: Array, count: int) -> Array:
@@ -61,5 +63,16 @@ def _sums(cells: NDArray[np.intp], values: Array, count: int) -> Array:
 
 def _windows(values: Array) -> Array:
     """Return the sums (D, BINS) over WINDOW_BINS bins from each on."""
-    padded = np.concatenate([values, np.zeros((len(values), WINDOW_BINS - 1))], axis=1)
-    return np.asarray(np.sum([padded[:, i : i + BINS] for i in range(WINDOW_BINS)], axis=0))
+    sums = values.copy()
+    for i in range(1, WINDOW_BINS):
+        sums[:, :-i] += values[:, i:]
+    return sums
+
+
+def _window(values: Array, start: NDArray[np.intp]) -> Array:
+    """Return the sum (D,) over WINDOW_BINS bins from one on in each row, as `_windows` has it."""
+    rows, sums = np.arange(len(values)), np.zeros(len(values))
+    for i in range(WINDOW_BINS):
+        inside = np.minimum(start + i, BINS - 1)
+        sums += np.where(start + i < BINS, values[rows, inside], 0.0)
+    return sums

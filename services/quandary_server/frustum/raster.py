@@ -112,8 +112,8 @@ def rasterise(
 
     # near points last, so that they overwrite the far ones
     along = axes.along(points[:, :3].astype(np.float64), which)
-    order = np.lexsort((-along, which))
-    points, along = points[order], along[order]
+    order = _by_crop_and_falling(along, which, len(crops))
+    points, along = points.take(order, axis=0), along[order]
     pixels, _ = calibration.project(points)
     heights_m = np.array([box.height_px for box in boxes]) / calibration.focal_px[1]
     place = _places(pixels, which, boxes)
@@ -143,6 +143,13 @@ def with_jitter(
     return replace(rasters, jittered=jittered)
 
 
+def _by_crop_and_falling(along: NDArray[np.float64], which: NDArray[np.intp], crops: int) -> NDArray[np.intp]:
+    """Return the order of points by their crop, then from far to near, then as they came."""
+    order = np.argsort(-along, kind="stable")
+    # small integers are sorted by their digits: with them this takes a third of what np.lexsort does
+    return order[np.argsort(which.astype(np.min_scalar_type(crops))[order], kind="stable")]
+
+
 def _cells(
     pixels: NDArray[np.float64], which: NDArray[np.intp], boxes: Sequence[ImageBox], side: int
 ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
@@ -155,7 +162,7 @@ def _places(pixels: NDArray[np.float64], which: NDArray[np.intp], boxes: Sequenc
     """Return where pixels (N, 2) lie in their boxes, (N, 2): 0 to 1 across and down."""
     corner = np.array([(box.left_px, box.top_px) for box in boxes]).reshape(-1, 2)
     extent = np.array([(box.width_px, box.height_px) for box in boxes]).reshape(-1, 2)
-    return np.asarray((pixels - corner[which]) / extent[which])
+    return np.asarray((pixels - corner.take(which, axis=0)) / extent.take(which, axis=0))
 
 
 def _unseen_depth(axes: Axes, calibration: Calibration, boxes: Sequence[ImageBox]) -> NDArray[np.float64]:

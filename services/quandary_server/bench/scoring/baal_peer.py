@@ -1,6 +1,7 @@
 """Baal (github.com/baal-org/baal) with the same net, in a virtual environment that is made when it is first needed."""
 
 import json
+import os
 import subprocess
 import sys
 import venv
@@ -13,6 +14,8 @@ import torch
 
 from quandary.errors import Unavailable
 from quandary_server.bench.scoring import baal_worker
+from quandary_server.bench.scoring.allocation import PARAMETERS
+from quandary_server.cluster import SERVE_VARIABLES
 from quandary_server.detector.net import FrustumNet
 from quandary_server.frustum.raster import CHANNELS, GEOMETRY, Rasters
 
@@ -59,7 +62,8 @@ def baal_rounds(
     path = folder / "net.pt"
     _save(path, net, batches, samples)
     command = [str(python), "-I", baal_worker.__file__, str(path)]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+    environment = os.environ | {name: SERVE_VARIABLES[name] for name in PARAMETERS}
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment) as process:
         if process.stdin is None or process.stdout is None:
             raise RuntimeError("the process has no pipes")
         wanted, told = process.stdin, process.stdout

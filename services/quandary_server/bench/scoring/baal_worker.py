@@ -4,6 +4,7 @@ It knows nothing of this package. For each line on stdin, `cached` or `plain`, i
 round over the batches.
 """
 
+import itertools
 import json
 import sys
 import time
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 
 
 class Net(nn.Module):
-    """FrustumNet with dropout layers where that takes masks: the same names, so the same weights; box and class in one output."""
+    """FrustumNet with dropout layers where that takes masks: the same names, so the same weights; one output."""
 
     def __init__(self, net: dict[str, Any]) -> None:
         super().__init__()
@@ -22,7 +23,7 @@ class Net(nn.Module):
         self.convolutions = nn.Sequential(
             *(
                 nn.Sequential(nn.Conv2d(i, o, 3, stride=2, padding=1, bias=False), nn.BatchNorm2d(o), nn.ReLU())
-                for i, o in zip(widths, widths[1:], strict=False)
+                for i, o in itertools.pairwise(widths)
             )
         )
         cells = (net["side"] // 8) ** 2

@@ -1,6 +1,6 @@
 """CPU per crop of each estimator, inference and reduction, one thread; ratios of one run."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -10,19 +10,19 @@ from quandary_server.bench.progress import Told
 from quandary_server.bench.scoring.bars import BARS, held, median
 from quandary_server.bench.scoring.cascade import cascade_trades
 from quandary_server.bench.scoring.measure import BASE, Spent, cpu_per_crop, over_base
+from quandary_server.bench.scoring.runs import ESTIMATORS, FULL, inference, scoring
+from quandary_server.bench.scoring.shares import profile_figures
 from quandary_server.bench.scoring.trained import TrainedScene, trained_scenes
 from quandary_server.detector.settings import NetSettings
 from quandary_server.evaluation.ranking import top_overlap
 from quandary_server.frustum.raster import Rasters
-from quandary_server.inference.generation import EVERY_MEMBER, WITH_DROPOUT, LoadedGeneration
+from quandary_server.inference.generation import LoadedGeneration
 from quandary_server.inference.scores import score_rasters
 
 CROPS, BATCHES = 16, 12
-FULL = ScoringOptions(Estimator.ENSEMBLE_MC_DROPOUT, mc_samples=20)
-
-ESTIMATORS = {BASE: Estimator.SOFTMAX, "mc20": Estimator.MC_DROPOUT, "full": FULL.estimator, "cascade": Estimator.ESCALATE}
 RATIOS = ("mc20", "full", "cascade")
 INFERENCE = "inference of "
+CPU = BARS["softmax_ms"].unit
 
 PLANNED = NetSettings(side=48)
 """The maps that the bars were set for, by trials with a net that took 0.13 ms a crop."""
@@ -31,12 +31,14 @@ PLANNED = NetSettings(side=48)
 def estimator_figures(told: Told) -> list[Figure]:
     """Return CPU per crop and ratios of the net that is served, those of the net that was planned, and the cascade's trades."""
     served, planned = trained_scenes(told, (NetSettings(), PLANNED))
-    told("estimators", 0, 3)
+    told("estimators", 0, 4)
     batches = batches_of(served)
     figures = [*_costs(spent_by_estimators(served.generation, batches)), *_ranking(served)]
-    told("estimators at 48 cells", 1, 3)
+    told("estimators at 48 cells", 1, 4)
     figures += _costs_at_48(spent_by_estimators(planned.generation, batches_of(planned))) + _ranking(planned, "_at_48")
-    told("cascades", 2, 3)
+    told("where time goes", 2, 4)
+    figures += profile_figures(served.generation, served.artefacts.members, batches)
+    told("cascades", 3, 4)
     trades = cascade_trades(served, FULL, batches)
     return [*figures, reported("cascade_trades", len(trades), "cascades", trades)]
 
@@ -49,7 +51,7 @@ def batches_of(scene: TrainedScene) -> list[Rasters]:
 
 def spent_by_estimators(generation: LoadedGeneration, batches: Sequence[Rasters]) -> Spent:
     """Return the CPU per crop of each estimator, and of its inference alone, rounds interleaved."""
-    runs = {name: _scoring(generation, ScoringOptions(e, mc_samples=FULL.mc_samples)) for name, e in ESTIMATORS.items()}
+    runs = {name: scoring(generation, estimator) for name, estimator in ESTIMATORS.items()}
     runs |= {INFERENCE + name: inference(generation, ESTIMATORS[name]) for name in (BASE, "mc20", "full")}
     return cpu_per_crop(runs, batches)
 
@@ -60,23 +62,16 @@ def floors(spent: Spent, name: str) -> list[float]:
     return [1 + (inference - least) / softmax for softmax, least, inference in columns]
 
 
-def inference(generation: LoadedGeneration, estimator: Estimator) -> Callable[[Rasters], object]:
-    """Return what runs the sessions of an estimator's members, and nothing more."""
-    seed, masks = generation.seed(None), FULL.mc_samples if estimator in WITH_DROPOUT else None
-    draw = generation.draw_members if estimator in EVERY_MEMBER else generation.draw_first
-    return lambda rasters: draw(rasters, masks, seed)
-
-
 def _costs(spent: Spent) -> list[Figure]:
     figures = [held("softmax_ms", spent[BASE])]
     for name in RATIOS:
-        figures += [held(f"{name}_over_softmax", over_base(spent, name)), median(f"{name}_ms", spent[name], _CPU)]
+        figures += [held(f"{name}_over_softmax", over_base(spent, name)), median(f"{name}_ms", spent[name], CPU)]
         figures += _floor(spent, name, "")
     return figures
 
 
 def _costs_at_48(spent: Spent) -> list[Figure]:
-    figures = [median("softmax_ms_at_48", spent[BASE], _CPU)]
+    figures = [median("softmax_ms_at_48", spent[BASE], CPU)]
     for name in RATIOS:
         figures += [median(f"{name}_over_softmax_at_48", over_base(spent, name), "ratio"), *_floor(spent, name, "_at_48")]
     return figures
@@ -106,10 +101,3 @@ def _ranking(scene: TrainedScene, suffix: str = "") -> list[Figure]:
         reported(f"cascade_escalated_share{suffix}", share, "share of the crops"),
         reported(f"another_seed_top_decile{suffix}", kept_again, unit),
     ]
-
-
-def _scoring(generation: LoadedGeneration, options: ScoringOptions) -> Callable[[Rasters], object]:
-    return lambda rasters: score_rasters(generation, rasters, options)
-
-
-_CPU = BARS["softmax_ms"].unit

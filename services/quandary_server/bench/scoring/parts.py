@@ -29,6 +29,9 @@ def scoring_figures(
     environment: the folder of Baal's environment, None for the usual one. failed: told of a part that ended in an error, whose
     figures are left out; the others take minutes and go on.
     """
+    from quandary_server.bench.scoring.allocation import allocate_as_served
+
+    allocate_as_served()
     figures: list[Figure] = []
     for part in Part:
         if part in parts:

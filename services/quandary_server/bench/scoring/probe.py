@@ -21,9 +21,9 @@ OPTIONS = ScoringOptions(Estimator.ENSEMBLE_MC_DROPOUT)
 class ProbedIngress(ScoringIngress):
     """A replica that measures itself."""
 
-    async def MeasureSteps(self, request: Struct, context: Any) -> Struct:  # noqa: N802
+    async def MeasureSteps(self, request: Struct) -> Struct:  # noqa: N802
         """Measure, in the compute thread: milliseconds of CPU by step, and raw crops a second."""
-        asked = dict(request)
+        asked: dict[str, Any] = dict(request)
         frame = cropped_frame(int(asked["crops"]), int(asked["seed"]))
         generation = self.keeper.generation(str(asked["generation"]))
         seconds = float(asked["seconds"]) / 2
@@ -57,4 +57,5 @@ def measured(target: str, generation: str, crops: int, seconds: float, seed: int
         call = channel.unary_unary(
             f"/{SERVICE}/{METHOD}", request_serializer=Struct.SerializeToString, response_deserializer=Struct.FromString
         )
-        return {name: float(value) for name, value in dict(call(request, timeout=seconds + MARGIN_S)).items()}
+        found: dict[str, Any] = dict(call(request, timeout=seconds + MARGIN_S))
+        return {name: float(value) for name, value in found.items()}

@@ -1,10 +1,10 @@
 """What serving costs beyond inference: a replica on a core of its own is asked what it could do, then called by clients."""
 
 import asyncio
-import statistics
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from quandary_server.bench.figures import Figure, reported
 from quandary_server.bench.load import Report, Spec, offered
@@ -24,7 +24,7 @@ PROBE_S, LOAD_S, IDLE_S = 2.0, 4.0, 3.0
 CALLERS = 3
 """As many as keep a replica busy."""
 
-PATIENT = {"queue_service_times": 1000.0}
+PATIENT: dict[str, Any] = {"queue_service_times": 1000.0}
 """No call is turned away: what that costs is not meant here."""
 
 
@@ -32,8 +32,8 @@ PATIENT = {"queue_service_times": 1000.0}
 class Served:
     """What one round found for calls of so many crops.
 
-    steps: milliseconds of CPU of a call by step; raw: crops a second that the sessions alone get through; rest in milliseconds of
-    CPU per call, idle time's taken off.
+    steps: milliseconds of CPU of a call by step; raw: crops a second that the sessions alone get through; replica_ms, proxy_ms:
+    milliseconds of CPU per call, that of idle processes taken off.
     """
 
     crops: int
@@ -141,6 +141,6 @@ def _profile(rounds: Sequence[Served]) -> list[Figure]:
     steps = {name: [served.steps[name] for served in rounds] for name in rounds[0].steps if name != SCORING}
     steps["reduction"] = [served.steps[SCORING] - served.steps[INFERENCE] for served in rounds]
     steps["proxy"] = [served.proxy_ms for served in rounds]
-    inside = [statistics.fsum(taken) for taken in zip(*(v for k, v in steps.items() if k != "proxy"), strict=True)]
+    inside = [sum(taken) for taken in zip(*(v for k, v in steps.items() if k != "proxy"), strict=True)]
     steps["rest_of_replica"] = [served.replica_ms - known for served, known in zip(rounds, inside, strict=True)]
     return [median(f"profile_served_{name}", values, unit) for name, values in steps.items()]

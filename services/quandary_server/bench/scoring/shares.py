@@ -1,6 +1,6 @@
 """Where the CPU of an estimator goes: trunk, heads, and the parts of the reduction."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import onnx
@@ -9,12 +9,11 @@ from onnx.utils import Extractor
 from quandary.options import Estimator, ScoringOptions
 from quandary_server.bench.figures import Figure
 from quandary_server.bench.scoring.bars import median
-from quandary_server.bench.scoring.estimators import ESTIMATORS, FULL, inference
-from quandary_server.bench.scoring.measure import BASE, Spent, cpu_per_crop
+from quandary_server.bench.scoring.measure import BASE, Run, Spent, cpu_per_crop
+from quandary_server.bench.scoring.runs import ESTIMATORS, FULL, inference, scoring
 from quandary_server.frustum.raster import Rasters
 from quandary_server.inference.generation import EVERY_MEMBER, LoadedGeneration
 from quandary_server.inference.provider import Provider
-from quandary_server.inference.scores import score_rasters
 from quandary_server.inference.session import INPUTS, OUTPUTS, open_session
 from quandary_server.uncertainty.acquisition import scores_without
 from quandary_server.uncertainty.entropy import entropy
@@ -34,12 +33,12 @@ class Trunk:
 
     def __init__(self, model: bytes) -> None:
         *inputs, _, _ = INPUTS
-        trunk = Extractor(onnx.load_from_string(model)).extract_model(inputs, OUTPUTS[-1:])
+        trunk = Extractor(onnx.load_from_string(model)).extract_model(inputs, [OUTPUTS[-1]])
         self._session = open_session(trunk.SerializeToString(), Provider.CPU)
 
-    def run(self, rasters: Rasters) -> None:
-        """Run it."""
-        self._session.run([OUTPUTS[-1]], {"maps": rasters.maps, "geometry": rasters.geometry})
+    def run(self, rasters: Rasters) -> object:
+        """Return the embedding."""
+        return self._session.run([OUTPUTS[-1]], {"maps": rasters.maps, "geometry": rasters.geometry})
 
 
 def _shares(name: str, generation: LoadedGeneration, trunks: Sequence[Trunk], batches: Sequence[Rasters]) -> list[Figure]:
@@ -64,7 +63,7 @@ def parts_of(spent: Spent) -> Spent:
 
 def _runs(
     estimator: Estimator, generation: LoadedGeneration, trunks: Sequence[Trunk], batches: Sequence[Rasters]
-) -> dict[str, Callable[[Rasters], object]]:
+) -> dict[str, Run]:
     options = ScoringOptions(estimator, mc_samples=FULL.mc_samples)
     scales, seed = np.array(generation.manifest.box_scales), generation.seed(None)
     used = trunks if estimator in EVERY_MEMBER else trunks[:1]
@@ -77,5 +76,5 @@ def _runs(
         "entropies": lambda rasters: entropy(drawn[id(rasters)].probs),
         "summary": lambda rasters: summarise(drawn[id(rasters)]),
         "jackknife": lambda rasters: scores_without(options.effective_acquisition, summaries[id(rasters)], scales),
-        "total": lambda rasters: score_rasters(generation, rasters, options),
+        "total": scoring(generation, estimator),
     }

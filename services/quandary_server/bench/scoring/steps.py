@@ -59,7 +59,7 @@ class Request:
 
 
 def step_times(request: Request, seconds: float, clock: Callable[[], float] = time.thread_time) -> dict[str, float]:
-    """Return the milliseconds of this thread's CPU that each step takes, in rounds of all steps for some seconds, at least one."""
+    """Return the milliseconds of this thread's CPU that each step takes: rounds of all for some seconds, at least one."""
     steps, spent, rounds = request.steps(), dict.fromkeys(request.steps(), 0.0), 0
     for run in steps.values():
         run()
