@@ -164,3 +164,8 @@ def test_a_poisoned_record_is_shown_as_unreadable(quandary: Any) -> None:
     code, said = quandary("log", "tail", "--json")
     assert code == 0
     assert json.loads(said)[0]["frame_id"] == "poison"
+
+
+def test_parts_belong_to_one_benchmark(quandary: Any) -> None:
+    code, said = quandary("bench", "client", "--only", "crops")
+    assert (code, said) == (BAD_INPUT, "InvalidArgument: --only is given to client, must be given to scoring alone")

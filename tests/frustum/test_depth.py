@@ -3,7 +3,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from quandary_server.frustum.depth import BIN_M, USUAL_HEIGHT_M, object_depth
+from quandary_server.frustum.depth import (
+    BIN_M,
+    BINS,
+    FARTHEST_M,
+    HEIGHT_SPREAD,
+    MIDDLE_BOTTOM,
+    MIDDLE_TOP,
+    MIDDLE_WIDTH,
+    UNEXPECTED,
+    USUAL_HEIGHT_M,
+    WINDOW_BINS,
+    object_depth,
+)
 
 MIDDLE = (0.5, 0.5)
 
@@ -57,3 +69,39 @@ def test_it_lies_within_a_metre_of_some_point_and_neighbours_do_not_matter(seed:
             assert np.abs(along[own] - together[i]).min() <= 4 * BIN_M
         else:
             assert together[i] == unseen[i]
+
+
+@given(st.integers(0, 1000), st.integers(1, 4))
+def test_empty_bins_may_be_left_out_to_the_bit(seed: int, count: int) -> None:
+    rng = np.random.default_rng(seed)
+    which = np.repeat(np.arange(count), rng.integers(0, 40, count))
+    # some beyond the farthest bin, some before the first
+    along, places = rng.uniform(-2, 1.1 * FARTHEST_M, len(which)), rng.uniform(-0.05, 1.05, (len(which), 2))
+    heights, unseen = rng.uniform(0.01, 0.5, count), rng.uniform(1, 100, count)
+    depth, points = object_depth(along, places, which, heights, unseen)
+    expected, expected_points = depth_of_all_bins(along, places, which, heights, unseen)
+    assert depth.tobytes() == expected.tobytes()
+    assert points.tolist() == expected_points.tolist()
+
+
+def depth_of_all_bins(
+    along: np.ndarray, places: np.ndarray, which: np.ndarray, metres_high: np.ndarray, unseen: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return what `object_depth` does, with every bin weighed and every window summed."""
+    count = len(unseen)
+    across, down = places.T
+    middle = (np.abs(across - 0.5) < MIDDLE_WIDTH / 2) & (down > MIDDLE_TOP) & (down < MIDDLE_BOTTOM)
+    weight = np.where(middle, 1.0, UNEXPECTED)
+    cells = which * BINS + np.clip((along / BIN_M).astype(np.intp), 0, BINS - 1)
+    values = (weight, weight * along, np.ones(len(cells)))
+    weights, depths, points = (np.bincount(cells, v, count * BINS).reshape(count, BINS) for v in values)
+
+    def windows(of: np.ndarray) -> np.ndarray:
+        padded = np.pad(of, ((0, 0), (0, WINDOW_BINS - 1)))
+        return np.array(sum(padded[:, i : i + BINS] for i in range(WINDOW_BINS)))
+
+    centres = (np.arange(BINS) + 0.5) * BIN_M
+    surprise = (np.log(metres_high[:, None] * centres) - np.log(USUAL_HEIGHT_M)) / HEIGHT_SPREAD
+    best = windows(weights * (np.exp(-0.5 * surprise**2) + UNEXPECTED)).argmax(axis=1)
+    found, deep, many = (windows(of)[np.arange(count), best] for of in (weights, depths, points))
+    return np.where(found > 0, deep / np.where(found > 0, found, 1.0), unseen), many.astype(np.int64)

@@ -6,12 +6,14 @@ from typing import Any
 
 import pytest
 
+from quandary_server.bench.scoring.bars import BARS
 from quandary_server.experiment.methods import METHODS, RANDOM
 from quandary_server.experiment.results.headlines import HEADLINES, MAIN, QUICK_LEAD, SHARE
 from quandary_server.experiment.results.measures import CENTRE, IOU, MACRO_RECALL, Measure, saved_name
 
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / "tests" / "bench" / "results"
+SCORING_RESULTS = "scoring.json"
 SHAPE = {"name", "value", "unit", "reach", "met", "samples"}
 
 
@@ -81,6 +83,24 @@ def experiment_tables() -> str:
 
 def test_the_experiments_tables_are_those_of_its_figures() -> None:
     assert experiment_tables() in (ROOT / "README.md").read_text(), f"the README should hold:\n{experiment_tables()}"
+
+
+def scoring_table() -> str:
+    """Return the README's table of what scoring costs: the figures that are held to a bar."""
+    found = figures(SCORING_RESULTS)
+    lines = ["| figure | what | value | bar | |", "|---|---|---:|---:|---|"]
+    for name, bar in BARS.items():
+        figure = found.get(name)
+        value, met = (
+            ("not measured", "") if figure is None else (f"{figure['value']:.3g}", "met" if figure["met"] else "not met")
+        )
+        lines.append(f"| `{name}` | {bar.what} ({bar.unit}) | {value} | {'<=' if bar.most else '>='} {bar.bound:g} | {met} |")
+    return "\n".join(lines)
+
+
+@pytest.mark.skipif(not (RESULTS / SCORING_RESULTS).is_file(), reason="no figures of scoring are recorded yet")
+def test_the_table_of_scoring_is_that_of_its_figures() -> None:
+    assert scoring_table() in (ROOT / "README.md").read_text(), f"the README should hold:\n{scoring_table()}"
 
 
 @pytest.mark.parametrize("path", sorted(RESULTS.glob("*.json")), ids=lambda path: path.name)
