@@ -122,9 +122,11 @@ def rasterise(
     rows, columns = _cells(pixels, which, boxes, side)
     maps = np.zeros((len(crops), len(CHANNELS), side, side), np.float32)
     relative = np.clip((along - depth[which]) / DEPTH_SCALE_M, -DEPTH_CLIP, DEPTH_CLIP)
-    maps[which, 0, rows, columns] = relative
-    maps[which, 1, rows, columns] = points[:, 3]
-    maps[which, 2, rows, columns] = 1.0
+    # the place in the first channel's map; one index in place of four
+    flat, cells = maps.reshape(-1), side * side
+    cell = which * (len(CHANNELS) * cells) + rows * side + columns
+    for channel, values in enumerate((relative, points[:, 3], 1.0)):
+        flat[cell + channel * cells] = values
     geometry = _geometry(axes, calibration, boxes, depth, counts, at_depth)
     return Rasters(maps, geometry, anchors_at(axes, depth), counts, proposal_views(calibration, boxes))
 

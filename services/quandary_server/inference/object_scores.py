@@ -1,6 +1,7 @@
 """Scored objects."""
 
 from dataclasses import dataclass, fields
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -44,7 +45,7 @@ class ObjectScores:
     def __len__(self) -> int:
         return len(self.points)
 
-    @property
+    @cached_property
     def mutual_information(self) -> Array:
         """Predictive less expected entropy (D,), in nats."""
         return np.maximum(self.predictive_entropy - self.expected_entropy, 0.0)
@@ -53,6 +54,11 @@ class ObjectScores:
     def escalated_count(self) -> int:
         """How many objects escalated; 0 for other estimators than ESCALATE."""
         return 0 if self.escalated is None else int(self.escalated.sum())
+
+    @cached_property
+    def predicted(self) -> NDArray[np.intp]:
+        """The most likely class (D,), of equally likely ones the first."""
+        return np.asarray(self.mean_probs.argmax(axis=-1))
 
     def take(self, which: NDArray[np.intp] | slice) -> "ObjectScores":
         """Return those at indices or of a slice."""

@@ -127,7 +127,7 @@ def _object_score(
         proposal_index=index,
         score=scores.score[i],
         class_probabilities=scores.mean_probs[i].tolist(),
-        predicted_class=classes[int(np.argmax(scores.mean_probs[i]))],
+        predicted_class=classes[scores.predicted[i]],
         box=box3d_message(box),
         class_uncertainty=classification,
         box_uncertainty=regression,
