@@ -62,7 +62,7 @@ def test_the_trunk_gives_the_embedding_that_the_whole_net_gives() -> None:
     net, generation = untrained_net(0, SMALL), untrained_generation(SMALL, members=1)
     frame = cropped_frame(3)
     rasters = rasterise(frame.crops or [], frame.calibration, [proposal.box for proposal in frame.proposals], SMALL.side)
-    (found,) = Trunk(export_onnx(net)[0]).run(rasters)
+    found = Trunk(export_onnx(net)[0]).run(rasters)
     assert found.tobytes() == generation.draw_first(rasters, 2, 0).embedding.tobytes()
 
 

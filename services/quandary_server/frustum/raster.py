@@ -122,11 +122,10 @@ def rasterise(
     rows, columns = _cells(pixels, which, boxes, side)
     maps = np.zeros((len(crops), len(CHANNELS), side, side), np.float32)
     relative = np.clip((along - depth[which]) / DEPTH_SCALE_M, -DEPTH_CLIP, DEPTH_CLIP)
-    # the place in the first channel's map; one index in place of four
+    # the place in the map of the first channel: one index in place of four
     flat, cells = maps.reshape(-1), side * side
     cell = which * (len(CHANNELS) * cells) + rows * side + columns
-    for channel, values in enumerate((relative, points[:, 3], 1.0)):
-        flat[cell + channel * cells] = values
+    flat[cell], flat[cell + cells], flat[cell + 2 * cells] = relative, points[:, 3], 1.0
     geometry = _geometry(axes, calibration, boxes, depth, counts, at_depth)
     return Rasters(maps, geometry, anchors_at(axes, depth), counts, proposal_views(calibration, boxes))
 

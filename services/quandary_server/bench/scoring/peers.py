@@ -1,7 +1,7 @@
 """What others take for MC-dropout of 20 masks with the same net and crops: a loop in torch, ONNX Runtime alone, Baal."""
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -68,7 +68,7 @@ def ours() -> dict[str, Run]:
     }
 
 
-def naive(net: FrustumNet) -> Run:
+def naive(net: FrustumNet) -> Callable[[Rasters], tuple[Tensor, ...]]:
     """Return as many passes through the whole net as there are masks, and the means and variances of what comes out."""
     dropout, widths = net.settings.dropout, (net.settings.embedding, net.settings.hidden)
 

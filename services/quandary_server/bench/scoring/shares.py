@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import onnx
+from numpy.typing import NDArray
 from onnx.utils import Extractor
 
 from quandary.options import Estimator, ScoringOptions
@@ -36,9 +37,10 @@ class Trunk:
         trunk = Extractor(onnx.load_from_string(model)).extract_model(inputs, [OUTPUTS[-1]])
         self._session = open_session(trunk.SerializeToString(), Provider.CPU)
 
-    def run(self, rasters: Rasters) -> object:
-        """Return the embedding."""
-        return self._session.run([OUTPUTS[-1]], {"maps": rasters.maps, "geometry": rasters.geometry})
+    def run(self, rasters: Rasters) -> NDArray[np.float32]:
+        """Return the embedding (D, E)."""
+        (embedding,) = self._session.run([OUTPUTS[-1]], {"maps": rasters.maps, "geometry": rasters.geometry})
+        return np.asarray(embedding)
 
 
 def _shares(name: str, generation: LoadedGeneration, trunks: Sequence[Trunk], batches: Sequence[Rasters]) -> list[Figure]:
