@@ -124,6 +124,6 @@ def test_a_process_by_itself_is_its_own_replica() -> None:
 
 def test_a_folder_of_somebody_elses_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").write_text("all of it")
-    with pytest.raises(Unavailable, match="holds something else than a virtual environment"):
+    with pytest.raises(Unavailable, match="holds what was not made here"):
         prepare_environment(tmp_path)
     assert (tmp_path / "thesis.tex").read_text() == "all of it"

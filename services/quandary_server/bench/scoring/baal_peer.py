@@ -29,17 +29,18 @@ KINDS = MappingProxyType({"baal_cached": "cached", "baal_plain": "plain"})
 
 
 def prepare_environment(folder: Path) -> Path:
-    """Return the Python of an environment with Baal in the folder, made where it is missing.
+    """Return the Python of an environment with Baal in the folder, made where it is missing or was left half made.
 
-    Raises Unavailable with what pip said where it cannot be made, or where the folder holds something else.
+    Raises Unavailable with what pip said where it cannot be made, or where the folder holds what was not made here.
     """
     python, made = folder / "bin" / "python", folder / MADE
     if made.is_file() and json.loads(made.read_text()) == list(REQUIREMENTS):
         return python
-    if folder.exists() and any(folder.iterdir()) and not (folder / "pyvenv.cfg").is_file():
-        raise Unavailable(f"{folder} holds something else than a virtual environment")
+    if folder.exists() and any(folder.iterdir()) and not made.is_file():
+        raise Unavailable(f"{folder} holds what was not made here: name another folder, or empty it")
     try:
         venv.create(folder, with_pip=True, clear=True)
+        made.write_text("[]")
         command = [str(python), "-m", "pip", "install", "--quiet", *REQUIREMENTS]
         done = subprocess.run(command, capture_output=True, text=True, timeout=INSTALL_TIMEOUT_S)
     except (OSError, subprocess.SubprocessError) as error:

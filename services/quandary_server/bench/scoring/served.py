@@ -106,7 +106,8 @@ def serving_figures(told: Told) -> list[Figure]:
                         spec = replace(meter.spec, crops=crops, seed=seed, generation=generation)
                         found.setdefault((crops, suffix), []).append(_served(meter, spec))
                 nothing.append(sum(meter.calls(replace(meter.spec, crops=0))[1:]))
-    figures = [figure for (crops, suffix), rounds in found.items() for figure in _figures(crops, suffix, rounds)]
+    ordered = sorted(found.items(), key=lambda item: item[0][1])
+    figures = [figure for (crops, suffix), rounds in ordered for figure in _figures(crops, suffix, rounds)]
     figures += [
         median("nothing_ms", nothing, "ms of CPU per call without a crop"),
         reported("replica_pinned", float(alone), "1: on a core of its own"),
