@@ -20,7 +20,7 @@ PROBED = ("quandary_server.bench.scoring.probed_service",)
 PLANNED = NetSettings(side=48)
 
 ROUNDS = 5
-PROBE_S, LOAD_S, IDLE_S = 2.0, 4.0, 3.0
+PROBE_S, LOAD_S, IDLE_S, WARM_UP_S = 2.0, 4.0, 3.0, 1.0
 CALLERS = 3
 """As many as keep a replica busy."""
 
@@ -71,6 +71,8 @@ class Meter:
         replicas = [beat.process for beat in service.replicas()]
         self.spec = Spec(service.target, service.token, LOAD_S, callers=CALLERS)
         self.processes = ServerProcesses(service.process.pid, replicas)
+        # the first calls open connections, and what starts a service takes time beside it
+        asyncio.run(offered(replace(self.spec, seconds=WARM_UP_S)))
         started, at = self.processes.cpu_s(), time.perf_counter()
         time.sleep(IDLE_S)
         self._idle = [
