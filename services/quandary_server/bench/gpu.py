@@ -18,8 +18,8 @@ from quandary_server.bench.figures import Figure, at_least, at_most, reported
 from quandary_server.bench.frames import cropped_frame
 from quandary_server.bench.gpu_load import Load, asked, crops_per_second
 from quandary_server.bench.plain_runs import PlainRuns
-from quandary_server.bench.scoring_process import register_untrained
-from quandary_server.bench.trained import Told
+from quandary_server.bench.progress import Told
+from quandary_server.bench.scoring.untrained import register_untrained
 from quandary_server.detector.settings import NetSettings
 from quandary_server.frustum.raster import Rasters, rasterise
 from quandary_server.inference.cuda import cuda_problem, gpu

@@ -13,12 +13,14 @@ from quandary_server.grpc_server import GRACE, start_server, until_told_to_stop
 from quandary_server.inference.generation import Generation
 from quandary_server.logs import configure_logging
 from quandary_server.registry.directory import Registry
-from quandary_server.scoring.engine import Engine, Work
+from quandary_server.scoring.engine import Engine
 from quandary_server.scoring.frame_stream import ReadAhead
+from quandary_server.scoring.gpu import device_of
 from quandary_server.scoring.ingress import limits_of, queue_limit_of
 from quandary_server.scoring.keeper import Keeper
 from quandary_server.scoring.loading import whole_generation
 from quandary_server.scoring.servicer import SERVICE, ScoringServicer
+from quandary_server.scoring.work import Work
 from quandary_server.settings import Settings, load_settings
 from quandary_server.supervisor import end_with
 from quandary_server.wire.door import Door
@@ -30,7 +32,7 @@ class Silent:
     def arrived(self, kind: str, outcome: str) -> None:
         """A request was admitted or refused."""
 
-    def begun(self, kind: str, waited_s: float) -> None:
+    def begun(self, kind: str, waited_s: float, together: int) -> None:
         """A request's first turn came."""
 
     def dropped(self, kind: str, cause: str) -> None:
@@ -46,7 +48,7 @@ class Silent:
 async def serve(settings: Settings) -> None:
     """Serve until told to stop."""
     scoring, registry = settings.scoring, Registry(settings.registry)
-    load = whole_generation(registry, scoring.provider)
+    load = whole_generation(registry, device_of(scoring))
     keeper = Keeper[Generation](registry, "plain", load, scoring.poll, now, lambda _: None)
     limits = limits_of(scoring)
     engine = Engine(limits, queue_limit_of(scoring), Silent())
