@@ -32,8 +32,8 @@ PATIENT: dict[str, Any] = {"queue_service_times": 1000.0}
 class Served:
     """What one round found for calls of so many crops.
 
-    steps: milliseconds of CPU of a call by step; raw: crops that the sessions alone do in a second of CPU; replica_ms, proxy_ms:
-    milliseconds of CPU per call, that of idle processes taken off.
+    steps: milliseconds of CPU of a call by step; raw: crops that the sessions alone do in a second of CPU; replica_ms and
+    proxy_ms: milliseconds of CPU per call, that of idle processes taken off.
     """
 
     crops: int
