@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import ray
 from hypothesis import settings
+from support import postgres as postgres_servers
 from support.generations import SMALL, untrained
 
 from quandary import Frame, Proposal
@@ -40,6 +41,15 @@ def ray_cluster() -> Iterator[str]:
     address = start_cluster(load_settings(ray={"cpus": 2}))
     yield address
     ray.shutdown()
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[postgres_servers.PostgresServer]:
+    """The one PostgreSQL server of this session; skips, by name, where none can be started."""
+    if problem := postgres_servers.why_none():
+        pytest.skip(problem)
+    with postgres_servers.made() as server:
+        yield server
 
 
 @pytest.fixture(scope="session")

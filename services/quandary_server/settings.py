@@ -13,7 +13,17 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, ValidationInfo, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_serializer,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -32,6 +42,9 @@ from quandary_server.selection.plan import QueryPlan, Strategy
 if TYPE_CHECKING:
     import grpc
 
+    from quandary_server.storage import Store
+    from quandary_server.storage.options import StoreOptions
+
 Port = Annotated[int, Field(ge=1, le=65_535)]
 Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -39,7 +52,7 @@ PREFIX = "QUANDARY_"
 CONFIG_VARIABLE = "QUANDARY_CONFIG"
 NO_SETTINGS = (CONFIG_VARIABLE, "QUANDARY_KITTI", "QUANDARY_VENV")
 """Variables of our prefix that are no settings: this file's, the tests' and deploy/local.py's."""
-SECTIONS = ("tls", "ray", "scoring", "selector", "trainer")
+SECTIONS = ("tls", "store", "ray", "scoring", "selector", "trainer")
 
 
 class Section(BaseModel):
@@ -66,6 +79,35 @@ class TlsSettings(Section):
         from quandary.connection import tls_credentials  # gRPC is for who connects, not for who reads settings
 
         return None if self.ca is None else tls_credentials(self.ca, self.certificate, self.key)
+
+
+class StoreSettings(Section):
+    """The database of queues, labels, runs and audit."""
+
+    url: SecretStr = Field(
+        default=SecretStr(""),
+        description="postgresql://USER@HOST/DATABASE or sqlite:///PATH; empty: the file quandary.db of the data directory",
+    )
+    upgrade: bool | None = Field(
+        default=None, description="bring its schema up to date at the start; None: SQLite yes, PostgreSQL no"
+    )
+    connections: int = Field(default=16, ge=2, le=1000, description="connections to PostgreSQL at most, of each process")
+    lock_timeout: timedelta = Field(
+        default=timedelta(seconds=30), ge=timedelta(milliseconds=100), description="how long a call waits for other writers"
+    )
+    statement_timeout: timedelta = Field(
+        default=timedelta(minutes=2), ge=timedelta(seconds=1), description="how long a statement of PostgreSQL may take"
+    )
+
+    @field_serializer("url", when_used="json")
+    def _as_it_is(self, url: SecretStr) -> str:
+        return url.get_secret_value()  # JSON is for another process: see Settings.environment
+
+    def options(self) -> "StoreOptions":
+        """Return how the store uses its database."""
+        from quandary_server.storage.options import StoreOptions  # SQLAlchemy is for who opens it
+
+        return StoreOptions(self.upgrade, self.connections, self.lock_timeout, self.statement_timeout)
 
 
 class RaySettings(Section):
@@ -302,6 +344,7 @@ class Settings(BaseSettings):
     token: SecretStr = Field(default=SecretStr(""), description="bearer token of the commands; empty: the admin's of the data")
     target: str = Field(default="", description="host:port of a front that the commands call; empty: each service's own")
     tls: TlsSettings = TlsSettings()
+    store: StoreSettings = StoreSettings()
     ray: RaySettings = RaySettings()
     scoring: ScoringSettings = ScoringSettings()
     selector: SelectorSettings = SelectorSettings()
@@ -350,8 +393,20 @@ class Settings(BaseSettings):
 
     @property
     def database(self) -> Path:
-        """File of the store."""
+        """File of the store, unless it is elsewhere."""
         return self.data / "quandary.db"
+
+    @property
+    def store_place(self) -> str | Path:
+        """Path or URL of the store."""
+        return self.store.url.get_secret_value() or self.database
+
+    def open_store(self) -> "Store":
+        """Open the store. Raises as `Store.open` does."""
+        from quandary_server.storage import Store  # SQLAlchemy is for who opens it
+
+        limit = self.selector.max_failed_leases
+        return Store.open(self.store_place, max_failed_leases=limit, options=self.store.options())
 
     @property
     def fleet_log(self) -> Path:

@@ -1,10 +1,12 @@
-"""A store to work on, and entries to fill it with."""
+"""A store to work on, in both kinds of database, and entries to fill it with."""
 
+import shutil
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import pytest
+from support.postgres import PostgresServer
 
 from quandary_server.storage import Store
 from quandary_server.storage.intake import Applied
@@ -13,9 +15,42 @@ from quandary_server.storage.task_values import TaskEntry
 NOW = datetime(2026, 1, 1, 12, 0, tzinfo=UTC)
 
 
+Places = Callable[[], AbstractContextManager[str]]
+
+
+@pytest.fixture(scope="session")
+def sqlite_places(tmp_path_factory: pytest.TempPathFactory) -> Places:
+    """Return an empty store in a file, at each call another."""
+    made = tmp_path_factory.mktemp("empty") / "store.db"
+    Store.open(made).close()
+
+    @contextmanager
+    def place() -> Iterator[str]:
+        yield str(shutil.copy(made, tmp_path_factory.mktemp("store")))
+
+    return place
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def places(request: pytest.FixtureRequest) -> Places:
+    """Return an empty store, at each call another: its path or URL."""
+    if request.param == "sqlite":
+        places: Places = request.getfixturevalue("sqlite_places")
+        return places
+    server: PostgresServer = request.getfixturevalue("postgres")
+    return server.empty_store
+
+
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    with Store.open(tmp_path / "store.db", max_failed_leases=3) as opened:
+def place(places: Places) -> Iterator[str]:
+    """The path or URL of an empty store."""
+    with places() as made:
+        yield made
+
+
+@pytest.fixture
+def store(place: str) -> Iterator[Store]:
+    with Store.open(place, max_failed_leases=3) as opened:
         yield opened
 
 

@@ -1,27 +1,19 @@
-"""Opening a store: what is one, what is none, and what a newer program left behind."""
+"""The file of a store: how it is opened, what is none, and whether it answers."""
 
 import sqlite3
-import subprocess
-import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 from sqlalchemy import event
-from sqlalchemy.dialects import postgresql
-from sqlalchemy.engine import Dialect
 from sqlalchemy.pool import Pool
-from sqlalchemy.schema import CreateIndex, CreateTable
 
 from quandary.errors import CorruptArtefact, InvalidArgument, Unavailable, WrongState
 from quandary_server.storage import Store
 from quandary_server.storage.fleet_log import LogRecord, SqliteFleetLog
-from quandary_server.storage.schema import metadata
 
 NOW = datetime(2026, 1, 1, 12, 0, tzinfo=UTC)
-
-OPEN = "import sys; from quandary_server.storage import Store; print(*Store.open(sys.argv[1]).tasks.queues())"
 
 
 def test_a_store_is_opened_by_path_or_url_and_found_again(tmp_path: Path) -> None:
@@ -68,7 +60,16 @@ def test_a_backup_is_a_store_again_and_writes_ahead(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "url", ["postgresql://ops:secret@db/quandary", "mysql://db", "sqlite://", "sqlite:///:memory:", "://", "http://["]
+    "url",
+    [
+        "mysql://ops:secret@db/quandary",
+        "postgresql+asyncpg://ops:secret@db/quandary",
+        "postgresql://ops:secret@db",
+        "sqlite://",
+        "sqlite:///:memory:",
+        "://",
+        "http://[",
+    ],
 )
 def test_another_kind_of_url_is_refused_and_no_password_shown(url: str) -> None:
     with pytest.raises(InvalidArgument, match="url") as caught:
@@ -84,28 +85,25 @@ def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
     assert path.read_bytes().startswith(b"labels")
 
 
-def test_a_database_of_something_else_is_refused(tmp_path: Path) -> None:
+def test_a_foreign_file_is_left_as_it_was(tmp_path: Path) -> None:
     with sqlite3.connect(tmp_path / "other.db") as connection:
         connection.execute("CREATE TABLE songs (title TEXT)")
     connection.close()
     with pytest.raises(WrongState, match="no Quandary store but another database"):
         Store.open(tmp_path / "other.db")
     with sqlite3.connect(tmp_path / "other.db") as connection:
-        assert connection.execute("PRAGMA journal_mode").fetchone() == ("delete",), "it was left as it was"
+        assert connection.execute("PRAGMA journal_mode").fetchone() == ("delete",)
     connection.close()
-    SqliteFleetLog.open(tmp_path / "log.db").close()
-    with pytest.raises(WrongState, match="no Quandary store but a Quandary fleet log"):
-        Store.open(tmp_path / "log.db")
 
 
 @pytest.mark.parametrize(("version", "remedy"), [(2, "upgrade Quandary"), (0, "migrate it")])
-def test_another_schema_version_is_refused_by_name(tmp_path: Path, version: int, remedy: str) -> None:
-    Store.open(tmp_path / "store.db").close()
-    with sqlite3.connect(tmp_path / "store.db") as connection:
+def test_another_version_of_a_fleet_log_is_refused_by_name(tmp_path: Path, version: int, remedy: str) -> None:
+    SqliteFleetLog.open(tmp_path / "log.db").close()
+    with sqlite3.connect(tmp_path / "log.db") as connection:
         connection.execute("UPDATE schema_version SET version = ?", (version,))
     connection.close()
     with pytest.raises(WrongState, match=f"schema version {version}, this program knows 1: {remedy}"):
-        Store.open(tmp_path / "store.db")
+        SqliteFleetLog.open(tmp_path / "log.db")
 
 
 def test_a_store_in_a_folder_that_is_not_there_is_unavailable(tmp_path: Path) -> None:
@@ -140,18 +138,3 @@ def test_errors_show_neither_statements_nor_values(tmp_path: Path) -> None:
             log.append([LogRecord("f000", b"payload")], now=NOW)
     assert "INSERT" not in str(caught.value)
     assert "f000" not in str(caught.value)
-
-
-def test_several_processes_can_open_a_new_store_at_once(tmp_path: Path) -> None:
-    command = [sys.executable, "-c", OPEN, str(tmp_path / "store.db")]
-    openers = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(6)]
-    assert [opener.communicate(timeout=60) for opener in openers] == [("active control\n", "")] * 6
-
-
-def test_the_schema_is_one_for_postgresql_too() -> None:
-    dialect: Dialect = postgresql.dialect()  # type: ignore[no-untyped-call]
-    text = "\n".join(str(CreateTable(table).compile(dialect=dialect)) for table in metadata.sorted_tables)
-    indexes = [str(CreateIndex(index).compile(dialect=dialect)) for t in metadata.sorted_tables for index in t.indexes]
-    assert "lease_key BYTEA NOT NULL" in text
-    assert "lease_expires TIMESTAMP WITH TIME ZONE" in text
-    assert any("waiting_in_order" in index and "WHERE state = 'waiting'" in index for index in indexes)

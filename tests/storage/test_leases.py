@@ -1,16 +1,17 @@
 """Leasing tasks and ending leases."""
 
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime, timedelta
 from itertools import count
-from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import Engine, event
+from sqlalchemy import Engine, create_engine, event, update
+from support.postgres import STORE, PostgresServer
 
 from quandary.errors import InvalidArgument, NotFound, StaleLease, WrongState
 from quandary.geometry import Box3D
@@ -18,6 +19,8 @@ from quandary.labels import FrameLabels, Label
 from quandary_server.leasing.order import Place, PriorityBand
 from quandary_server.leasing.status import TaskState
 from quandary_server.storage import Store
+from quandary_server.storage.opening import url_of
+from quandary_server.storage.schema import tasks
 from quandary_server.storage.task_values import Task
 
 NOW = datetime(2026, 1, 1, 12, 0, tzinfo=UTC)
@@ -57,26 +60,47 @@ def test_a_leased_task_carries_all_that_a_labeller_needs(store: Store, fill: Cal
     assert store.tasks.get("active", "f000", now=NOW) == task
 
 
-def test_leasing_reads_the_order_from_the_index_and_sorts_nothing(
-    store: Store, fill: Callable[..., Any], tmp_path: Path
-) -> None:
-    fill(0.1, 0.2, 0.3)
-    statements: list[tuple[str, Any]] = []
+@contextmanager
+def statements() -> Iterator[list[tuple[str, Any]]]:
+    """Return a list that fills with all that is executed, each with its values."""
+    noted: list[tuple[str, Any]] = []
 
     def note(_conn: Any, _cursor: Any, statement: str, parameters: Any, _context: Any, _many: bool) -> None:
-        statements.append((statement, parameters))
+        noted.append((statement, parameters))
 
     event.listen(Engine, "before_cursor_execute", note)
     try:
-        lease(store, 2)
+        yield noted
     finally:
         event.remove(Engine, "before_cursor_execute", note)
 
-    (query,) = [(text, values) for text, values in statements if "ORDER BY tasks.lease_key" in text]
-    with sqlite3.connect(tmp_path / "store.db") as connection:
+
+@pytest.mark.parametrize("places", ["sqlite"], indirect=True)
+def test_leasing_reads_the_order_from_the_index_and_sorts_nothing(store: Store, place: str, fill: Callable[..., Any]) -> None:
+    fill(0.1, 0.2, 0.3)
+    with statements() as noted:
+        lease(store, 2)
+    (query,) = [(text, values) for text, values in noted if "ORDER BY tasks.lease_key" in text]
+    with sqlite3.connect(place) as connection:
         plan = [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {query[0]}", query[1])]
     assert plan[0] == "SEARCH tasks USING INDEX waiting_in_order (queue=?)"
     assert not any("TEMP B-TREE" in step or "SCAN" in step for step in plan), plan
+
+
+@pytest.mark.parametrize("places", ["postgresql"], indirect=True)
+def test_postgresql_too_leases_from_the_index_and_sorts_nothing(
+    store: Store, postgres: PostgresServer, fill: Callable[..., Any]
+) -> None:
+    fill(*(i / 2000 for i in range(2000)))
+    with statements() as noted:
+        lease(store, 2)
+    (query,) = [(text, values) for text, values in noted if "ORDER BY tasks.lease_key" in text]
+    with postgres.connect(STORE) as connection:
+        connection.execute("ANALYZE")
+        plan = "\n".join(str(row[0]) for row in connection.execute(f"EXPLAIN {query[0]}", query[1]))
+    assert "Index Scan using waiting_in_order on tasks" in plan, plan
+    assert "Sort" not in plan, plan
+    assert "Seq Scan" not in plan, plan
 
 
 PLACES = st.tuples(
@@ -88,25 +112,25 @@ PLACES = st.tuples(
 )
 
 
-@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(rows=st.lists(PLACES, min_size=1, max_size=12))
 def test_the_database_leases_in_the_order_of_the_pure_function(
-    tmp_path_factory: pytest.TempPathFactory, entry: Callable[..., Any], rows: list[tuple[Any, ...]]
+    places: Callable[[], AbstractContextManager[str]], entry: Callable[..., Any], rows: list[tuple[Any, ...]]
 ) -> None:
-    path = tmp_path_factory.mktemp("order") / "store.db"
-    places = [
+    wanted = [
         Place(f"f{i:03d}", shuffle, score, rank, band, pinned) for i, (pinned, band, rank, score, shuffle) in enumerate(rows)
     ]
-    with Store.open(path) as store:
-        entries = [entry(i + 1, place.score, shuffle=place.shuffle) for i, place in enumerate(places)]
+    with places() as place, Store.open(place) as store:
+        entries = [entry(i + 1, place.score, shuffle=place.shuffle) for i, place in enumerate(wanted)]
         store.intake.apply(entries, log="log", after=0, position=len(entries), now=NOW)
-        with sqlite3.connect(path) as connection:  # pins and bands are set by a later step
-            for p in places:
-                values = (p.pinned, int(p.band), p.rank, p.key(), p.frame_id)
-                connection.execute("UPDATE tasks SET pinned=?, band=?, rank=?, lease_key=? WHERE frame_id=?", values)
-        connection.close()
-        leased = lease(store, len(places))
-    assert [task.place for task in leased] == sorted(places, key=Place.order)
+        engine = create_engine(url_of(place))
+        with engine.begin() as connection:  # pins and bands are set by a later step
+            for p in wanted:
+                values = {"pinned": p.pinned, "band": int(p.band), "rank": p.rank, "lease_key": p.key()}
+                connection.execute(update(tasks).where(tasks.c.frame_id == p.frame_id).values(values))
+        engine.dispose()
+        leased = lease(store, len(wanted))
+    assert [task.place for task in leased] == sorted(wanted, key=Place.order)
 
 
 def test_an_empty_queue_leases_nothing_and_an_unknown_one_is_not_found(store: Store) -> None:

@@ -1,4 +1,4 @@
-"""Several processes on one file: nobody leases twice, and whoever is killed loses nothing and repeats nothing."""
+"""Several processes on one store: nobody leases twice, and whoever is killed loses nothing and repeats nothing."""
 
 import json
 import os
@@ -9,8 +9,11 @@ import sys
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
+from itertools import chain
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from quandary_server.leasing.status import TaskState
 from quandary_server.storage import Store
@@ -114,25 +117,28 @@ def check_every_frame_once(store: Store, log_path: Path, frames: int) -> None:
     assert found == [f"f{i:04d}" for i in range(frames) if i not in broken]
 
 
-def test_two_processes_lease_every_task_once_and_each_in_order(store: Store, tmp_path: Path, entry: Callable[..., Any]) -> None:
+@pytest.mark.parametrize(("places", "count"), [("sqlite", 2), ("postgresql", 4)], indirect=["places"])
+def test_several_processes_lease_every_task_once_and_each_in_order(
+    store: Store, place: str, entry: Callable[..., Any], count: int
+) -> None:
     entries: list[TaskEntry] = [entry(i + 1, 9000.0 - i, frame_id=f"f{i:04d}") for i in range(1500)]
     store.intake.apply(entries, log="log", after=0, position=len(entries), now=NOW)
-    workers = [start(LEASE_ALL, tmp_path / "store.db", name) for name in ("ada", "bob")]
-    assert [line_of(worker) for worker in workers] == ["ready", "ready"]
+    workers = [start(LEASE_ALL, place, f"labeller-{i}") for i in range(count)]
+    assert [line_of(worker) for worker in workers] == ["ready"] * count
     for worker in workers:
         tell(worker, "go\n")
     found = [json.loads(worker.communicate(timeout=120)[0]) for worker in workers]
-    assert sorted(found[0] + found[1]) == [task.frame_id for task in entries]
-    assert found[0] == sorted(found[0])
-    assert found[1] == sorted(found[1])
+    assert sorted(chain.from_iterable(found)) == [task.frame_id for task in entries]
+    assert all(leased == sorted(leased) for leased in found)
     assert min(map(len, found)) >= 3
 
 
-def test_a_selector_killed_again_and_again_applies_every_frame_once(tmp_path: Path) -> None:
-    frames, kills, rng = 900, 8, random.Random(0)
+@pytest.mark.parametrize(("places", "kills"), [("sqlite", 8), ("postgresql", 3)], indirect=["places"])
+def test_a_selector_killed_again_and_again_applies_every_frame_once(place: str, tmp_path: Path, kills: int) -> None:
+    frames, rng = 900, random.Random(0)
     fill_log(tmp_path / "log.db", frames)
     for _ in range(kills):
-        selector = start(SELECT, tmp_path / "store.db", tmp_path / "log.db")
+        selector = start(SELECT, place, tmp_path / "log.db")
         batches = rng.randint(1, 12)
         tell(selector, "\n" * (batches + 1))
         assert line_of(selector) == "ready"
@@ -145,23 +151,23 @@ def test_a_selector_killed_again_and_again_applies_every_frame_once(tmp_path: Pa
         os.kill(selector.pid, signal.SIGKILL)
         selector.communicate(timeout=60)
         assert selector.returncode == -signal.SIGKILL
-    with Store.open(tmp_path / "store.db") as store, SqliteFleetLog.open(tmp_path / "log.db") as log:
+    with Store.open(place) as store, SqliteFleetLog.open(tmp_path / "log.db") as log:
         assert 0 < store.intake.offset(log.name) < frames, "killed in the middle, or the test shows nothing"
 
-    last = start(SELECT, tmp_path / "store.db", tmp_path / "log.db")
+    last = start(SELECT, place, tmp_path / "log.db")
     last.communicate(timeout=120)
     assert last.returncode == 0
-    with Store.open(tmp_path / "store.db") as store:
+    with Store.open(place) as store:
         check_every_frame_once(store, tmp_path / "log.db", frames)
 
 
-def test_two_selectors_on_one_log_do_not_both_apply(tmp_path: Path) -> None:
+def test_two_selectors_on_one_log_do_not_both_apply(place: str, tmp_path: Path) -> None:
     frames = 600
     fill_log(tmp_path / "log.db", frames)
-    selectors = [start(SELECT, tmp_path / "store.db", tmp_path / "log.db") for _ in range(2)]
+    selectors = [start(SELECT, place, tmp_path / "log.db") for _ in range(2)]
     outputs = [selector.communicate(timeout=120)[0] for selector in selectors]
     assert [selector.returncode for selector in selectors] == [0, 0]
     added = sum(int(line.split()[1]) for output in outputs for line in output.splitlines() if line != "ready")
     assert added == frames - frames // 50
-    with Store.open(tmp_path / "store.db") as store:
+    with Store.open(place) as store:
         check_every_frame_once(store, tmp_path / "log.db", frames)

@@ -1,19 +1,17 @@
 """Whatever is done to a queue in whatever order, the store agrees with a plain model of it."""
 
-import shutil
-import tempfile
 from collections import Counter
 from collections.abc import Callable
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from itertools import count
-from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
 from quandary.errors import StaleLease, WrongState
 from quandary.labels import FrameLabels
@@ -26,6 +24,8 @@ from quandary_server.storage.task_values import NewScore, Task, TaskEntry
 
 START = datetime(2026, 1, 1, 12, 0, tzinfo=UTC)
 MAX_FAILED_LEASES = 2
+
+Places = Callable[[], AbstractContextManager[str]]
 
 INDEXES = st.integers(0, 7)
 SCORES = st.one_of(st.none(), st.integers(0, 4).map(float))
@@ -46,10 +46,13 @@ def frame(index: int) -> str:
 
 
 class QueueMachine(RuleBasedStateMachine):
+    places: ClassVar[Places]
+
     def __init__(self) -> None:
         super().__init__()
-        self.folder = Path(tempfile.mkdtemp())
-        self.store = Store.open(self.folder / "store.db", max_failed_leases=MAX_FAILED_LEASES)
+        self.opened = ExitStack()
+        opened = Store.open(self.opened.enter_context(self.places()), max_failed_leases=MAX_FAILED_LEASES)
+        self.store = self.opened.enter_context(opened)
         self.now = START
         self.position = 0
         self.tokens = (f"token-{i}" for i in count())
@@ -57,8 +60,7 @@ class QueueMachine(RuleBasedStateMachine):
         self.model: dict[str, ModelTask] = {}
 
     def teardown(self) -> None:
-        self.store.close()
-        shutil.rmtree(self.folder)
+        self.opened.close()
 
     def settle(self) -> None:
         for name, task in self.model.items():
@@ -224,5 +226,8 @@ class QueueMachine(RuleBasedStateMachine):
         assert [(task.frame_id, task.score) for task in candidates] == scored
 
 
-TestQueueMachine = QueueMachine.TestCase
-TestQueueMachine.settings = settings(max_examples=40, stateful_step_count=40, deadline=None)
+@pytest.mark.parametrize(("places", "examples"), [("sqlite", 40), ("postgresql", 8)], indirect=["places"])
+def test_the_store_agrees_with_a_plain_model(places: Places, examples: int) -> None:
+    steps = settings(max_examples=examples, stateful_step_count=40, deadline=None)
+    machine: type[QueueMachine] = type("MachineHere", (QueueMachine,), {"places": staticmethod(places)})
+    run_state_machine_as_test(machine, settings=steps)

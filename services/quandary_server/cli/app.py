@@ -6,7 +6,7 @@ import typer
 from pydantic import ValidationError
 
 from quandary.errors import InvalidArgument, QuandaryError
-from quandary_server.cli import bench, demo, experiment, frames, generations, labels, log, queue, runs, services, tokens
+from quandary_server.cli import bench, db, demo, experiment, frames, generations, labels, log, queue, runs, services, tokens
 from quandary_server.cli.output import err, print_error
 from quandary_server.settings import refused
 
@@ -23,6 +23,7 @@ app.add_typer(labels.app, name="labels")
 app.add_typer(generations.app, name="generations")
 app.add_typer(experiment.app, name="experiment")
 app.add_typer(tokens.app, name="token")
+app.add_typer(db.app, name="db")
 for module in (services, demo, frames, runs, bench):
     module.add_to(app)
 

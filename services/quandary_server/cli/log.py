@@ -72,10 +72,9 @@ def tail(
 def lag(data: DataOption = None, as_json: JsonOption = False) -> None:
     """Show how far the selector is behind the fleet log."""
     from quandary_server.storage.fleet_log import SqliteFleetLog
-    from quandary_server.storage.store import Store
 
     settings = settings_of(data)
-    with SqliteFleetLog.open(settings.fleet_log) as fleet_log, Store.open(settings.database) as store:
+    with SqliteFleetLog.open(settings.fleet_log) as fleet_log, settings.open_store() as store:
         end, applied = fleet_log.end(), store.intake.offset(fleet_log.name)
     if as_json:
         print_json({"end": end, "applied": applied, "lag": end - applied})

@@ -42,7 +42,8 @@ class Audit:
         query = select(audit).where(audit.c.id > after).order_by(audit.c.id).limit(check_page_size(page_size) + 1)
         if task is not None:
             query = query.where(audit.c.queue == task[0], audit.c.frame_id == task[1])
-        with self._database.read() as connection:
+        # ids are given before the commit: between writes no smaller one can turn up behind the page
+        with self._database.read(between_writes=True) as connection:
             rows = connection.execute(query).all()
         page = page_of(listing, rows, page_size, lambda row: row.id)
         events = (AuditEvent(r.time, r.subject, Action(r.action), r.queue, r.frame_id, r.details) for r in page.items)

@@ -13,6 +13,7 @@ from sqlalchemy import Connection, bindparam, select
 from quandary_server.leasing.events import Action, Expire
 from quandary_server.leasing.machine import move
 from quandary_server.storage.audit import AuditEvent, write_audit
+from quandary_server.storage.conflicts import again_after_conflict
 from quandary_server.storage.database import Database
 from quandary_server.storage.schema import LEASED, tasks
 from quandary_server.storage.task_rows import moved_to, status_of, write_statuses
@@ -22,14 +23,15 @@ __all__ = ["expire_due", "reading_settled"]
 DUE = (
     select(tasks)
     .where(LEASED, tasks.c.lease_expires <= bindparam("now", type_=tasks.c.lease_expires.type))
-    .order_by(tasks.c.lease_expires)
+    .order_by(tasks.c.lease_expires, tasks.c.queue, tasks.c.frame_id)  # whoever locks them does it in this order
 )
+LOCKED = DUE.with_for_update()
 
 
 def expire_due(connection: Connection, now: datetime, max_failed_leases: int) -> None:
     """Expire every lease that is due, in the caller's transaction."""
     moved, events = [], []
-    for row in connection.execute(DUE, {"now": now}).all():
+    for row in connection.execute(LOCKED, {"now": now}).all():
         status = move(status_of(row), Expire(now), max_failed_leases=max_failed_leases)
         moved.append(moved_to(row.queue, row.frame_id, status))
         details = {"holder": row.lease_holder, "expired": row.lease_expires.isoformat(), "state": status.state.value}
@@ -45,7 +47,12 @@ def reading_settled(database: Database, now: datetime, max_failed_leases: int) -
         if connection.execute(DUE.limit(1), {"now": now}).first() is None:
             yield connection
             return
-    with database.write() as connection:
-        expire_due(connection, now, max_failed_leases)
+    _expire_due(database, now, max_failed_leases)
     with database.read() as connection:
         yield connection
+
+
+@again_after_conflict
+def _expire_due(database: Database, now: datetime, max_failed_leases: int) -> None:
+    with database.write_beside() as connection:
+        expire_due(connection, now, max_failed_leases)

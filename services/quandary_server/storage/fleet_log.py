@@ -12,7 +12,9 @@ from sqlalchemy import Column, Connection, LargeBinary, MetaData, String, Table,
 from quandary.errors import InvalidArgument, TooLarge, Unavailable, Violation
 from quandary.frames import check_identifier
 from quandary_server.storage.columns import Serial, Time
-from quandary_server.storage.database import Database
+from quandary_server.storage.fixed_schema import FixedSchema
+from quandary_server.storage.opening import sqlite_url
+from quandary_server.storage.sqlite import SqliteDatabase
 
 __all__ = ["FleetLog", "LogEntry", "LogRecord", "SqliteFleetLog"]
 
@@ -91,7 +93,7 @@ class SqliteFleetLog:
     Where the file at the path is replaced by another, reading and appending go on with that one, under its `name`.
     """
 
-    def __init__(self, database: Database, name: str) -> None:
+    def __init__(self, database: SqliteDatabase, name: str) -> None:
         self._database = database
         self.name = name
 
@@ -154,8 +156,8 @@ class SqliteFleetLog:
         self.close()
 
 
-def _opened(place: str | Path) -> tuple[Database, str]:
-    database = Database.open(place, metadata, kind="Quandary fleet log", version=LOG_VERSION, seed=_seed)
+def _opened(place: str | Path) -> tuple[SqliteDatabase, str]:
+    database = SqliteDatabase.open(sqlite_url(place), FixedSchema(metadata, "Quandary fleet log", LOG_VERSION, _seed))
     with database.read() as connection:
         return database, connection.execute(select(identity.c.name)).scalar_one()
 

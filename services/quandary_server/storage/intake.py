@@ -11,6 +11,7 @@ from sqlalchemy import Connection, bindparam, func, insert, select, update
 from quandary.errors import InvalidArgument
 from quandary_server.leasing.order import Place
 from quandary_server.leasing.status import TaskState
+from quandary_server.storage.conflicts import again_after_conflict
 from quandary_server.storage.database import Database
 from quandary_server.storage.expiry import expire_due
 from quandary_server.storage.intake_plan import IntakePlan, KnownFrame, KnownTask, plan_intake
@@ -49,6 +50,7 @@ class Intake:
         with self._database.read() as connection:
             return read_offset(connection, log)
 
+    @again_after_conflict
     def apply(
         self, entries: Sequence[TaskEntry | RejectedEntry], *, log: str, after: int, position: int, now: datetime
     ) -> Applied:

@@ -55,8 +55,8 @@ def write_labels(
     if not found:
         return
     ids = [frame.frame_id for frame in found]
+    first = counters.draw(connection, counters.LABELS, len(found))  # from here on nobody else writes labels
     replaced = set(connection.execute(select(labels.c.frame_id).where(labels.c.frame_id.in_(ids))).scalars())
-    first = counters.draw(connection, counters.LABELS, len(found))
     rows = [
         {
             "frame_id": frame.frame_id,

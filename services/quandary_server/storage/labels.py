@@ -13,6 +13,7 @@ from quandary_server.leasing.machine import move
 from quandary_server.leasing.status import TaskState
 from quandary_server.storage import counters
 from quandary_server.storage.audit import AuditEvent, write_audit
+from quandary_server.storage.conflicts import again_after_conflict
 from quandary_server.storage.database import Database
 from quandary_server.storage.expiry import expire_due
 from quandary_server.storage.label_rows import LABELLED_FRAMES, labelled_frame_of, stored_labels, write_labels
@@ -34,6 +35,7 @@ class Labels:
         self._database = database
         self._max_failed_leases = max_failed_leases
 
+    @again_after_conflict
     def submit(self, found: Sequence[FrameLabels], *, labeller: str, now: datetime) -> Submitted:
         """Store labels that nobody leased the frames for, all or none, and close those of the frames' tasks that wait.
 

@@ -13,6 +13,7 @@ from quandary_server.leasing.events import Acknowledge, Grant, Release, Renew, S
 from quandary_server.leasing.machine import move
 from quandary_server.leasing.status import Lease
 from quandary_server.storage.audit import AuditEvent, write_audit
+from quandary_server.storage.conflicts import again_after_conflict
 from quandary_server.storage.database import Database
 from quandary_server.storage.expiry import expire_due
 from quandary_server.storage.label_rows import stored_labels, write_labels
@@ -33,7 +34,12 @@ from quandary_server.storage.task_values import Task
 
 __all__ = ["Leases", "new_token"]
 
-FIRST_WAITING = TASKS.where(tasks.c.queue == bindparam("queue"), WAITS).order_by(tasks.c.lease_key).limit(bindparam("at_most"))
+FIRST_WAITING = (
+    TASKS.where(tasks.c.queue == bindparam("queue"), WAITS)
+    .order_by(tasks.c.lease_key)
+    .limit(bindparam("at_most"))
+    .with_for_update(of=tasks, skip_locked=True)  # what another is leasing at this moment does not wait any more
+)
 
 
 def new_token() -> str:
@@ -52,6 +58,7 @@ class Leases:
         self._database = database
         self._max_failed_leases = max_failed_leases
 
+    @again_after_conflict
     def lease(
         self,
         queue: str,
@@ -68,7 +75,7 @@ class Leases:
         """
         if max_tasks < 1:
             raise InvalidArgument.of("max_tasks", max_tasks, ">= 1")
-        with self._database.write() as connection:
+        with self._database.write_beside() as connection:
             expire_due(connection, now, self._max_failed_leases)
             rows = connection.execute(FIRST_WAITING, {"queue": queue, "at_most": max_tasks}).all()
             if not rows:
@@ -79,13 +86,15 @@ class Leases:
             write_audit(connection, [_leased(task, holder, now) for task in leased])
         return tuple(leased)
 
+    @again_after_conflict
     def renew(self, queue: str, frame_id: str, token: str, *, subject: str, duration: timedelta, now: datetime) -> Task:
         """Let the lease end `duration` from now. Raises InvalidArgument unless that is > 0."""
         expires = now + duration
-        with self._database.write() as connection:
+        with self._database.write_beside() as connection:
             details = {"expires": expires.isoformat()}
             return _move(connection, queue, frame_id, Renew(token, expires, now), subject, details)[0]
 
+    @again_after_conflict
     def acknowledge(self, queue: str, frame_id: str, token: str, labels: FrameLabels, *, subject: str, now: datetime) -> Task:
         """Store the labels and close the task, together. The same again: nothing changes.
 
@@ -93,7 +102,7 @@ class Leases:
         """
         if labels.frame_id != frame_id:
             raise InvalidArgument.of("labels.frame_id", labels.frame_id, f"the task's ({frame_id})")
-        with self._database.write() as connection:
+        with self._database.write_beside() as connection:
             details = {"labels": str(len(labels.labels))}
             task, changed = _move(connection, queue, frame_id, Acknowledge(token, now), subject, details)
             if changed:
@@ -102,13 +111,16 @@ class Leases:
                 _check_repeated(connection, labels, token)
         return task
 
+    @again_after_conflict
     def skip(
         self, queue: str, frame_id: str, token: str, *, reason: str, comment: str = "", subject: str, now: datetime
     ) -> Task:
         """Close the task without labels. The same again: nothing changes. Raises InvalidArgument without a reason."""
         if not reason:
             raise InvalidArgument.of("reason", "missing", "set")
-        with self._database.write() as connection:
+        if "\0" in comment:
+            raise InvalidArgument.of("comment", repr(comment), "text without NUL")
+        with self._database.write_beside() as connection:
             details = {"reason": reason, "comment": comment}
             task, changed = _move(connection, queue, frame_id, Skip(token, now), subject, details)
             if not changed:
@@ -117,9 +129,10 @@ class Leases:
             connection.execute(update(tasks).where(THIS_TASK).values(**written), this_task(queue, frame_id))
         return replace(task, skip_reason=reason, skip_comment=comment)
 
+    @again_after_conflict
     def release(self, queue: str, frame_id: str, token: str, *, subject: str, now: datetime) -> Task:
         """Give the task back: it waits again at once, in its old place."""
-        with self._database.write() as connection:
+        with self._database.write_beside() as connection:
             return _move(connection, queue, frame_id, Release(token, now), subject, {})[0]
 
 
@@ -131,7 +144,7 @@ def _move(
     subject: str,
     details: Mapping[str, str],
 ) -> tuple[Task, bool]:
-    task = load_task(connection, queue, frame_id)
+    task = load_task(connection, queue, frame_id, locked=True)
     status = move(task.status, event)
     if status == task.status:
         return task, False

@@ -10,6 +10,7 @@ from sqlalchemy import Connection, Select, func, select, update
 from quandary.errors import InvalidArgument
 from quandary_server.leasing.order import Place
 from quandary_server.leasing.status import TaskState
+from quandary_server.storage.conflicts import again_after_conflict
 from quandary_server.storage.database import Database
 from quandary_server.storage.expiry import expire_due, reading_settled
 from quandary_server.storage.schema import WAITS, frame_scores, frames, tasks
@@ -34,6 +35,7 @@ class Ranking:
         with reading_settled(self._database, now, self._max_failed_leases) as connection:
             return tuple(map(task_of, connection.execute(query.limit(limit))))
 
+    @again_after_conflict
     def rescore(self, queue: str, scores: Sequence[NewScore], *, generation: str, now: datetime) -> int:
         """Give the tasks that still wait their new scores, by this generation; return how many.
 
@@ -88,6 +90,7 @@ class Ranking:
             unpicked = here.where(tasks.c.rank.is_(None), tasks.c.score.is_not(None))
             return bool(connection.execute(unpicked).scalar_one())
 
+    @again_after_conflict
     def write_ranks(self, queue: str, frame_ids: Sequence[str], *, now: datetime) -> int:
         """Rank the frames' tasks 0, 1, ... as given, clear the rank of all others; return how many were ranked.
 

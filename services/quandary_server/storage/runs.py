@@ -10,6 +10,7 @@ from sqlalchemy import Connection, Row, func, insert, select, update
 
 from quandary.errors import InvalidArgument, NotFound, WrongState
 from quandary_server.storage import counters
+from quandary_server.storage.conflicts import again_after_conflict
 from quandary_server.storage.database import Database
 from quandary_server.storage.paging import Page, check_page_size, continued_behind, page_of, serial
 from quandary_server.storage.run_values import Run, RunStage, RunState, RunTrigger
@@ -41,6 +42,7 @@ class Runs:
     def __init__(self, database: Database) -> None:
         self._database = database
 
+    @again_after_conflict
     def create(
         self, *, trigger: RunTrigger, requester: str = "", settings: Mapping[str, Any] | None = None, now: datetime
     ) -> Run:
@@ -86,6 +88,7 @@ class Runs:
         over = {"state": state, "end_time": now, "heartbeat": now, "error": error}
         return self._write(run_id, {"stage": RunStage.DONE, "stage_progress": 1.0, **changes, **over})
 
+    @again_after_conflict
     def fail_interrupted(self, *, now: datetime, older_than: timedelta) -> tuple[Run, ...]:
         """Mark as failed what runs without a heartbeat since `older_than`, and return it. Its stage stays where it broke."""
         with self._database.write() as connection:
@@ -124,6 +127,7 @@ class Runs:
             found = [_run_of(row) for row in connection.execute(query)]
         return page_of(listing, found, page_size, lambda run: _number(run.id))
 
+    @again_after_conflict
     def _write(self, run_id: str, values: Mapping[str, Any]) -> Run:
         _check_json(values)
         with self._database.write() as connection:

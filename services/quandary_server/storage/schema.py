@@ -16,34 +16,38 @@ from sqlalchemy import (
     Integer,
     LargeBinary,
     MetaData,
-    String,
     Table,
     literal,
 )
 from sqlalchemy.types import Double
 
 from quandary_server.leasing.status import TaskState
-from quandary_server.storage.columns import Serial, Time, named
+from quandary_server.storage.columns import Notice, Serial, Text, Time, named
 from quandary_server.storage.run_values import RunStage, RunState, RunTrigger
-
-SCHEMA_VERSION = 1
 
 metadata = MetaData()
 
-queues = Table("queues", metadata, Column("name", String, primary_key=True))
+# Tells a store from other databases, and programs of before alembic that it is none of theirs any more. What it was
+# migrated to stands in alembic's own table.
+marker = Table("schema_version", metadata, Column("kind", Text), Column("version", Integer))
+
+# Rows that change all the time: PostgreSQL keeps their dead ones until a vacuum, in the way of each lease.
+VACUUMED_EARLY = {"autovacuum_vacuum_scale_factor": "0.02", "autovacuum_analyze_scale_factor": "0.02"}
+
+queues = Table("queues", metadata, Column("name", Text, primary_key=True))
 
 frames = Table(
     "frames",
     metadata,
-    Column("frame_id", String, primary_key=True),
-    Column("drive_id", String, nullable=False),
+    Column("frame_id", Text, primary_key=True),
+    Column("drive_id", Text, nullable=False),
     Column("stamp", Time, nullable=False),
     Column("crops", Integer, nullable=False),
     Column("tags", JSON, nullable=False),
     Column("record", LargeBinary, nullable=False),
 )
 
-# Finds the queue that a drive has. Stores made before it have it not, and search longer.
+# Finds the queue that a drive has.
 Index("frames_of_drive", frames.c.drive_id, frames.c.frame_id)
 
 tasks = Table(
@@ -56,19 +60,20 @@ tasks = Table(
     Column("band", Integer, nullable=False),
     Column("rank", BigInteger),
     Column("score", Double),
-    Column("generation", String, nullable=False),
+    Column("generation", Text, nullable=False),
     Column("shuffle", BigInteger, nullable=False),
     Column("lease_key", LargeBinary, nullable=False),
     Column("enqueued", Time, nullable=False),
     Column("failed_leases", Integer, nullable=False),
-    Column("lease_token", String),
-    Column("lease_holder", String),
+    Column("lease_token", Text),
+    Column("lease_holder", Text),
     Column("lease_expires", Time),
-    Column("closed_by", String, nullable=False),
-    Column("skip_reason", String, nullable=False),
-    Column("skip_comment", String, nullable=False),
+    Column("closed_by", Text, nullable=False),
+    Column("skip_reason", Text, nullable=False),
+    Column("skip_comment", Text, nullable=False),
     CheckConstraint("(score IS NULL) = (generation = '')", name="scored_by_a_generation"),
     CheckConstraint("(state = 'leased') = (lease_token IS NOT NULL)", name="leased_under_a_token"),
+    postgresql_with=VACUUMED_EARLY,
 )
 
 # A literal, since a partial index serves only queries whose text repeats its condition.
@@ -94,10 +99,11 @@ Index("tasks_of_frame", tasks.c.frame_id)
 frame_scores = Table(
     "frame_scores",
     metadata,
-    Column("queue", String, primary_key=True),
-    Column("frame_id", String, primary_key=True),
+    Column("queue", Text, primary_key=True),
+    Column("frame_id", Text, primary_key=True),
     Column("frame_score", LargeBinary, nullable=False),
     ForeignKeyConstraint(["queue", "frame_id"], [tasks.c.queue, tasks.c.frame_id]),
+    postgresql_with=VACUUMED_EARLY,
 )
 
 labels = Table(
@@ -110,11 +116,11 @@ labels = Table(
     Column("labels", JSON, nullable=False),
     Column("ignored_regions", JSON, nullable=False),
     Column("seconds_spent", Double, nullable=False),
-    Column("prelabel_generation", String, nullable=False),
-    Column("labeller", String, nullable=False),
+    Column("prelabel_generation", Text, nullable=False),
+    Column("labeller", Text, nullable=False),
     Column("label_time", Time, nullable=False),
     # The lease under which they were handed in; empty for an import.
-    Column("lease_token", String, nullable=False),
+    Column("lease_token", Text, nullable=False),
 )
 
 runs = Table(
@@ -125,7 +131,7 @@ runs = Table(
     Column("stage", named(RunStage), nullable=False),
     Column("stage_progress", Double, nullable=False),
     Column("trigger", named(RunTrigger), nullable=False),
-    Column("requester", String, nullable=False),
+    Column("requester", Text, nullable=False),
     Column("start_time", Time, nullable=False),
     Column("end_time", Time),
     Column("heartbeat", Time, nullable=False),
@@ -134,10 +140,10 @@ runs = Table(
     Column("training_frames", Integer, nullable=False),
     Column("training_crops", Integer, nullable=False),
     Column("control_crops", Integer, nullable=False),
-    Column("generation", String, nullable=False),
+    Column("generation", Text, nullable=False),
     Column("gates", JSON, nullable=False),
     Column("metrics", JSON, nullable=False),
-    Column("error", String, nullable=False),
+    Column("error", Notice, nullable=False),
 )
 RUNNING = runs.c.state == literal(RunState.RUNNING, runs.c.state.type, literal_execute=True)
 Index("one_run_at_a_time", runs.c.state, unique=True, sqlite_where=RUNNING, postgresql_where=RUNNING)
@@ -147,10 +153,10 @@ audit = Table(
     metadata,
     Column("id", Serial, primary_key=True),
     Column("time", Time, nullable=False),
-    Column("subject", String, nullable=False),
-    Column("action", String, nullable=False),
-    Column("queue", String, nullable=False),
-    Column("frame_id", String, nullable=False),
+    Column("subject", Text, nullable=False),
+    Column("action", Text, nullable=False),
+    Column("queue", Text, nullable=False),
+    Column("frame_id", Text, nullable=False),
     Column("details", JSON, nullable=False),
     sqlite_autoincrement=True,
 )
@@ -159,7 +165,7 @@ Index("audit_of_task", audit.c.queue, audit.c.frame_id, audit.c.id)
 offsets = Table(
     "offsets",
     metadata,
-    Column("log", String, primary_key=True),
+    Column("log", Text, primary_key=True),
     Column("position", BigInteger, nullable=False),
     Column("time", Time, nullable=False),
 )
@@ -167,10 +173,10 @@ offsets = Table(
 rejected = Table(
     "rejected",
     metadata,
-    Column("log", String, primary_key=True),
+    Column("log", Text, primary_key=True),
     Column("position", BigInteger, primary_key=True, autoincrement=False),
-    Column("frame_id", String, nullable=False),
-    Column("reason", String, nullable=False),
+    Column("frame_id", Notice, nullable=False),
+    Column("reason", Notice, nullable=False),
     Column("payload", LargeBinary, nullable=False),
     Column("time", Time, nullable=False),
 )
@@ -180,6 +186,6 @@ rejected = Table(
 counters = Table(
     "counters",
     metadata,
-    Column("name", String, primary_key=True),
+    Column("name", Text, primary_key=True),
     Column("value", BigInteger, nullable=False),
 )

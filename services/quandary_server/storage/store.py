@@ -3,22 +3,19 @@
 import logging
 from pathlib import Path
 
-from sqlalchemy import Connection, insert
-
 from quandary.errors import QuandaryError
 from quandary_server.leasing.machine import MAX_FAILED_LEASES
-from quandary_server.storage import counters
 from quandary_server.storage.audit import Audit
 from quandary_server.storage.database import Database
 from quandary_server.storage.intake import Intake
 from quandary_server.storage.labels import Labels
 from quandary_server.storage.leases import Leases
+from quandary_server.storage.opening import open_database, url_of
+from quandary_server.storage.options import DEFAULTS, StoreOptions
 from quandary_server.storage.ranking import Ranking
+from quandary_server.storage.revisions import StoreSchema
 from quandary_server.storage.runs import Runs
-from quandary_server.storage.schema import SCHEMA_VERSION, metadata, queues
-from quandary_server.storage.schema import counters as counter_table
 from quandary_server.storage.task_list import TaskList
-from quandary_server.storage.task_values import ACTIVE_QUEUE, CONTROL_QUEUE
 
 __all__ = ["Store"]
 
@@ -43,15 +40,18 @@ class Store:
         self.audit = Audit(database)
 
     @classmethod
-    def open(cls, place: str | Path, *, max_failed_leases: int = MAX_FAILED_LEASES) -> "Store":
-        """Open the store at a path or `sqlite:///` URL, a new one with the queues `active` and `control`.
+    def open(
+        cls, place: str | Path, *, max_failed_leases: int = MAX_FAILED_LEASES, options: StoreOptions = DEFAULTS
+    ) -> "Store":
+        """Open the store at a path, `sqlite:///` or `postgresql://` URL, a new one with the queues `active` and `control`.
 
         max_failed_leases: leases that may expire before a task becomes a dead letter; the same for all who open it. Raises
-        InvalidArgument for another kind of URL, WrongState for another kind of database or schema version, CorruptArtefact
+        InvalidArgument for another kind of URL, WrongState for another kind of database or revision, CorruptArtefact
         for a file that is no database, Unavailable where it cannot be opened.
         """
-        database = Database.open(place, metadata, kind="Quandary store", version=SCHEMA_VERSION, seed=_seed)
-        return cls(database, max_failed_leases)
+        url = url_of(place)
+        may_upgrade = url.get_backend_name() == "sqlite" if options.upgrade is None else options.upgrade
+        return cls(open_database(url, StoreSchema(may_upgrade), options), max_failed_leases)
 
     def answers(self) -> bool:
         """Return whether the database can be read now; what keeps it from that is logged."""
@@ -71,8 +71,3 @@ class Store:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-
-def _seed(connection: Connection) -> None:
-    connection.execute(insert(queues), [{"name": ACTIVE_QUEUE}, {"name": CONTROL_QUEUE}])
-    connection.execute(insert(counter_table), [{"name": name, "value": 0} for name in (counters.LABELS, counters.RUNS)])

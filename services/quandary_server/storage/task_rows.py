@@ -42,6 +42,7 @@ TASKS: Select[Any] = (
 """Every task with its frame and score."""
 
 ONE_TASK = TASKS.where(tasks.c.queue == bindparam("queue"), tasks.c.frame_id == bindparam("frame_id"))
+ONE_TASK_LOCKED = ONE_TASK.with_for_update(of=tasks)
 
 THIS_TASK = (tasks.c.queue == bindparam("of_queue")) & (tasks.c.frame_id == bindparam("of_frame"))
 """The condition that picks one task of many to write; its values come from `this_task`."""
@@ -81,9 +82,10 @@ def add_queues(connection: Connection, names: Iterable[str]) -> None:
         connection.execute(insert(queues), missing)
 
 
-def load_task(connection: Connection, queue: str, frame_id: str) -> Task:
-    """Return one task; raises NotFound if there is none."""
-    row = connection.execute(ONE_TASK, {"queue": queue, "frame_id": frame_id}).one_or_none()
+def load_task(connection: Connection, queue: str, frame_id: str, *, locked: bool = False) -> Task:
+    """Return one task, locked: to write it; raises NotFound if there is none."""
+    query = ONE_TASK_LOCKED if locked else ONE_TASK
+    row = connection.execute(query, {"queue": queue, "frame_id": frame_id}).one_or_none()
     if row is None:
         raise NotFound(f"there is no task {frame_id} in queue {queue}")
     return task_of(row)

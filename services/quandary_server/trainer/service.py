@@ -78,7 +78,7 @@ async def serve_trainer(settings: Settings) -> None:
     """Serve until SIGINT or SIGTERM."""
     ensure_tokens(settings.tokens)
     trainer = settings.trainer
-    with Store.open(settings.database, max_failed_leases=settings.selector.max_failed_leases) as store:
+    with settings.open_store() as store:
         registry = Registry(settings.registry)
         meters = Meters(store, registry)
         scheduler = Scheduler(store, registry, settings, now, meters.ended)

@@ -1,0 +1,142 @@
+"""One SQLite database: how it is opened, read and written."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+from sqlalchemy import Connection, Engine, create_engine, event, text
+from sqlalchemy.engine import URL
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.pool import ConnectionPoolEntry, NullPool
+
+from quandary.errors import Unavailable
+from quandary_server.storage.columns import to_json
+from quandary_server.storage.database import Schema, bring_up_to_date
+from quandary_server.storage.database_errors import named_errors
+from quandary_server.storage.options import DEFAULTS, StoreOptions
+from quandary_server.storage.turns import Turns
+
+__all__ = ["SqliteDatabase"]
+
+PROBE_TIMEOUT_S = 1.0
+OPENING_TIMEOUT_S = 30
+
+
+class SqliteDatabase:
+    """A SQLite file that several threads and processes read and write at once.
+
+    Write-ahead logging, so that readers and the writer never wait for each other. `synchronous=FULL`: a commit is on the disk
+    when it returns, since labels that were acknowledged must survive a power cut; NORMAL would keep the file whole but may
+    lose the last commits. Writers begin IMMEDIATE, so that none fails half-way for having read before it wrote, and within
+    this process they take turns, which costs less than SQLite's sleeping and trying again.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._writing = engine.execution_options(begins="BEGIN IMMEDIATE")
+        self._probing = create_engine(engine.url, poolclass=NullPool, connect_args={"timeout": PROBE_TIMEOUT_S})
+        self._write_turns = Turns()
+        self.path = Path(engine.url.database or "")
+        self._file: tuple[int, int] | None = None
+
+    @classmethod
+    def open(cls, url: URL, schema: Schema, options: StoreOptions = DEFAULTS) -> "SqliteDatabase":
+        """Open the database of a `sqlite:///` URL, and make the schema there where it is missing.
+
+        Raises WrongState for a database of another kind or version, CorruptArtefact for a file that is no database, Unavailable
+        where it cannot be opened.
+        """
+        database = cls(_engine(url, options))
+        try:
+            with _opening_alone(database.path):
+                bring_up_to_date(database, schema, before=database._write_ahead)
+            database._file = _file_at(database.path)
+        except BaseException:
+            database.close()
+            raise
+        return database
+
+    @contextmanager
+    def read(self, *, between_writes: bool = False) -> Iterator[Connection]:
+        """Return a connection that sees one state of the database throughout: there is one writer, so always between writes."""
+        with named_errors("read"), self._engine.begin() as connection:
+            yield connection
+
+    @contextmanager
+    def write(self) -> Iterator[Connection]:
+        """Return a connection in a transaction that is committed at the end, or undone if the body raises.
+
+        Raises Unavailable where another process writes for longer than the lock timeout or the disk is full, CorruptArtefact.
+        """
+        with self._write_turns, named_errors("written"), self._writing.begin() as connection:
+            yield connection
+
+    write_beside = alter = write
+    """There is one writer at a time."""
+
+    def replaced(self) -> bool:
+        """Return whether another file lies at the path than was opened, or none: what is open here is nobody's any more."""
+        return _file_at(self.path) != self._file
+
+    def probe(self) -> None:
+        """Read the file over a new connection, which remembers no page of it, waiting 1 s at most.
+
+        Raises Unavailable, CorruptArtefact.
+        """
+        if self.replaced():
+            raise Unavailable("the database cannot be read now: its file is gone, or another lies in its place")
+        with named_errors("read"), self._probing.connect() as connection:
+            connection.execute(text("SELECT * FROM schema_version"))
+
+    def close(self) -> None:
+        """Close all connections."""
+        self._engine.dispose()
+
+    def _write_ahead(self) -> None:
+        # Not within a transaction; the file remembers it, but a backup made by VACUUM INTO does not.
+        with named_errors("opened"), self._engine.execution_options(begins="").begin() as connection:
+            connection.exec_driver_sql("PRAGMA journal_mode=WAL")
+
+
+def _file_at(path: Path) -> tuple[int, int] | None:
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        return None
+    return status.st_dev, status.st_ino
+
+
+def _engine(url: URL, options: StoreOptions) -> Engine:
+    engine = create_engine(url, json_serializer=to_json, max_overflow=-1, hide_parameters=True)
+    busy_timeout_ms = round(options.lock_timeout.total_seconds() * 1000)
+
+    @event.listens_for(engine, "connect")
+    def _connect(connection: DBAPIConnection, _entry: ConnectionPoolEntry) -> None:
+        connection.isolation_level = None  # this module says when a transaction begins
+        cursor = connection.cursor()
+        for pragma in (f"busy_timeout={busy_timeout_ms}", "synchronous=FULL", "foreign_keys=ON"):
+            cursor.execute(f"PRAGMA {pragma}")
+        cursor.close()
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Connection) -> None:
+        begins: str = connection.get_execution_options().get("begins", "BEGIN")
+        if begins:
+            connection.exec_driver_sql(begins)
+
+    return engine
+
+
+@contextmanager
+def _opening_alone(path: Path) -> Iterator[None]:
+    # While one process switches a new file to write-ahead logging, SQLite turns any other away without waiting.
+    if not path.parent.is_dir():
+        raise Unavailable(f"the database cannot be opened now: there is no folder {path.parent}")
+    try:
+        with FileLock(f"{path}.lock", timeout=OPENING_TIMEOUT_S):
+            yield
+    except Timeout:
+        raise Unavailable("the database cannot be opened now: another process has been opening it for long") from None
+    except OSError as error:
+        raise Unavailable(f"the database cannot be opened now: {error.strerror}") from error
