@@ -6,6 +6,7 @@ import pytest
 from quandary.errors import InvalidArgument
 from quandary.options import Acquisition, Estimator
 from quandary_server.settings import CONFIG_VARIABLE, load_settings
+from quandary_server.storage.options import DEFAULTS
 
 
 @pytest.fixture(autouse=True)
@@ -37,6 +38,7 @@ def test_another_process_loads_the_same_settings_from_the_environment(monkeypatc
         selector={"control_drives": ("a", "b"), "poll": timedelta(milliseconds=7)},
         trainer={"fit": {"steps": 9}},
         scoring={"port": 4321},
+        store={"url": "postgresql://ops:secret@db/quandary", "upgrade": True, "lock_timeout": timedelta(seconds=5)},
         target="front:9443",
         tls={"ca": "/ca.pem", "certificate": "/c.pem", "key": "/c.key"},
     )
@@ -56,6 +58,7 @@ def test_another_process_loads_the_same_settings_from_the_environment(monkeypatc
         ({"selector": {"estimator": "guess"}}, "selector.estimator"),
         ({"tls": {"ca": "/ca.pem", "key": "/c.key"}}, "tls"),
         ({"selector": {"scoring_tls": {"certificate": "/c.pem", "key": "/c.key"}}}, "selector.scoring_tls"),
+        ({"store": {"connections": 1}}, "store.connections"),
         ({"nonsense": 1}, "nonsense"),
     ],
 )
@@ -66,6 +69,15 @@ def test_a_wrong_setting_is_refused_with_field_value_and_bound(arguments: dict[s
     assert violation.field == field
     assert violation.bound
     assert not violation.bound.startswith("Input should")
+
+
+def test_the_store_is_the_data_directorys_own_unless_a_url_says_otherwise() -> None:
+    assert load_settings(data=Path("/x")).store_place == Path("/x/quandary.db")
+    elsewhere = load_settings(store={"url": "postgresql://ops:secret@db/quandary", "connections": 4})
+    assert elsewhere.store_place == "postgresql://ops:secret@db/quandary"
+    assert "secret" not in repr(elsewhere)
+    assert elsewhere.store.options().connections == 4
+    assert load_settings().store.options() == DEFAULTS
 
 
 def test_settings_that_mean_nothing_together_are_refused() -> None:

@@ -13,7 +13,7 @@ class WriteConflict(Unavailable):
 
 again_after_conflict = retry(
     retry=retry_if_exception_type(WriteConflict),
-    stop=stop_after_attempt(8),
+    stop=stop_after_attempt(6),
     wait=wait_random_exponential(multiplier=0.02, max=1.0),
     reraise=True,
 )

@@ -7,6 +7,7 @@ from sqlalchemy.exc import (
     DatabaseError,
     DataError,
     InternalError,
+    NotSupportedError,
     OperationalError,
     ProgrammingError,
     StatementError,
@@ -42,7 +43,9 @@ def _named(error: StatementError, done: str) -> QuandaryError | None:
     said = _said(error.orig)
     if state in (SERIALIZATION_FAILURE, DEADLOCK_DETECTED):
         return WriteConflict(f"the database cannot be {done} now: {said}")
-    if isinstance(error, OperationalError) or (state and isinstance(error, InternalError | ProgrammingError)):
+    if isinstance(error, OperationalError) or (
+        state and isinstance(error, InternalError | NotSupportedError | ProgrammingError)
+    ):
         return Unavailable(f"the database cannot be {done} now: {said}")
     if isinstance(error, DataError):
         return InvalidArgument(f"the database has no room for a value: {said}")

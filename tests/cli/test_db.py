@@ -1,0 +1,85 @@
+"""quandary db, on both kinds of database."""
+
+import json
+import os
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from support.postgres import PostgresServer
+
+from quandary_server.cli import app
+
+FAILED = 1
+
+
+@pytest.fixture(params=["sqlite", "postgresql"], autouse=True)
+def url(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[str]:
+    """An empty database, named by the environment; that of SQLite is the data directory's own, which is not there yet."""
+    for variable in [name for name in os.environ if name.startswith("QUANDARY_")]:
+        monkeypatch.delenv(variable)
+    monkeypatch.chdir(tmp_path)
+    if request.param == "sqlite":
+        yield ""
+        return
+    server: PostgresServer = request.getfixturevalue("postgres")
+    with server.database() as made:
+        monkeypatch.setenv("QUANDARY_STORE__URL", made)
+        yield made
+
+
+@pytest.fixture
+def db(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Any:
+    """Run a command; return its code, and what it said on both streams."""
+
+    def run(*arguments: str) -> tuple[int, str]:
+        monkeypatch.setattr("sys.argv", ["quandary", "db", *arguments])
+        code = 0
+        try:
+            app.run()
+        except SystemExit as ended:
+            code = int(ended.code or 0)
+        said = capsys.readouterr()
+        return code, " ".join((said.out + said.err).split())
+
+    return run
+
+
+def test_a_database_is_made_looked_at_and_compared(db: Any, url: str) -> None:
+    code, said = db("current")
+    if url:
+        assert (code, said) == (0, "revision none: the database is empty, needed 0002")
+    else:
+        assert (code, said) == (FAILED, "NotFound: there is no database quandary-data/quandary.db")
+        assert not Path("quandary-data").exists()
+
+    assert db("upgrade") == (0, "upgraded from an empty database to revision 0002")
+    assert db("upgrade") == (0, "revision 0002: nothing to do")
+    code, said = db("current", "--json")
+    assert (code, json.loads(said)) == (0, {"revision": "0002", "needed": "0002"})
+    assert db("check") == (0, "no differences")
+
+
+def test_what_differs_is_named_and_ends_in_a_code(db: Any, url: str) -> None:
+    db("upgrade")
+    if url:
+        with psycopg.connect(url) as connection:
+            connection.execute("DROP INDEX tasks_of_frame")
+    else:
+        with sqlite3.connect("quandary-data/quandary.db") as file:
+            file.execute("DROP INDEX tasks_of_frame")
+        file.close()
+    assert db("check") == (FAILED, "add_index tasks_of_frame")
+    code, said = db("check", "--json")
+    assert (code, json.loads(said)) == (FAILED, {"differences": ["add_index tasks_of_frame"]})
+
+
+def test_a_server_that_is_away_ends_in_a_line(db: Any, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("QUANDARY_STORE__URL", "postgresql://ops:secret@/quandary?host=/nowhere")
+    code, said = db("current")
+    assert code == FAILED
+    assert said.startswith("Unavailable: the database cannot be read now: connection ")
+    assert "secret" not in said
