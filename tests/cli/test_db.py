@@ -63,6 +63,13 @@ def test_a_database_is_made_looked_at_and_compared(db: Any, url: str) -> None:
     assert db("check") == (0, "no differences")
 
 
+def test_a_store_is_copied_into_another_database(db: Any, tmp_path: Path) -> None:
+    db("upgrade")
+    copied = "4 rows copied; set QUANDARY_STORE__URL and start the services"  # two queues, two counters
+    assert db("copy", str(tmp_path / "copy.db")) == (0, copied)
+    assert (tmp_path / "copy.db").exists()
+
+
 def test_what_differs_is_named_and_ends_in_a_code(db: Any, url: str) -> None:
     db("upgrade")
     if url:

@@ -263,3 +263,17 @@ def test_nul_which_postgresql_refuses_is_refused_by_field_or_kept_as_text(
     tagged = replace(entry(3, frame_id="f003"), tags={"city": "a\0b"})
     store.intake.apply([tagged], log="log", after=2, position=3, now=NOW)
     assert store.tasks.get("active", "f003", now=NOW).tags == {"city": "a\0b"}
+
+
+def test_a_dump_made_while_all_runs_is_a_store_again(store: Store, postgres: PostgresServer, fill: Fill) -> None:
+    fill(0.5, 0.4)
+    (task,) = leased(store)
+    assert task.status.lease is not None
+    token = task.status.lease.token
+    store.leases.acknowledge("active", "f000", token, FrameLabels("f000"), subject="ada", now=NOW)
+    postgres.run("pg_dump", "--format=custom", "--file=store.dump", STORE)
+    with postgres.database() as url:
+        postgres.run("pg_restore", "--dbname", str(url_of(url).database), "store.dump")
+        with Store.open(url) as restored:
+            assert restored.labels.get("f000").labeller == "ada"
+            assert lease(restored) == ["f001"]

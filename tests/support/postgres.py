@@ -39,7 +39,7 @@ UPDATE counters SET value = 0;
 
 def binaries() -> Path | None:
     """Return the folder of the newest initdb that is new enough, None where there is none."""
-    found = [Path(path).parent for path in [shutil.which("initdb")] if path]
+    found = [Path(path).resolve().parent for path in [shutil.which("initdb")] if path]  # not a folder of links
     found += Path("/usr/lib/postgresql").glob("*/bin")
     return max((folder for folder in found if _version(folder) >= OLDEST), key=_version, default=None)
 
@@ -91,6 +91,11 @@ class PostgresServer:
     def connect(self, database: str) -> "psycopg.Connection[tuple[object, ...]]":
         """Return a connection that commits each statement."""
         return psycopg.connect(host=str(self.folder), user=USER, dbname=database, autocommit=True)
+
+    def run(self, program: str, *arguments: str) -> None:
+        """Run one of PostgreSQL's own programs, as its user."""
+        command: list[Path | str] = [self._bin / program, "-h", self.folder, "-U", USER, *arguments]
+        subprocess.run(command, check=True, user=self._user, cwd=self.folder)
 
     def administer(self, statement: sql.Composed) -> None:
         """Execute a statement about databases."""

@@ -1,8 +1,10 @@
-"""quandary db current | upgrade | check: the schema of the store's database."""
+"""quandary db current | upgrade | check | copy: the schema of the store's database."""
+
+from typing import Annotated
 
 import typer
 
-from quandary_server.cli.output import err, out, print_json
+from quandary_server.cli.output import err, out, print_json, progress_bar
 from quandary_server.cli.session import DataOption, JsonOption, settings_of
 
 app = typer.Typer(
@@ -58,3 +60,17 @@ def check(data: DataOption = None, as_json: JsonOption = False) -> None:
         err.print(difference, markup=False)
     if found:
         raise typer.Exit(DIFFERS)
+
+
+@app.command()
+def copy(
+    target: Annotated[str, typer.Argument(metavar="URL", help="an empty database: postgresql://USER@HOST/DATABASE or a path")],
+    data: DataOption = None,
+) -> None:
+    """Copy the store into another database, from SQLite to PostgreSQL say. Stop the services before."""
+    from quandary_server.storage.copying import copy_store
+
+    settings = settings_of(data)
+    with progress_bar("copying", None) as advance:
+        copied = copy_store(settings.store_place, target, settings.store.options(), advance)
+    out.print(f"{copied} rows copied; set QUANDARY_STORE__URL and start the services")

@@ -16,12 +16,12 @@ from quandary_server.storage.audit import AuditEvent, write_audit
 from quandary_server.storage.conflicts import again_after_conflict
 from quandary_server.storage.database import Database
 from quandary_server.storage.schema import LEASED, tasks
-from quandary_server.storage.task_rows import moved_to, status_of, write_statuses
+from quandary_server.storage.task_rows import STATUS_COLUMNS, moved_to, status_of, write_statuses
 
 __all__ = ["expire_due", "reading_settled"]
 
 DUE = (
-    select(tasks)
+    select(tasks.c.queue, tasks.c.frame_id, *STATUS_COLUMNS)
     .where(LEASED, tasks.c.lease_expires <= bindparam("now", type_=tasks.c.lease_expires.type))
     .order_by(tasks.c.lease_expires, tasks.c.queue, tasks.c.frame_id)  # whoever locks them does it in this order
 )

@@ -10,7 +10,7 @@ from sqlalchemy import Connection
 
 from quandary.errors import NotFound
 from quandary_server.storage.database import Database
-from quandary_server.storage.opening import open_database, url_of
+from quandary_server.storage.opening import check_there, open_database, url_of
 from quandary_server.storage.options import DEFAULTS, StoreOptions
 from quandary_server.storage.revisions import REVISIONS, StoreSchema, differences, revision_of
 
@@ -46,8 +46,10 @@ def current_revision(place: str | Path, options: StoreOptions = DEFAULTS) -> str
 def upgrade_store(place: str | Path, options: StoreOptions = DEFAULTS) -> Upgraded:
     """Bring a store to the newest revision, or make one in an empty database. Raises as `Store.open` does."""
     url = url_of(place)
-    new_file = url.get_backend_name() == "sqlite" and not Path(url.database or "").exists()
-    before = "" if new_file else current_revision(place, options)
+    try:
+        before = current_revision(place, options)
+    except NotFound:
+        before = ""
     open_database(url, StoreSchema(may_upgrade=True), replace(options, upgrade=True)).close()
     return Upgraded(before, REVISIONS[-1])
 
@@ -64,8 +66,7 @@ def check_store(place: str | Path, options: StoreOptions = DEFAULTS) -> list[str
 @contextmanager
 def _as_found(place: str | Path, options: StoreOptions) -> Iterator[Database]:
     url = url_of(place)
-    if url.get_backend_name() == "sqlite" and not Path(url.database or "").exists():
-        raise NotFound(f"there is no database {url.database}")
+    check_there(url)
     database = open_database(url, AsFound(), options)
     try:
         yield database

@@ -5,13 +5,13 @@ from pathlib import Path
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
-from quandary.errors import InvalidArgument
+from quandary.errors import InvalidArgument, NotFound
 from quandary_server.storage.database import Database, Schema
 from quandary_server.storage.options import StoreOptions
 from quandary_server.storage.postgresql import PostgresDatabase
 from quandary_server.storage.sqlite import SqliteDatabase
 
-__all__ = ["open_database", "sqlite_url", "url_of"]
+__all__ = ["check_there", "open_database", "sqlite_url", "url_of"]
 
 KINDS = "a path, sqlite:///PATH or postgresql://USER@HOST/DATABASE"
 POSTGRESQL = ("postgresql", "postgres", "postgresql+psycopg")
@@ -39,6 +39,12 @@ def sqlite_url(place: str | Path) -> URL:
     if url.get_backend_name() != "sqlite":
         raise InvalidArgument.of("url", f"{url.drivername}://...", "a path or sqlite:///PATH")
     return url
+
+
+def check_there(url: URL) -> None:
+    """Raise NotFound for a SQLite file that is not there: to open it would make it."""
+    if url.get_backend_name() == "sqlite" and not Path(url.database or "").exists():
+        raise NotFound(f"there is no database {url.database}")
 
 
 def open_database(url: URL, schema: Schema, options: StoreOptions) -> Database:

@@ -12,6 +12,7 @@ from quandary_server.storage.schema import frame_scores, frames, queues, tasks
 from quandary_server.storage.task_values import Task
 
 __all__ = [
+    "STATUS_COLUMNS",
     "TASKS",
     "THIS_TASK",
     "add_queues",
@@ -49,23 +50,17 @@ THIS_TASK = (tasks.c.queue == bindparam("of_queue")) & (tasks.c.frame_id == bind
 
 THIS_SCORE = (frame_scores.c.queue == bindparam("of_queue")) & (frame_scores.c.frame_id == bindparam("of_frame"))
 
-WRITE_STATUS = (
-    update(tasks)
-    .where(THIS_TASK)
-    .values(
-        {
-            column: bindparam(column.name)
-            for column in (
-                tasks.c.state,
-                tasks.c.failed_leases,
-                tasks.c.lease_token,
-                tasks.c.lease_holder,
-                tasks.c.lease_expires,
-                tasks.c.closed_by,
-            )
-        }
-    )
+STATUS_COLUMNS = (
+    tasks.c.state,
+    tasks.c.failed_leases,
+    tasks.c.lease_token,
+    tasks.c.lease_holder,
+    tasks.c.lease_expires,
+    tasks.c.closed_by,
 )
+"""What `status_of` reads and `write_statuses` writes."""
+
+WRITE_STATUS = update(tasks).where(THIS_TASK).values({column: bindparam(column.name) for column in STATUS_COLUMNS})
 
 
 def check_queue(connection: Connection, queue: str) -> None:
@@ -116,7 +111,7 @@ def place_of(row: Row[Any]) -> Place:
 
 
 def status_of(row: Row[Any]) -> TaskStatus:
-    """Return the status of a row that has the columns of `tasks`."""
+    """Return the status of a row that has STATUS_COLUMNS."""
     lease = None
     if row.lease_token is not None:
         lease = Lease(row.lease_token, row.lease_holder, row.lease_expires)
