@@ -277,3 +277,27 @@ def test_a_dump_made_while_all_runs_is_a_store_again(store: Store, postgres: Pos
         with Store.open(url) as restored:
             assert restored.labels.get("f000").labeller == "ada"
             assert lease(restored) == ["f001"]
+
+
+def test_a_role_that_owns_nothing_can_do_all_the_work(
+    store: Store, place: str, postgres: PostgresServer, fill: Fill, entry: Callable[..., TaskEntry]
+) -> None:
+    fill(0.5)
+    granted = """
+        CREATE ROLE app LOGIN;
+        GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO app;
+        GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO app
+    """
+    with postgres.connect(STORE) as connection:
+        connection.execute(granted.encode())
+        try:
+            with Store.open(place.replace("://quandary@", "://app@")) as limited:
+                (task,) = leased(limited)
+                assert task.status.lease is not None
+                token = task.status.lease.token
+                limited.leases.acknowledge("active", "f000", token, FrameLabels("f000"), subject="ada", now=NOW)
+                limited.intake.apply([entry(2, 0.4)], log="log", after=1, position=2, now=NOW)
+                assert limited.ranking.write_ranks("active", ["f001"], now=NOW) == 1
+                assert limited.answers()
+        finally:
+            connection.execute("DROP OWNED BY app; DROP ROLE app")

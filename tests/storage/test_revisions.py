@@ -70,7 +70,8 @@ def connected(url: str) -> Iterator[Engine]:
 
 def described(engine: Engine) -> dict[str, Any]:
     """Return all that the database tells of its tables: more than alembic compares."""
-    found, inspector = {}, inspect(engine)
+    found: dict[str, Any] = {}
+    inspector = inspect(engine)
     for table in sorted(set(inspector.get_table_names()) - {"alembic_version"}):
         columns = [{**column, "type": repr(column["type"])} for column in inspector.get_columns(table)]
         checks = sorted(inspector.get_check_constraints(table), key=str)
@@ -79,12 +80,12 @@ def described(engine: Engine) -> dict[str, Any]:
             for index in sorted(inspector.get_indexes(table), key=lambda index: str(index["name"]))
         ]
         keys = inspector.get_pk_constraint(table), sorted(inspector.get_foreign_keys(table), key=str)
-        options = inspector.get_table_options(table)
-        found[table] = (columns, checks, indexes, keys, inspector.get_unique_constraints(table), options)
+        unique = inspector.get_unique_constraints(table)
+        found[table] = (columns, checks, indexes, keys, unique, inspector.get_table_options(table))
     if engine.dialect.name == "postgresql":
         with engine.connect() as connection:
-            options = text("SELECT relname, reloptions FROM pg_class WHERE relkind = 'r' AND reloptions IS NOT NULL")
-            found["options"] = sorted(map(tuple, connection.execute(options)))
+            stored = text("SELECT relname, reloptions FROM pg_class WHERE relkind = 'r' AND reloptions IS NOT NULL")
+            found["options"] = sorted(tuple(row) for row in connection.execute(stored))
     return found
 
 

@@ -38,7 +38,7 @@ class Database(Protocol):
         """Return what `write` does, without a limit on how long a statement may take."""
 
     def probe(self) -> None:
-        """Find out over a new connection whether the database can be read and written now, waiting some seconds at most."""
+        """Find out whether the database can be read and written now, waiting some seconds at most."""
 
     def close(self) -> None:
         """Close all connections."""

@@ -7,7 +7,6 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, text
 from sqlalchemy.engine import URL
-from sqlalchemy.pool import NullPool
 
 from quandary.errors import Unavailable, WrongState
 from quandary_server.storage.columns import to_json
@@ -59,10 +58,7 @@ class PostgresDatabase:
     def __init__(self, url: URL, options: StoreOptions) -> None:
         self._engine = _engine(url, options)
         self._reading = self._engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
-        limit = _milliseconds(statement_timeout=timedelta(seconds=PROBE_TIMEOUT_S))
-        self._probing = create_engine(
-            url, poolclass=NullPool, connect_args={"connect_timeout": PROBE_TIMEOUT_S, "options": limit}
-        )
+        self._probing = _probing_engine(url)
 
     @classmethod
     def open(cls, url: URL, schema: Schema, options: StoreOptions = DEFAULTS) -> "PostgresDatabase":
@@ -110,7 +106,7 @@ class PostgresDatabase:
             yield connection
 
     def probe(self) -> None:
-        """Ask over a new connection, waiting 2 s at most; raises Unavailable, of a standby too, which cannot be written."""
+        """Ask over a connection of its own, waiting 2 s at most; raises Unavailable, of a standby too: it cannot be written."""
         with named_errors("read"), self._probing.connect() as connection:
             if connection.execute(text("SELECT pg_is_in_recovery()")).scalar_one():
                 raise Unavailable("the database cannot be written now: its server is a standby")
@@ -118,6 +114,7 @@ class PostgresDatabase:
     def close(self) -> None:
         """Close all connections."""
         self._engine.dispose()
+        self._probing.dispose()
 
     @contextmanager
     def _begun(self, done: str, lock: Any) -> Iterator[Connection]:
@@ -155,6 +152,25 @@ def _engine(url: URL, options: StoreOptions) -> Engine:
         pool_pre_ping=True,
         hide_parameters=True,
         connect_args={**defaults, "options": f"{limits} -c timezone=UTC {given}".strip()},
+    )
+
+
+def _probing_engine(url: URL) -> Engine:
+    # one connection that stays: whoever asks for readiness, without a token, must not make the server work
+    limit = timedelta(seconds=PROBE_TIMEOUT_S)
+    return create_engine(
+        url,
+        isolation_level="AUTOCOMMIT",
+        pool_size=1,
+        max_overflow=0,
+        pool_timeout=PROBE_TIMEOUT_S,
+        pool_pre_ping=True,
+        connect_args={
+            "application_name": "quandary readiness",
+            "connect_timeout": PROBE_TIMEOUT_S,
+            "tcp_user_timeout": PROBE_TIMEOUT_S * 1000,
+            "options": _milliseconds(statement_timeout=limit),
+        },
     )
 
 

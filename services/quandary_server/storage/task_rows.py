@@ -110,7 +110,7 @@ def place_of(row: Row[Any]) -> Place:
     return Place(row.frame_id, row.shuffle, row.score, row.rank, PriorityBand(row.band), row.pinned)
 
 
-def status_of(row: Row[Any]) -> TaskStatus:
+def status_of(row: Row[*tuple[Any, ...]]) -> TaskStatus:
     """Return the status of a row that has STATUS_COLUMNS."""
     lease = None
     if row.lease_token is not None:
