@@ -131,7 +131,7 @@ def failing_audit(postgres: PostgresServer, state: str, times: int) -> Iterator[
 
 def test_a_statement_that_takes_too_long_is_given_up(place: str, postgres: PostgresServer, fill: Fill) -> None:
     fill(0.5)
-    limited = replace(DEFAULTS, statement_timeout=timedelta(milliseconds=100))
+    limited = replace(DEFAULTS, statement_timeout=timedelta(seconds=1))
     with Store.open(place, options=limited) as store:
         with holding(postgres, "SELECT 1 FROM tasks FOR UPDATE"), pytest.raises(Unavailable, match="statement timeout"):
             store.ranking.write_ranks("active", ["f000"], now=NOW)
