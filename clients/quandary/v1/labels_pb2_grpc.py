@@ -27,8 +27,10 @@ if _version_not_supported:
 
 class LabelServiceStub(object):
     """Holds the labels. Role: labeller. Calls fail with
-    INVALID_ARGUMENT  a class is unknown, a box outside the bounds of Box3D (neither the points in it nor its overlap with a
-    proposal are looked at), a page token malformed;
+    INVALID_ARGUMENT  a label cannot be: a class is unknown; a box is outside the bounds of Box3D, of a size that its class never
+    has, its centre more than 5 m outside the extent of the frame's points (where the cloud can be read), or
+    the same as another's (their volumes overlap by 0.8 or more of their union); or a page token is
+    malformed. Each wrong field is named; nothing of the request is stored;
     UNAUTHENTICATED, PERMISSION_DENIED  no valid token, or one without the role;
     NOT_FOUND         the frame is not known here.
     """
@@ -63,8 +65,10 @@ class LabelServiceStub(object):
 
 class LabelServiceServicer(object):
     """Holds the labels. Role: labeller. Calls fail with
-    INVALID_ARGUMENT  a class is unknown, a box outside the bounds of Box3D (neither the points in it nor its overlap with a
-    proposal are looked at), a page token malformed;
+    INVALID_ARGUMENT  a label cannot be: a class is unknown; a box is outside the bounds of Box3D, of a size that its class never
+    has, its centre more than 5 m outside the extent of the frame's points (where the cloud can be read), or
+    the same as another's (their volumes overlap by 0.8 or more of their union); or a page token is
+    malformed. Each wrong field is named; nothing of the request is stored;
     UNAUTHENTICATED, PERMISSION_DENIED  no valid token, or one without the role;
     NOT_FOUND         the frame is not known here.
     """
@@ -131,8 +135,10 @@ def add_LabelServiceServicer_to_server(servicer, server):
  # This class is part of an EXPERIMENTAL API.
 class LabelService(object):
     """Holds the labels. Role: labeller. Calls fail with
-    INVALID_ARGUMENT  a class is unknown, a box outside the bounds of Box3D (neither the points in it nor its overlap with a
-    proposal are looked at), a page token malformed;
+    INVALID_ARGUMENT  a label cannot be: a class is unknown; a box is outside the bounds of Box3D, of a size that its class never
+    has, its centre more than 5 m outside the extent of the frame's points (where the cloud can be read), or
+    the same as another's (their volumes overlap by 0.8 or more of their union); or a page token is
+    malformed. Each wrong field is named; nothing of the request is stored;
     UNAUTHENTICATED, PERMISSION_DENIED  no valid token, or one without the role;
     NOT_FOUND         the frame is not known here.
     """

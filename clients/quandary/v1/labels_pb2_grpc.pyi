@@ -28,8 +28,10 @@ GRPC_VERSION: str
 
 class LabelServiceStub:
     """Holds the labels. Role: labeller. Calls fail with
-      INVALID_ARGUMENT  a class is unknown, a box outside the bounds of Box3D (neither the points in it nor its overlap with a
-                        proposal are looked at), a page token malformed;
+      INVALID_ARGUMENT  a label cannot be: a class is unknown; a box is outside the bounds of Box3D, of a size that its class never
+                        has, its centre more than 5 m outside the extent of the frame's points (where the cloud can be read), or
+                        the same as another's (their volumes overlap by 0.8 or more of their union); or a page token is
+                        malformed. Each wrong field is named; nothing of the request is stored;
       UNAUTHENTICATED, PERMISSION_DENIED  no valid token, or one without the role;
       NOT_FOUND         the frame is not known here.
     """
@@ -52,8 +54,10 @@ class LabelServiceStub:
 @_typing.type_check_only
 class LabelServiceAsyncStub(LabelServiceStub):
     """Holds the labels. Role: labeller. Calls fail with
-      INVALID_ARGUMENT  a class is unknown, a box outside the bounds of Box3D (neither the points in it nor its overlap with a
-                        proposal are looked at), a page token malformed;
+      INVALID_ARGUMENT  a label cannot be: a class is unknown; a box is outside the bounds of Box3D, of a size that its class never
+                        has, its centre more than 5 m outside the extent of the frame's points (where the cloud can be read), or
+                        the same as another's (their volumes overlap by 0.8 or more of their union); or a page token is
+                        malformed. Each wrong field is named; nothing of the request is stored;
       UNAUTHENTICATED, PERMISSION_DENIED  no valid token, or one without the role;
       NOT_FOUND         the frame is not known here.
     """
@@ -72,8 +76,10 @@ class LabelServiceAsyncStub(LabelServiceStub):
 
 class LabelServiceServicer(metaclass=_abc_1.ABCMeta):
     """Holds the labels. Role: labeller. Calls fail with
-      INVALID_ARGUMENT  a class is unknown, a box outside the bounds of Box3D (neither the points in it nor its overlap with a
-                        proposal are looked at), a page token malformed;
+      INVALID_ARGUMENT  a label cannot be: a class is unknown; a box is outside the bounds of Box3D, of a size that its class never
+                        has, its centre more than 5 m outside the extent of the frame's points (where the cloud can be read), or
+                        the same as another's (their volumes overlap by 0.8 or more of their union); or a page token is
+                        malformed. Each wrong field is named; nothing of the request is stored;
       UNAUTHENTICATED, PERMISSION_DENIED  no valid token, or one without the role;
       NOT_FOUND         the frame is not known here.
     """
