@@ -223,7 +223,7 @@ def test_a_released_task_is_leased_next_and_no_lease_has_failed(store: Store, fi
 def test_a_skipped_task_keeps_reason_and_comment_and_is_not_leased_again(store: Store, fill: Callable[..., Any]) -> None:
     fill(0.1)
     (task,) = lease(store)
-    skip = {"reason": "other", "comment": "a mirror", "subject": "ada"}
+    skip: dict[str, Any] = {"reason": "other", "comment": "a mirror", "subject": "ada"}
     skipped = store.leases.skip("active", "f000", token_of(task), **skip, now=NOW)
     assert (skipped.state, skipped.skip_reason, skipped.skip_comment) == (TaskState.SKIPPED, "other", "a mirror")
     assert store.leases.skip("active", "f000", token_of(task), **skip, now=NOW + timedelta(days=1)) == skipped

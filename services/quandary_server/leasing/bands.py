@@ -21,12 +21,13 @@ class Turn:
 def turns(
     waiting: Mapping[PriorityBand, int], passed_over: Mapping[PriorityBand, int], count: int, at_most: int
 ) -> tuple[list[Turn], dict[PriorityBand, int]]:
-    """Return the bands that get the next `count` leases, one by one, and how often each waiting band is passed over then.
+    """Return the bands that get the next `count` leases, one by one, and how often each band is passed over then.
 
     waiting: tasks that wait, by band. passed_over: leases that went to higher bands since a band, while it waited, had its
-    last. A band that was passed over `at_most` times gets the next lease, the one passed over most first, the higher of
-    equals; else the highest that waits gets it. So with two bands the lower has one lease of at_most + 1, with three each
-    lower one has one of at_most + 2, and none is passed over more than at_most + 1 times in a row.
+    last beside another. A band that was passed over `at_most` times gets the next lease, the one passed over most first, the
+    higher of equals; else the highest that waits gets it. So with two bands the lower has one lease of at_most + 1, with three
+    each lower one has one of at_most + 2, and none is passed over more than at_most + 1 times in a row. What a band gets while
+    it waits alone counts for nothing.
     """
     left = {band: waiting[band] for band in sorted(waiting) if waiting[band] > 0}
     passed = {band: passed_over.get(band, 0) for band in PriorityBand}
@@ -34,9 +35,10 @@ def turns(
     while left and len(found) < count:
         turn = _next(list(left), passed, at_most)
         found.append(turn)
-        passed[turn.band] = 0
-        for band in left:
-            passed[band] += band > turn.band
+        if len(left) > 1:
+            passed[turn.band] = 0
+            for band in left:
+                passed[band] += band > turn.band
         left[turn.band] -= 1
         if not left[turn.band]:
             del left[turn.band]
@@ -45,7 +47,7 @@ def turns(
 
 def _next(waiting: list[PriorityBand], passed: Mapping[PriorityBand, int], at_most: int) -> Turn:
     due = [band for band in waiting if passed[band] >= at_most]
-    if not due:
+    if not due or len(waiting) == 1:
         return Turn(waiting[0])
     band = max(due, key=lambda band: (passed[band], -band))
     return Turn(band, passed[band])

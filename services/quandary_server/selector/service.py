@@ -100,7 +100,8 @@ async def serve_selector(settings: Settings) -> None:
     selector = settings.selector
     meters = Meters()
     async with contextlib.AsyncExitStack() as stack:
-        store = stack.enter_context(Store.open(settings.database, max_failed_leases=selector.max_failed_leases))
+        failed, passed_over = selector.max_failed_leases, selector.passed_over_at_most
+        store = stack.enter_context(Store.open(settings.database, max_failed_leases=failed, passed_over_at_most=passed_over))
         fleet_log = stack.enter_context(SqliteFleetLog.open(settings.fleet_log))
         client = await stack.enter_async_context(
             AsyncScoringClient(

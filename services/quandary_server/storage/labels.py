@@ -57,6 +57,12 @@ class Labels:
             write_audit(connection, [AuditEvent(now, labeller, Action.IMPORT, queue, frame) for queue, frame in touched])
         return Submitted(len(changed), len(found) - len(changed))
 
+    def records(self, frame_ids: Sequence[str]) -> dict[str, bytes]:
+        """Return the serialised FrameRecords of those of the frames that are known, labelled or not."""
+        query = select(frames.c.frame_id, frames.c.record).where(frames.c.frame_id.in_(frame_ids))
+        with self._database.read() as connection:
+            return {row.frame_id: row.record for row in connection.execute(query)}
+
     def get(self, frame_id: str) -> LabelledFrame:
         """Return the labels of one frame; raises NotFound if it has none."""
         with self._database.read() as connection:

@@ -6,6 +6,7 @@ from pathlib import Path
 from sqlalchemy import Connection, insert
 
 from quandary.errors import QuandaryError
+from quandary_server.leasing.bands import PASSED_OVER_AT_MOST
 from quandary_server.leasing.machine import MAX_FAILED_LEASES
 from quandary_server.storage import counters
 from quandary_server.storage.audit import Audit
@@ -13,6 +14,7 @@ from quandary_server.storage.database import Database
 from quandary_server.storage.intake import Intake
 from quandary_server.storage.labels import Labels
 from quandary_server.storage.leases import Leases
+from quandary_server.storage.priorities import Priorities
 from quandary_server.storage.ranking import Ranking
 from quandary_server.storage.runs import Runs
 from quandary_server.storage.schema import SCHEMA_VERSION, metadata, queues
@@ -28,14 +30,16 @@ log = logging.getLogger(__name__)
 class Store:
     """The store of one Quandary: safe to use from many threads, and by several processes at once. All calls block.
 
-    intake: from the fleet logs into the queues. leases: what labellers do. ranking: scores and ranks of what waits.
+    intake: from the fleet logs into the queues. leases: what labellers do. priorities: pins and bands. ranking: scores
+    and ranks of what waits.
     tasks: the queues to look at. labels, runs, audit: what their names say.
     """
 
-    def __init__(self, database: Database, max_failed_leases: int) -> None:
+    def __init__(self, database: Database, max_failed_leases: int, passed_over_at_most: int = PASSED_OVER_AT_MOST) -> None:
         self._database = database
         self.intake = Intake(database, max_failed_leases)
-        self.leases = Leases(database, max_failed_leases)
+        self.leases = Leases(database, max_failed_leases, passed_over_at_most)
+        self.priorities = Priorities(database, max_failed_leases)
         self.ranking = Ranking(database, max_failed_leases)
         self.tasks = TaskList(database, max_failed_leases)
         self.labels = Labels(database, max_failed_leases)
@@ -43,15 +47,22 @@ class Store:
         self.audit = Audit(database)
 
     @classmethod
-    def open(cls, place: str | Path, *, max_failed_leases: int = MAX_FAILED_LEASES) -> "Store":
+    def open(
+        cls,
+        place: str | Path,
+        *,
+        max_failed_leases: int = MAX_FAILED_LEASES,
+        passed_over_at_most: int = PASSED_OVER_AT_MOST,
+    ) -> "Store":
         """Open the store at a path or `sqlite:///` URL, a new one with the queues `active` and `control`.
 
-        max_failed_leases: leases that may expire before a task becomes a dead letter; the same for all who open it. Raises
+        max_failed_leases: leases that may expire before a task becomes a dead letter; passed_over_at_most: leases that may
+        pass a waiting band over before it gets one. Both the same for all who open it. Raises
         InvalidArgument for another kind of URL, WrongState for another kind of database or schema version, CorruptArtefact
         for a file that is no database, Unavailable where it cannot be opened.
         """
         database = Database.open(place, metadata, kind="Quandary store", version=SCHEMA_VERSION, seed=_seed)
-        return cls(database, max_failed_leases)
+        return cls(database, max_failed_leases, passed_over_at_most)
 
     def answers(self) -> bool:
         """Return whether the database can be read now; what keeps it from that is logged."""
