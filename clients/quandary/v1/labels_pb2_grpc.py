@@ -28,9 +28,9 @@ if _version_not_supported:
 class LabelServiceStub(object):
     """Holds the labels. Role: labeller. Calls fail with
     INVALID_ARGUMENT  a label cannot be: a class is unknown; a box is outside the bounds of Box3D, of a size that its class never
-    has, its centre more than 5 m outside the extent of the frame's points (where the cloud can be read), or
-    the same as another's (their volumes overlap by 0.8 or more of their union); or a page token is
-    malformed. Each wrong field is named; nothing of the request is stored;
+    has (a Car 12 m long), more than 10 m beside or 2 m above or below all points of the frame (where the
+    cloud can be read), or shares 0.7 or more in volume with another label's. Or a page token is malformed.
+    Each wrong field is named with value and bound, and nothing of the request is stored;
     UNAUTHENTICATED, PERMISSION_DENIED  no valid token, or one without the role;
     NOT_FOUND         the frame is not known here.
     """
@@ -66,9 +66,9 @@ class LabelServiceStub(object):
 class LabelServiceServicer(object):
     """Holds the labels. Role: labeller. Calls fail with
     INVALID_ARGUMENT  a label cannot be: a class is unknown; a box is outside the bounds of Box3D, of a size that its class never
-    has, its centre more than 5 m outside the extent of the frame's points (where the cloud can be read), or
-    the same as another's (their volumes overlap by 0.8 or more of their union); or a page token is
-    malformed. Each wrong field is named; nothing of the request is stored;
+    has (a Car 12 m long), more than 10 m beside or 2 m above or below all points of the frame (where the
+    cloud can be read), or shares 0.7 or more in volume with another label's. Or a page token is malformed.
+    Each wrong field is named with value and bound, and nothing of the request is stored;
     UNAUTHENTICATED, PERMISSION_DENIED  no valid token, or one without the role;
     NOT_FOUND         the frame is not known here.
     """
@@ -136,9 +136,9 @@ def add_LabelServiceServicer_to_server(servicer, server):
 class LabelService(object):
     """Holds the labels. Role: labeller. Calls fail with
     INVALID_ARGUMENT  a label cannot be: a class is unknown; a box is outside the bounds of Box3D, of a size that its class never
-    has, its centre more than 5 m outside the extent of the frame's points (where the cloud can be read), or
-    the same as another's (their volumes overlap by 0.8 or more of their union); or a page token is
-    malformed. Each wrong field is named; nothing of the request is stored;
+    has (a Car 12 m long), more than 10 m beside or 2 m above or below all points of the frame (where the
+    cloud can be read), or shares 0.7 or more in volume with another label's. Or a page token is malformed.
+    Each wrong field is named with value and bound, and nothing of the request is stored;
     UNAUTHENTICATED, PERMISSION_DENIED  no valid token, or one without the role;
     NOT_FOUND         the frame is not known here.
     """

@@ -29,9 +29,9 @@ GRPC_VERSION: str
 class LabelServiceStub:
     """Holds the labels. Role: labeller. Calls fail with
       INVALID_ARGUMENT  a label cannot be: a class is unknown; a box is outside the bounds of Box3D, of a size that its class never
-                        has, its centre more than 5 m outside the extent of the frame's points (where the cloud can be read), or
-                        the same as another's (their volumes overlap by 0.8 or more of their union); or a page token is
-                        malformed. Each wrong field is named; nothing of the request is stored;
+                        has (a Car 12 m long), more than 10 m beside or 2 m above or below all points of the frame (where the
+                        cloud can be read), or shares 0.7 or more in volume with another label's. Or a page token is malformed.
+                        Each wrong field is named with value and bound, and nothing of the request is stored;
       UNAUTHENTICATED, PERMISSION_DENIED  no valid token, or one without the role;
       NOT_FOUND         the frame is not known here.
     """
@@ -55,9 +55,9 @@ class LabelServiceStub:
 class LabelServiceAsyncStub(LabelServiceStub):
     """Holds the labels. Role: labeller. Calls fail with
       INVALID_ARGUMENT  a label cannot be: a class is unknown; a box is outside the bounds of Box3D, of a size that its class never
-                        has, its centre more than 5 m outside the extent of the frame's points (where the cloud can be read), or
-                        the same as another's (their volumes overlap by 0.8 or more of their union); or a page token is
-                        malformed. Each wrong field is named; nothing of the request is stored;
+                        has (a Car 12 m long), more than 10 m beside or 2 m above or below all points of the frame (where the
+                        cloud can be read), or shares 0.7 or more in volume with another label's. Or a page token is malformed.
+                        Each wrong field is named with value and bound, and nothing of the request is stored;
       UNAUTHENTICATED, PERMISSION_DENIED  no valid token, or one without the role;
       NOT_FOUND         the frame is not known here.
     """
@@ -77,9 +77,9 @@ class LabelServiceAsyncStub(LabelServiceStub):
 class LabelServiceServicer(metaclass=_abc_1.ABCMeta):
     """Holds the labels. Role: labeller. Calls fail with
       INVALID_ARGUMENT  a label cannot be: a class is unknown; a box is outside the bounds of Box3D, of a size that its class never
-                        has, its centre more than 5 m outside the extent of the frame's points (where the cloud can be read), or
-                        the same as another's (their volumes overlap by 0.8 or more of their union); or a page token is
-                        malformed. Each wrong field is named; nothing of the request is stored;
+                        has (a Car 12 m long), more than 10 m beside or 2 m above or below all points of the frame (where the
+                        cloud can be read), or shares 0.7 or more in volume with another label's. Or a page token is malformed.
+                        Each wrong field is named with value and bound, and nothing of the request is stored;
       UNAUTHENTICATED, PERMISSION_DENIED  no valid token, or one without the role;
       NOT_FOUND         the frame is not known here.
     """

@@ -136,7 +136,7 @@ class _PriorityBand:
 class _PriorityBandEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_PriorityBand.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     PRIORITY_BAND_UNSPECIFIED: _PriorityBand.ValueType  # 0
-    """ACTIVE_LEARNING."""
+    """Refused with INVALID_ARGUMENT."""
     PRIORITY_BAND_SAFETY: _PriorityBand.ValueType  # 1
     """Safety: first."""
     PRIORITY_BAND_CAMPAIGN: _PriorityBand.ValueType  # 2
@@ -148,7 +148,7 @@ class PriorityBand(_PriorityBand, metaclass=_PriorityBandEnumTypeWrapper):
     """What stands in front of what. Bands go before ranks."""
 
 PRIORITY_BAND_UNSPECIFIED: PriorityBand.ValueType  # 0
-"""ACTIVE_LEARNING."""
+"""Refused with INVALID_ARGUMENT."""
 PRIORITY_BAND_SAFETY: PriorityBand.ValueType  # 1
 """Safety: first."""
 PRIORITY_BAND_CAMPAIGN: PriorityBand.ValueType  # 2
