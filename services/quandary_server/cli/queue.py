@@ -1,7 +1,7 @@
-"""quandary queue lease | ack | skip | release | list | why | stats: what labelling ops do."""
+"""quandary queue ...: what labelling ops do."""
 
-import json
-import sys
+from collections.abc import Iterable
+from dataclasses import replace
 from datetime import timedelta
 from enum import StrEnum
 from pathlib import Path
@@ -10,13 +10,17 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from quandary import InvalidArgument
+from quandary import FrameLabels, LabellingClient, QuandaryError, Unavailable
 from quandary.names import task_name
 from quandary.v1 import queue_pb2
-from quandary_server.cli.output import out, print_json, print_table
+from quandary_server.cli import lease_folder, queue_watch
+from quandary_server.cli.lease_folder import LEASES, Held
+from quandary_server.cli.output import err, out, print_error, print_json, print_table, progress_bar
+from quandary_server.cli.queue_watch import rank_of, score_of
 from quandary_server.cli.session import DataOption, JsonOption, labelling_client, settings_of
 
 app = typer.Typer(help="Lease tasks from the ranked queue, and hand them back.", no_args_is_help=True)
+queue_watch.add_to(app)
 
 QueueOption = Annotated[str, typer.Option("--queue", help="active or control")]
 FrameArgument = Annotated[str, typer.Argument(metavar="FRAME", help="frame id of the task")]
@@ -24,6 +28,11 @@ TokenOption = Annotated[str, typer.Option("--lease-token", help="the lease token
 
 TaskStateName = StrEnum("TaskStateName", ["waiting", "leased", "acknowledged", "skipped", "dead_letter"])
 SkipReasonName = StrEnum("SkipReasonName", ["unreadable", "nothing_to_label", "ambiguous", "duplicate", "not_allowed", "other"])
+RequeueName = StrEnum("RequeueName", ["never", "anybody", "others"])
+BandName = StrEnum("BandName", ["safety", "campaign", "active_learning"])
+ExportFormat = StrEnum("ExportFormat", ["kitti"])
+
+CommentOption = Annotated[str, typer.Option(help="why, for the audit")]
 
 
 @app.command()
@@ -31,42 +40,104 @@ def lease(
     count: Annotated[int, typer.Option("-n", min=1, max=100, help="how many tasks")] = 1,
     queue: QueueOption = "active",
     minutes: Annotated[float, typer.Option(min=1 / 60, max=1440, help="for how long")] = 15.0,
+    export: Annotated[
+        tuple[ExportFormat, Path] | None,
+        typer.Option(metavar="kitti DIR", help="write clouds, pre-labels and lease tokens to an empty or missing folder"),
+    ] = None,
     data: DataOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Lease the first tasks. Keep what --json prints: it holds the lease tokens that `ack --leased` needs."""
+    """Lease the first tasks. Keep the lease tokens, with --export (then `ack --labels DIR` knows them) or with --json."""
+    folder = export[1] if export else None
+    if folder and folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise typer.BadParameter(f"{folder} is not an empty folder", param_hint="--export")
     with labelling_client(settings_of(data)) as client:
         tasks = client.lease_tasks(queue, count, timedelta(minutes=minutes))
+        failed = _export(client, folder, tasks) if folder and tasks else []
+    tasks = [task for task in tasks if task.frame_id not in failed]
     if as_json:
         print_json(tasks)
         return
-    rows = [(t.frame_id, t.drive_id, _score(t), t.crops, t.lease.token, t.reason) for t in tasks]
-    columns = ["frame", "drive", "#score", "#crops", "lease token", "~why"]
-    print_table(columns, rows, empty=f"the queue {queue} is empty")
+    tokens = [] if folder else ["lease token"]
+    rows = [(t.frame_id, t.drive_id, score_of(t), t.crops, *(t.lease.token for _ in tokens), t.reason) for t in tasks]
+    columns = ["frame", "drive", "#score", "#crops", *tokens, "~why"]
+    print_table(columns, rows, empty="nothing was leased" if failed else f"the queue {queue} is empty")
+    if folder and tasks:
+        out.print(f"Label in {folder}/training/label_2 within {minutes:g} minutes, then: quandary queue ack --labels {folder}")
+    raise typer.Exit(int(bool(failed)))
+
+
+def _export(client: LabellingClient, folder: Path, tasks: Iterable[queue_pb2.Task]) -> list[str]:
+    """Write the tasks out; give those back that cannot be, and return their frame ids."""
+    found = list(tasks)
+    with progress_bar("exporting", len(found)) as advance:
+        failed = lease_folder.write_leased(folder, found, advance)
+    for task, error in failed:
+        err.print(f"{task.frame_id} cannot be written, and is given back:")
+        print_error(error)
+        client.release_task(task.name, task.lease.token)
+    return [task.frame_id for task, _ in failed]
 
 
 @app.command()
 def ack(
-    labels: Annotated[Path, typer.Option("--labels", help="KITTI folder whose label_2 has the labels", exists=True)],
+    labels: Annotated[
+        Path,
+        typer.Option(
+            "--labels",
+            help="KITTI folder whose label_2 has the labels; one of `lease --export` needs nothing else",
+            exists=True,
+        ),
+    ],
     frame: Annotated[str | None, typer.Argument(metavar="[FRAME]", help="frame id of the task")] = None,
     lease_token: Annotated[str | None, typer.Option("--lease-token", help="its lease token")] = None,
     leased: Annotated[
         Path | None, typer.Option("--leased", help="file with what `queue lease --json` printed; - is stdin")
     ] = None,
+    unchanged: Annotated[bool, typer.Option("--unchanged", help="hand in pre-labels that nobody changed, too")] = False,
+    seconds: Annotated[float, typer.Option(min=0, max=86_400, help="labelling time per frame, for the cost model")] = 0.0,
     queue: QueueOption = "active",
     data: DataOption = None,
 ) -> None:
-    """Hand the labels of leased tasks in: of one FRAME with --lease-token, or of all in --leased."""
+    """Hand the labels of leased tasks in: of one FRAME with --lease-token, of all in --leased, or of all in an exported folder.
+
+    All label files are read before the first is handed in. Frames whose pre-labels nobody changed are left out: a detector
+    must not learn from itself.
+    """
+    if leased is None and frame is None and (labels / LEASES).is_file():
+        leased = labels / LEASES
     if (leased is None) == (frame is None or lease_token is None):
-        raise typer.BadParameter("give either FRAME with --lease-token, or --leased")
+        raise typer.BadParameter(f"give FRAME with --lease-token, or --leased, or a folder with {LEASES}")
     from quandary_server.datasets.kitti import KittiFolder
 
-    held = _read_leased(leased) if leased else [(task_name(queue, frame or ""), frame or "", lease_token or "")]
+    held = lease_folder.read_held(leased) if leased else [Held(task_name(queue, frame or ""), frame or "", lease_token or "")]
+    left = [task for task in held if not unchanged and lease_folder.untouched(labels, task)]
     dataset = KittiFolder(labels)
+    found = [(task, _told(dataset.labels(task.frame_id), task, seconds)) for task in held if task not in left]
     with labelling_client(settings_of(data)) as client:
-        for name, frame_id, token in held:
-            client.acknowledge_task(name, token, dataset.read(frame_id).labels)
-            out.print(f"{frame_id} acknowledged")
+        refused = [task.frame_id for task, of_frame in found if not _acknowledge(client, task, of_frame)]
+    if left:
+        names = ", ".join(task.frame_id for task in left)
+        err.print(f"{len(left)} left out, since nobody changed their pre-labels (if they are right: --unchanged): {names}")
+    raise typer.Exit(int(bool(refused or left)))
+
+
+def _told(labels: FrameLabels, task: Held, seconds: float) -> FrameLabels:
+    return replace(labels, time_spent=timedelta(seconds=seconds), prelabel_generation=task.generation)
+
+
+def _acknowledge(client: LabellingClient, task: Held, labels: FrameLabels) -> bool:
+    """Hand the labels in; return whether they were taken: what one frame is refused for costs the others nothing."""
+    try:
+        client.acknowledge_task(task.name, task.token, labels)
+    except Unavailable:
+        raise
+    except QuandaryError as error:
+        err.print(f"{task.frame_id} refused:")
+        print_error(error)
+        return False
+    out.print(f"{task.frame_id} acknowledged, {len(labels.labels)} labels")
+    return True
 
 
 @app.command()
@@ -75,14 +146,18 @@ def skip(
     lease_token: TokenOption,
     reason: Annotated[SkipReasonName, typer.Option(help="why")],
     comment: Annotated[str, typer.Option(help="in words; needed for `other`")] = "",
+    requeue: Annotated[
+        RequeueName, typer.Option(help="who may get it next: nobody, anybody, or others than the token's subject")
+    ] = RequeueName.never,
     queue: QueueOption = "active",
     data: DataOption = None,
 ) -> None:
-    """Give a leased task up for good."""
+    """Give a leased task up, by default for good."""
     number = queue_pb2.SkipReason.Value(f"SKIP_REASON_{reason.value.upper()}")
+    policy = queue_pb2.RequeuePolicy.Value(f"REQUEUE_POLICY_{requeue.value.upper()}")
     with labelling_client(settings_of(data)) as client:
-        client.skip_task(task_name(queue, frame), lease_token, number, comment)
-    out.print(f"{frame} skipped: {reason.value}")
+        client.skip_task(task_name(queue, frame), lease_token, number, comment, requeue=policy)
+    out.print(f"{frame} skipped: {reason.value}" + ("" if requeue is RequeueName.never else f"; it waits for {requeue.value}"))
 
 
 @app.command()
@@ -91,6 +166,37 @@ def release(frame: FrameArgument, lease_token: TokenOption, queue: QueueOption =
     with labelling_client(settings_of(data)) as client:
         client.release_task(task_name(queue, frame), lease_token)
     out.print(f"{frame} released")
+
+
+@app.command()
+def pin(frame: FrameArgument, comment: CommentOption = "", queue: QueueOption = "active", data: DataOption = None) -> None:
+    """Put a waiting task in front of all that are not pinned. Needs the role admin."""
+    with labelling_client(settings_of(data)) as client:
+        client.pin_task(task_name(queue, frame), True, comment)
+    out.print(f"{frame} pinned")
+
+
+@app.command()
+def unpin(frame: FrameArgument, comment: CommentOption = "", queue: QueueOption = "active", data: DataOption = None) -> None:
+    """Take a task's pin away. Needs the role admin."""
+    with labelling_client(settings_of(data)) as client:
+        client.pin_task(task_name(queue, frame), False, comment)
+    out.print(f"{frame} unpinned")
+
+
+@app.command()
+def band(
+    frame: FrameArgument,
+    band: Annotated[BandName, typer.Argument(help="what stands in front of what; safety is first")],
+    comment: CommentOption = "",
+    queue: QueueOption = "active",
+    data: DataOption = None,
+) -> None:
+    """Move a waiting task to a priority band. Needs the role admin. Lower bands that wait get a share of the leases."""
+    number = queue_pb2.PriorityBand.Value(f"PRIORITY_BAND_{band.value.upper()}")
+    with labelling_client(settings_of(data)) as client:
+        client.set_task_band(task_name(queue, frame), number, comment)
+    out.print(f"{frame} is in the {band.value} band")
 
 
 @app.command("list")
@@ -109,7 +215,7 @@ def list_(
     if as_json:
         print_json(tasks)
         return
-    rows = [(_rank(t), t.frame_id, t.drive_id, _score(t), t.crops, t.generation, t.reason) for t in tasks]
+    rows = [(rank_of(t), t.frame_id, t.drive_id, score_of(t), t.crops, t.generation, t.reason) for t in tasks]
     print_table(
         ["#rank", "frame", "?drive", "#score", "#crops", "?generation", "~why"], rows, empty=f"no task is {state.value}"
     )
@@ -166,28 +272,3 @@ def _counts(queue: queue_pb2.QueueStats) -> tuple[object, ...]:
         queue.unscored,
         queue.behind,
     )
-
-
-def _read_leased(path: Path) -> list[tuple[str, str, str]]:
-    try:
-        match json.loads(sys.stdin.read() if str(path) == "-" else path.read_text()):
-            case [*tasks]:
-                return [_held(task) for task in tasks]
-    except (ValueError, RecursionError):
-        pass
-    raise InvalidArgument.of("--leased", str(path), "what `quandary queue lease --json` printed")
-
-
-def _held(task: object) -> tuple[str, str, str]:
-    match task:
-        case {"name": str(name), "frame_id": str(frame_id), "lease": {"token": str(token)}}:
-            return name, frame_id, token
-    raise ValueError("no leased task")
-
-
-def _score(task: queue_pb2.Task) -> str:
-    return f"{task.score:.4f}" if task.HasField("score") else "-"
-
-
-def _rank(task: queue_pb2.Task) -> str:
-    return str(task.rank) if task.HasField("rank") else "-"
