@@ -5,14 +5,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.labelling import Server
-from support.records import START, log_record, record_of
+from support.labelling import Server, fill
 from support.scoring import ScoringService
 
 from quandary_server.registry.directory import Artefacts
 from quandary_server.storage.fleet_log import SqliteFleetLog
 from quandary_server.storage.store import Store
-from quandary_server.storage.task_values import TaskEntry
 
 
 @pytest.fixture
@@ -41,12 +39,7 @@ def fleet_log(tmp_path: Path) -> Iterator[SqliteFleetLog]:
 @pytest.fixture
 def server(store: Store, tmp_path: Path, make_frame: Any) -> Iterator[Server]:
     """Both servicers over six frames of a drive, f0 to f5, unscored in this order."""
-    entries = []
-    for i in range(6):
-        record = record_of(make_frame(f"f{i}", seed=i), tmp_path / "clouds", at_s=i)
-        entry = TaskEntry(i + 1, "active", record.frame_id, "drive", record.stamp, log_record(record).payload, 3, shuffle=i)
-        entries.append(entry)
-    store.intake.apply(entries, log="log", after=0, position=6, now=START)
+    fill(store, tmp_path / "clouds", make_frame)
     running = Server(store, tmp_path / "tokens.json")
     yield running
     running.stop()

@@ -17,7 +17,7 @@ from quandary_server.cli import lease_folder, queue_watch
 from quandary_server.cli.lease_folder import LEASES, Held
 from quandary_server.cli.output import err, out, print_error, print_json, print_table, progress_bar
 from quandary_server.cli.queue_watch import rank_of, score_of
-from quandary_server.cli.session import DataOption, JsonOption, labelling_client, settings_of
+from quandary_server.cli.session import DataOption, JsonOption, check_file, labelling_client, settings_of
 
 app = typer.Typer(help="Lease tasks from the ranked queue, and hand them back.", no_args_is_help=True)
 queue_watch.add_to(app)
@@ -222,19 +222,33 @@ def list_(
 
 
 @app.command()
-def why(frame: FrameArgument, queue: QueueOption = "active", data: DataOption = None, as_json: JsonOption = False) -> None:
-    """Show why a task is asked for: every object with its class and uncertainty."""
+def why(
+    frame: FrameArgument,
+    queue: QueueOption = "active",
+    png: Annotated[Path | None, typer.Option("--png", help="draw it from above into this file")] = None,
+    data: DataOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show why a task is asked for: every object with its class and uncertainty, in words and as a picture."""
+    from quandary_server.cli import birds_eye
+    from quandary_server.storage.blobs import read_cloud
+
+    check_file(png, "--png")
     with labelling_client(settings_of(data)) as client:
         task = client.get_task(task_name(queue, frame))
+    if png is not None:
+        birds_eye.draw(png, task, read_cloud(task.record.cloud_uri))
+        err.print(f"drawn: {png}")
     if as_json:
         print_json(task)
         return
-    out.print(escape(task.reason))
+    for sentence in (task.reason, *birds_eye.told(task)):
+        out.print(escape(sentence))
     rows = [
         (
             found.proposal_index,
             found.predicted_class,
-            f"{max(found.class_probabilities):.0%}",
+            f"{max(found.class_probabilities, default=0.0):.0%}",
             f"{found.score:.3f}",
             f"{found.class_uncertainty.predictive_entropy_nats:.3f}",
             f"{found.class_uncertainty.mutual_information_nats:.3f}",

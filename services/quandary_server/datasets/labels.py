@@ -65,8 +65,8 @@ def format_labels(
 ) -> list[str]:
     """Return the 15-column lines of labels and ignored regions, metres and radians with four decimals.
 
-    exact: to the nanometre and without zeros at the end, so that what was read from a file is written as it stood there, and
-    reads back the same. scores: one per label, as the sixteenth column, which KITTI has for detections.
+    exact: boxes in 3D and regions to the nanometre and without zeros at the end, so that what was read from a file is written
+    as it stood there, and reads back the same. scores: one per label, as the sixteenth column, which KITTI has for detections.
     """
     lines = [_line(label, box, calibration, exact) for label, box in zip(content.labels, content.boxes, strict=True)]
     if scores:
@@ -119,7 +119,7 @@ def _line(label: Label, image_box: ImageBox, calibration: Calibration, exact: bo
     metric = (box.height_m, box.width_m, box.length_m, *bottom.tolist(), rotation_y)
     numbers_told = " ".join(_told(value, 4, exact) for value in metric)
     return (
-        f"{label.class_name} {_told(truncation, 2, exact)} {occlusion} {alpha:.4f} {_pixels(image_box, exact)} {numbers_told}"
+        f"{label.class_name} {_told(truncation, 2, exact)} {occlusion} {alpha:.4f} {_pixels(image_box, False)} {numbers_told}"
     )
 
 
