@@ -74,8 +74,9 @@ class LabelServiceServicer(object):
     """
 
     def SubmitLabels(self, request, context):
-        """Stores the labels of frames that nobody has to lease for (an import). All or none; the same labels twice: OK. Frames
-        whose tasks wait are closed, since their labels are there.
+        """Stores the labels of frames that nobody has to lease for (an import). All or none; the same labels twice: OK, and who gave
+        them first, in what time and shown what stays known where the second say nothing of it. Frames whose tasks wait are closed,
+        since their labels are there.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -41,8 +41,9 @@ class LabelServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> LabelServiceAsyncStub: ...
     SubmitLabels: _grpc.UnaryUnaryMultiCallable[_labels_pb2.SubmitLabelsRequest, _labels_pb2.SubmitLabelsResponse]
-    """Stores the labels of frames that nobody has to lease for (an import). All or none; the same labels twice: OK. Frames
-    whose tasks wait are closed, since their labels are there.
+    """Stores the labels of frames that nobody has to lease for (an import). All or none; the same labels twice: OK, and who gave
+    them first, in what time and shown what stays known where the second say nothing of it. Frames whose tasks wait are closed,
+    since their labels are there.
     """
     GetFrameLabels: _grpc.UnaryUnaryMultiCallable[_labels_pb2.GetFrameLabelsRequest, _labels_pb2.GetFrameLabelsResponse]
     """Gets the labels of one frame."""
@@ -64,8 +65,9 @@ class LabelServiceAsyncStub(LabelServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     SubmitLabels: _aio.UnaryUnaryMultiCallable[_labels_pb2.SubmitLabelsRequest, _labels_pb2.SubmitLabelsResponse]  # type: ignore[assignment]
-    """Stores the labels of frames that nobody has to lease for (an import). All or none; the same labels twice: OK. Frames
-    whose tasks wait are closed, since their labels are there.
+    """Stores the labels of frames that nobody has to lease for (an import). All or none; the same labels twice: OK, and who gave
+    them first, in what time and shown what stays known where the second say nothing of it. Frames whose tasks wait are closed,
+    since their labels are there.
     """
     GetFrameLabels: _aio.UnaryUnaryMultiCallable[_labels_pb2.GetFrameLabelsRequest, _labels_pb2.GetFrameLabelsResponse]  # type: ignore[assignment]
     """Gets the labels of one frame."""
@@ -90,8 +92,9 @@ class LabelServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _labels_pb2.SubmitLabelsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_labels_pb2.SubmitLabelsResponse, _abc.Awaitable[_labels_pb2.SubmitLabelsResponse]]:
-        """Stores the labels of frames that nobody has to lease for (an import). All or none; the same labels twice: OK. Frames
-        whose tasks wait are closed, since their labels are there.
+        """Stores the labels of frames that nobody has to lease for (an import). All or none; the same labels twice: OK, and who gave
+        them first, in what time and shown what stays known where the second say nothing of it. Frames whose tasks wait are closed,
+        since their labels are there.
         """
 
     @_abc_1.abstractmethod

@@ -16,19 +16,28 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 INK, GREY, PALE, FRUSTUM = "#1f2937", "#6b7280", "#d1d5db", "#0072b2"
-LARGEST_M = 80.0
+LEAST_M, LARGEST_M = 30.0, 90.0
 MARGIN_M = 4.0
+SIDE_SHARE = 0.5
+SURE = 0.9
 SIZE_INCHES = (14.0, 9.0)
 DPI = 110
 MOST_NAMED = 14
 WORDS_WIDTH = 62
+LINE_HEIGHT = 0.02
+
+NOTE = (
+    "Wedges: the proposals' frusta, numbered. Boxes: what the detector predicts, a line from the centre to the front; "
+    "dashed where it rather sees background, left out where it is sure of that; dotted: one standard deviation of the centre. "
+    "Entropy and disagreement are in nats, box +- is that deviation in metres."
+)
 
 
 def draw(path: Path, task: queue_pb2.Task, points: NDArray[np.float32]) -> None:
     """Write a PNG of the task in the FULL view; points (N, 4) of its cloud.
 
-    The LiDAR is at the bottom and looks up. Each proposal is the wedge that its frustum is from above, each object that the
-    detector takes for one the box that it predicts, the darker the more it is worth a label.
+    The LiDAR is at the bottom and looks up. Each proposal is the wedge that its frustum is from above, each object the box
+    that the detector predicts, the darker the more it is worth a label.
     """
     from matplotlib import colormaps
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -38,7 +47,8 @@ def draw(path: Path, task: queue_pb2.Task, points: NDArray[np.float32]) -> None:
 
     frame = record(task.record)
     objects = list(task.frame_score.objects)
-    reach = _reach(points, objects)
+    drawn = [found for found in objects if _is_drawn(found)]
+    reach = _reach(drawn)
     figure = Figure(figsize=SIZE_INCHES, dpi=DPI, layout="constrained")
     FigureCanvasAgg(figure)
     above, words = figure.subplots(1, 2, width_ratios=(1.35, 1.0))
@@ -47,7 +57,7 @@ def draw(path: Path, task: queue_pb2.Task, points: NDArray[np.float32]) -> None:
     _draw_frusta(above, frame, reach)
     worth = Normalize(0.0, max((found.score for found in objects), default=0.0) or 1.0)
     colours = colormaps["YlOrRd"]
-    for found in objects:
+    for found in drawn:
         _draw_object(above, found, colours(0.25 + 0.75 * float(worth(found.score))))
     if objects:
         bar = figure.colorbar(ScalarMappable(worth, colours), ax=above, fraction=0.04, pad=0.02)
@@ -57,37 +67,41 @@ def draw(path: Path, task: queue_pb2.Task, points: NDArray[np.float32]) -> None:
     figure.savefig(path, format="png")
 
 
-def _reach(points: NDArray[np.float32], objects: Sequence[scoring_pb2.ObjectScore]) -> tuple[float, float, float]:
-    """Return how far to draw, in metres: the most to the left, to the right, and ahead; all objects, else the near points."""
-    x = [0.0, *(found.box.x_m for found in objects)]
-    y = [0.0, *(found.box.y_m for found in objects)]
-    ahead = max(max(x) + 4 * MARGIN_M, 30.0)
-    near = points[(points[:, 0] > 0) & (points[:, 0] < ahead)]
-    side = float(np.percentile(np.abs(near[:, 1]), 95)) if len(near) else 20.0
-    side = max(side, 10.0)
-    return max(max(y) + MARGIN_M, side), max(-min(y) + MARGIN_M, side), min(ahead, LARGEST_M + 4 * MARGIN_M)
+def _reach(objects: Sequence[scoring_pb2.ObjectScore]) -> tuple[float, float]:
+    """Return how far to draw to either side and ahead, in metres: as far as objects are, and enough to see a street."""
+    ahead = min(max((found.box.x_m for found in objects), default=0.0), LARGEST_M) + 3 * MARGIN_M
+    ahead = max(ahead, LEAST_M)
+    side = max((abs(found.box.y_m) for found in objects), default=0.0) + MARGIN_M
+    return min(max(side, SIDE_SHARE * ahead), ahead), ahead
 
 
-def _draw_points(axes: "Axes", points: NDArray[np.float32], reach: tuple[float, float, float]) -> None:
-    left, right, ahead = reach
+def _is_drawn(found: scoring_pb2.ObjectScore) -> bool:
+    """Return whether its box is worth a look: that of what is surely background is not."""
+    surely_none = found.predicted_class == BACKGROUND and max(found.class_probabilities, default=0.0) >= SURE
+    return _box(found) is not None and not surely_none
+
+
+def _draw_points(axes: "Axes", points: NDArray[np.float32], reach: tuple[float, float]) -> None:
+    side, ahead = reach
     # the heights between street and roofs tell most
     shade = np.clip((points[:, 2] + 2.0) / 3.0, 0.0, 1.0)
     axes.scatter(-points[:, 1], points[:, 0], c=0.8 - 0.6 * shade, s=0.6, cmap="gray", vmin=0, vmax=1, linewidths=0)
-    axes.set(xlim=(-left, right), ylim=(-2.0, ahead), aspect="equal", xlabel="metres to the right", ylabel="metres ahead")
+    axes.set(xlim=(-side, side), ylim=(-2.0, ahead), aspect="equal", xlabel="metres to the right", ylabel="metres ahead")
     axes.tick_params(colors=GREY)
-    for side in ("top", "right"):
-        axes.spines[side].set_visible(False)
+    for edge in ("top", "right"):
+        axes.spines[edge].set_visible(False)
 
 
-def _draw_frusta(axes: "Axes", frame: FrameRecord, reach: tuple[float, float, float]) -> None:
+def _draw_frusta(axes: "Axes", frame: FrameRecord, reach: tuple[float, float]) -> None:
     from matplotlib.patches import Polygon
 
     for i, proposal in enumerate(frame.proposals):
-        wedge = _wedge(frame.calibration, proposal.box, reach[2])
+        wedge = _wedge(frame.calibration, proposal.box, reach[1])
         axes.add_patch(Polygon(wedge, closed=True, facecolor=FRUSTUM, alpha=0.06, linewidth=0))
         axes.add_patch(Polygon(wedge, closed=True, fill=False, edgecolor=FRUSTUM, alpha=0.35, linewidth=0.6))
-        label = wedge[1:].mean(axis=0) * 0.97
-        axes.annotate(str(i), label, color=FRUSTUM, fontsize=7, ha="center", clip_on=True)
+        end = wedge[1:].mean(axis=0)
+        label = 0.95 * end * min(1.0, reach[0] / max(abs(end[0]), 1.0))
+        axes.annotate(str(i), label.tolist(), color=FRUSTUM, fontsize=7, ha="center", clip_on=True)
 
 
 def _wedge(calibration: Calibration, box: ImageBox, ahead_m: float) -> NDArray[np.float64]:
@@ -103,15 +117,19 @@ def _draw_object(axes: "Axes", found: scoring_pb2.ObjectScore, colour: tuple[flo
     from matplotlib.patches import Ellipse, Polygon
 
     box = _box(found)
-    if box is None or found.predicted_class == BACKGROUND:
+    if box is None:
         return
+    line = "--" if found.predicted_class == BACKGROUND else "-"
     corners = box.corners()[:4]
     outline = np.stack([-corners[:, 1], corners[:, 0]], axis=1)
     axes.add_patch(Polygon(outline, closed=True, facecolor=colour, alpha=0.35, edgecolor="none"))
-    axes.add_patch(Polygon(outline, closed=True, fill=False, edgecolor=colour, linewidth=2.0))
+    axes.add_patch(Polygon(outline, closed=True, fill=False, edgecolor=colour, linewidth=2.0, linestyle=line))
     if (spread := _spread(found)) is not None:
         toward = np.degrees(np.arctan2(box.x_m, -box.y_m))
-        axes.add_patch(Ellipse((-box.y_m, box.x_m), *(2 * spread), angle=toward, fill=False, edgecolor=INK, linestyle=":"))
+        ellipse = Ellipse(
+            (-box.y_m, box.x_m), *(2 * spread), angle=toward, fill=False, edgecolor=INK, linewidth=1.2, linestyle=":"
+        )
+        axes.add_patch(ellipse)
     tip = box.centre[:2] + box.length_m / 2 * np.array([np.cos(box.yaw_rad), np.sin(box.yaw_rad)])
     axes.plot([-box.y_m, -tip[1]], [box.x_m, tip[0]], color=colour, linewidth=2.0)
     axes.annotate(
@@ -138,20 +156,24 @@ def _box(found: scoring_pb2.ObjectScore) -> Box3D | None:
 
 def _write_words(axes: "Axes", task: queue_pb2.Task, objects: Sequence[scoring_pb2.ObjectScore]) -> None:
     axes.set_axis_off()
-    sentences = [fill(task.reason, WORDS_WIDTH), *(fill(text, WORDS_WIDTH) for text in told(task))]
+    sentences = "\n\n".join(fill(text, WORDS_WIDTH) for text in (task.reason, *told(task)))
     axes.text(0.0, 1.0, "Why", transform=axes.transAxes, va="top", fontsize=13, fontweight="bold", color=INK)
-    axes.text(0.0, 0.955, "\n\n".join(sentences), transform=axes.transAxes, va="top", fontsize=9.5, color=INK)
+    axes.text(0.0, 0.955, sentences, transform=axes.transAxes, va="top", fontsize=9.5, color=INK)
+    below = 0.955 - LINE_HEIGHT * (sentences.count("\n") + 3)
+    axes.text(
+        0.0, below, "\n".join(_rows(objects)), transform=axes.transAxes, va="top", fontsize=7.6, family="monospace", color=INK
+    )
+    axes.text(0.0, 0.02, fill(NOTE, WORDS_WIDTH + 10), transform=axes.transAxes, va="bottom", fontsize=8, color=GREY)
+
+
+def _rows(objects: Sequence[scoring_pb2.ObjectScore]) -> list[str]:
+    """Return the table of the objects, those most worth a label first."""
+    if not objects:
+        return ["No object was scored."]
     ordered = sorted(objects, key=lambda found: -found.score)[:MOST_NAMED]
     head = f"{'#':>3} {'class':<15}{'prob':>5} {'score':>6} {'entropy':>8} {'disagr.':>8} {'box +-':>7} {'points':>7}"
-    rows = [head, *(_row(found) for found in ordered)]
-    if len(objects) > MOST_NAMED:
-        rows.append(f"and {len(objects) - MOST_NAMED} more of lower score")
-    axes.text(0.0, 0.55, "\n".join(rows), transform=axes.transAxes, va="top", fontsize=7.6, family="monospace", color=INK)
-    note = (
-        "Wedges: the proposals' frusta. Boxes: what the detector predicts, a line from the centre to the front; dotted: one "
-        "standard deviation of the centre. Entropy and disagreement are in nats, box +- is that deviation in metres."
-    )
-    axes.text(0.0, 0.02, fill(note, WORDS_WIDTH + 10), transform=axes.transAxes, va="bottom", fontsize=8, color=GREY)
+    more = [f"and {len(objects) - MOST_NAMED} more of lower score"] if len(objects) > MOST_NAMED else []
+    return [head, *(_row(found) for found in ordered), *more]
 
 
 def _row(found: scoring_pb2.ObjectScore) -> str:

@@ -32,15 +32,15 @@ def write_frame(root: Path, frame_id: str, points: NDArray[np.float32], calibrat
 def write_labels(root: Path, labels: FrameLabels, calibration: Calibration, scores: Sequence[float] = ()) -> Path:
     """Write labels and calibration of one frame below root/training so that they read back the same; return the label file.
 
-    Labels to the nanometre, the calibration to the bit. The 2D boxes are the labels' projections, clipped to the image; an
-    object out of its view gets the pixel above and left of it. scores: of pre-labels, one each. Raises InvalidArgument for a
-    malformed frame id.
+    Labels to the nanometre (with scores, as pre-labels that somebody will edit: four decimals), the calibration to the bit. The
+    2D boxes are the labels' projections, clipped to the image; an object out of its view gets the pixel above and left of it.
+    Raises InvalidArgument for a malformed frame id.
     """
     boxes = tuple(calibration.project_box(label.box) or OUT_OF_VIEW for label in labels.labels)
     content = LabelFile(tuple(labels.labels), boxes, tuple(labels.ignored_regions))
     path, _ = training_file(root, "label_2", check_identifier("frame_id", labels.frame_id), ".txt")
     write_lines(training_file(root, "calib", labels.frame_id, ".txt")[0], format_calibration(calibration, exact=True))
-    write_lines(path, format_labels(content, calibration, exact=True, scores=scores))
+    write_lines(path, format_labels(content, calibration, exact=not scores, scores=scores))
     return path
 
 

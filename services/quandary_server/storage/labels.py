@@ -1,6 +1,6 @@
 """The labels of a store: one set per frame, the last one handed in."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -50,7 +50,7 @@ class Labels:
             queue_of = _queue_of(known)
             _check_known(ids, queue_of)
             stored = stored_labels(connection, ids)
-            changed = [f for f in found if f.frame_id not in stored or frame_labels_json(f) != stored[f.frame_id][0]]
+            changed = [f for f in found if f.frame_id not in stored or _differ(f, stored[f.frame_id][0])]
             write_labels(connection, changed, queue_of, labeller=labeller, now=now)
             closed = _close(connection, known, now)
             touched = sorted(closed | {(queue_of[f.frame_id], f.frame_id) for f in changed})
@@ -105,6 +105,13 @@ class Labels:
         with self._database.read() as connection:
             counted = connection.execute(query).one()
             return LabelCounts(*counted, sequence=counters.last_drawn(connection, counters.LABELS))
+
+
+def _differ(found: FrameLabels, stored: Mapping[str, Any]) -> bool:
+    """Return whether labels differ from those stored; where they say nothing of time or pre-labels, what is known stays."""
+    told = frame_labels_json(found)
+    kept = {name: told[name] or stored[name] for name in ("seconds_spent", "prelabel_generation")}
+    return told | kept != stored
 
 
 def _queue_of(known: Sequence[Row[Any]]) -> dict[str, str]:
