@@ -224,6 +224,16 @@ def test_pins_bands_and_skips_change_what_is_leased_next(server: Server, quandar
     assert task["frame_id"] == "f0"
 
 
+def test_the_audit_tells_who_put_a_task_where_and_why(server: Server, quandary: Run) -> None:
+    quandary("queue", "band", "f4", "safety", "--comment", "crash 12")
+    quandary("queue", "lease")
+    code, said = quandary("queue", "audit", "f4")
+    assert code == 0
+    assert "2026-01-01 00:00:00 admin band active/f4 band active_learning, comment crash 12, to safety" in said
+    assert said.endswith("admin lease active/f4 band safety, expires 2026-01-01T00:15:00+00:00")
+    assert [event["action"] for event in json.loads(quandary("queue", "audit", "-n", "1", "--json")[1])] == ["band"]
+
+
 def test_a_look_tells_queues_holders_and_what_comes_next(server: Server, quandary: Run) -> None:
     quandary("queue", "lease", "-n", "2")
     code, said = quandary("queue", "watch", "--once", "--head", "2")

@@ -73,6 +73,7 @@ def test_only_an_admin_puts_a_task_forward(server: Server) -> None:
         ("SetTaskBand", queue_pb2.SetTaskBandRequest(name="queues/active/tasks/f0"), "band"),
         ("SetTaskBand", queue_pb2.SetTaskBandRequest(name="queues/active/tasks/f0", band=9), "band"),  # type: ignore[arg-type]
         ("PinTask", queue_pb2.PinTaskRequest(name="queues/active/tasks/f0", pinned=True, comment="x" * 501), "comment"),
+        ("PinTask", queue_pb2.PinTaskRequest(name="queues/active/tasks/f0", pinned=True, comment="a\0b"), "comment"),
         ("PinTask", queue_pb2.PinTaskRequest(name="f0", pinned=True), "name"),
         (
             "SkipTask",

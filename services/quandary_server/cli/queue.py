@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from datetime import timedelta
 from enum import StrEnum
+from itertools import islice
 from pathlib import Path
 from typing import Annotated
 
@@ -258,6 +259,34 @@ def why(
     ]
     columns = ["#object", "class", "#probability", "#score", "#entropy\n(nats)", "#disagreement\n(nats)", "#points"]
     print_table(columns, rows, empty="no object was scored")
+
+
+@app.command()
+def audit(
+    frame: Annotated[str | None, typer.Argument(metavar="[FRAME]", help="frame id; by default all of them")] = None,
+    count: Annotated[int, typer.Option("-n", min=1, help="how many")] = 50,
+    queue: QueueOption = "active",
+    data: DataOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Tell who did what to a task, when, and why it had its place then; oldest first."""
+    with labelling_client(settings_of(data)) as client:
+        found = client.list_audit_events(task_name(queue, frame) if frame else "", page_size=min(count, 500))
+        events = list(islice(found, count))
+    if as_json:
+        print_json(events)
+        return
+    rows = [
+        (
+            event.time.ToDatetime().isoformat(sep=" ", timespec="seconds"),
+            event.subject or "-",
+            event.action,
+            event.task.removeprefix("queues/").replace("/tasks/", "/"),
+            ", ".join(f"{name} {value}" for name, value in sorted(event.details.items()) if value),
+        )
+        for event in events
+    ]
+    print_table(["at (UTC)", "who", "what", "task", "~details"], rows, empty="nothing happened yet")
 
 
 @app.command()

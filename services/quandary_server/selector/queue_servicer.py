@@ -259,4 +259,6 @@ def _band(request: queue_pb2.SetTaskBandRequest) -> PriorityBand:
 def _comment(request: queue_pb2.SkipTaskRequest | queue_pb2.PinTaskRequest | queue_pb2.SetTaskBandRequest) -> str:
     if len(request.comment) > MAX_COMMENT_CHARACTERS:
         raise InvalidArgument.of("comment", f"{len(request.comment)} characters", f"at most {MAX_COMMENT_CHARACTERS}")
+    if "\0" in request.comment:  # which PostgreSQL keeps in no text
+        raise InvalidArgument.of("comment", repr(request.comment), "text without NUL")
     return request.comment

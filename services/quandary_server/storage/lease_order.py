@@ -23,6 +23,7 @@ FIRST_WAITING: Select[Any] = (
     TASKS.where(tasks.c.queue == bindparam("queue"), WAITS, ~NOT_FOR_HOLDER)
     .order_by(tasks.c.lease_key)
     .limit(bindparam("at_most"))
+    .with_for_update(of=tasks, skip_locked=True)  # what another is leasing at this moment does not wait any more
 )
 
 FIRST_OF_BAND = FIRST_WAITING.where(tasks.c.lease_key >= bindparam("low"), tasks.c.lease_key < bindparam("high"))
