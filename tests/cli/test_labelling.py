@@ -165,6 +165,12 @@ def test_nothing_is_leased_for_a_folder_that_is_not_empty(server: Server, quanda
     assert leased(server, "f0").state == queue_pb2.TASK_STATE_WAITING
 
 
+def test_nothing_is_leased_for_a_folder_that_cannot_be_made(server: Server, quandary: Run) -> None:
+    code, said = quandary("queue", "lease", "--export", "kitti", "/proc/q/out")
+    assert (code, said) == (1, "/proc/q: No such file or directory")
+    assert leased(server, "f0").state == queue_pb2.TASK_STATE_WAITING
+
+
 def test_without_tokens_ack_says_what_it_needs(server: Server, quandary: Run) -> None:
     Path("labels").mkdir()
     code, said = quandary("queue", "ack", "--labels", "labels")

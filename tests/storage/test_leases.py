@@ -97,10 +97,10 @@ def test_the_database_leases_in_the_order_of_the_pure_function(
     places = [
         Place(f"f{i:03d}", shuffle, score, rank, band, pinned) for i, (pinned, band, rank, score, shuffle) in enumerate(rows)
     ]
-    with Store.open(path) as store:
+    with Store.open(path, passed_over_at_most=len(places)) as store:  # no band gets a turn for having waited
         entries = [entry(i + 1, place.score, shuffle=place.shuffle) for i, place in enumerate(places)]
         store.intake.apply(entries, log="log", after=0, position=len(entries), now=NOW)
-        with sqlite3.connect(path) as connection:  # pins and bands are set by a later step
+        with sqlite3.connect(path) as connection:
             for p in places:
                 values = (p.pinned, int(p.band), p.rank, p.key(), p.frame_id)
                 connection.execute("UPDATE tasks SET pinned=?, band=?, rank=?, lease_key=? WHERE frame_id=?", values)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from quandary import BACKGROUND, FrameLabels, InvalidArgument, Label, QuandaryError
+from quandary import BACKGROUND, FrameLabels, InvalidArgument, Label, QuandaryError, Unavailable
 from quandary.convert import box3d, record
 from quandary.v1 import queue_pb2
 from quandary_server.datasets.clouds import write_cloud
@@ -38,7 +38,6 @@ def write_leased(
     folder: Path, tasks: Sequence[queue_pb2.Task], advance: Callable[[float], None]
 ) -> list[tuple[queue_pb2.Task, QuandaryError]]:
     """Write the tasks' clouds, calibrations and pre-labels, and their tokens; return those that could not be, and why."""
-    folder.mkdir(parents=True, exist_ok=True)
     write_held(folder, map(_held, tasks))  # before all that may go wrong: a token that is lost holds its task up
     held, failed = [], []
     for done, task in enumerate(tasks, start=1):
@@ -46,6 +45,8 @@ def write_leased(
             held.append(_write_task(folder, task))
         except QuandaryError as error:
             failed.append((task, error))
+        except OSError as error:
+            failed.append((task, Unavailable(f"{error.filename}: {error.strerror}")))
         advance(done)
     write_held(folder, held)
     return failed

@@ -52,13 +52,15 @@ def lease(
     folder = export[1] if export else None
     if folder and folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise typer.BadParameter(f"{folder} is not an empty folder", param_hint="--export")
+    if folder:
+        folder.mkdir(parents=True, exist_ok=True)  # before tasks are held for a place that cannot be written
     with labelling_client(settings_of(data)) as client:
         tasks = client.lease_tasks(queue, count, timedelta(minutes=minutes))
         failed = _export(client, folder, tasks) if folder and tasks else []
     tasks = [task for task in tasks if task.frame_id not in failed]
     if as_json:
         print_json(tasks)
-        return
+        raise typer.Exit(int(bool(failed)))
     tokens = [] if folder else ["lease token"]
     rows = [(t.frame_id, t.drive_id, score_of(t), t.crops, *(t.lease.token for _ in tokens), t.reason) for t in tasks]
     columns = ["frame", "drive", "#score", "#crops", *tokens, "~why"]
