@@ -3,6 +3,7 @@
 import json
 import os
 import pty
+import shutil
 import signal
 import stat
 import subprocess
@@ -128,6 +129,14 @@ def test_the_same_labels_may_be_handed_in_again(server: Server, quandary: Run) -
     quandary("queue", "lease", "--export", "kitti", "out")
     for _ in range(2):
         assert quandary("queue", "ack", "--labels", "out", "--unchanged") == (0, "f0 acknowledged, 1 labels")
+
+
+def test_the_labels_of_an_export_may_lie_in_another_folder(server: Server, quandary: Run) -> None:
+    quandary("queue", "lease", "--export", "kitti", "out")
+    shutil.copytree("out", "truth", ignore=shutil.ignore_patterns("leases.json"))
+    label_file("f0", "truth").write_text("")
+    code, said = quandary("queue", "ack", "--leased", "out/leases.json", "--labels", "truth")
+    assert (code, said) == (0, "f0 acknowledged, 0 labels")
 
 
 def test_a_label_file_that_cannot_be_read_holds_all_of_them_back(server: Server, quandary: Run) -> None:
