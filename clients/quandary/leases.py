@@ -82,11 +82,17 @@ class LeasedTaskCalls:
 
     @Unary
     def skip(
-        self, reason: queue_pb2.SkipReason.ValueType, comment: str = "", *, timeout: timedelta | None = None
+        self,
+        reason: queue_pb2.SkipReason.ValueType,
+        comment: str = "",
+        *,
+        requeue: queue_pb2.RequeuePolicy.ValueType = queue_pb2.REQUEUE_POLICY_UNSPECIFIED,
+        timeout: timedelta | None = None,
     ) -> Call[queue_pb2.Task]:
-        """Give the task up for good; SKIP_REASON_OTHER needs a comment. Raises StaleLease."""
+        """Give the task up, as `skip_task` of the client does. Raises StaleLease."""
         self._check()
-        call = QueueCalls.skip_task.build(self._queue, self.task.name, self.task.lease.token, reason, comment, timeout=timeout)
+        token = self.task.lease.token
+        call = QueueCalls.skip_task.build(self._queue, self.task.name, token, reason, comment, requeue=requeue, timeout=timeout)
         return call.then(self._finish)
 
     @Unary

@@ -63,10 +63,14 @@ class QueueCalls:
         reason: queue_pb2.SkipReason.ValueType,
         comment: str = "",
         *,
+        requeue: queue_pb2.RequeuePolicy.ValueType = queue_pb2.REQUEUE_POLICY_UNSPECIFIED,
         timeout: timedelta | None = None,
     ) -> Call[queue_pb2.Task]:
-        """Give a task up for good; SKIP_REASON_OTHER needs a comment. Raises StaleLease."""
-        request = queue_pb2.SkipTaskRequest(name=name, lease_token=lease_token, reason=reason, comment=comment)
+        """Give a task up, by default for good; SKIP_REASON_OTHER needs a comment. Raises StaleLease.
+
+        requeue: who may get it next; REQUEUE_POLICY_OTHERS: anybody but the subject of this client's token.
+        """
+        request = queue_pb2.SkipTaskRequest(name=name, lease_token=lease_token, reason=reason, comment=comment, requeue=requeue)
         return Call.of(self._queues.SkipTask, request, lambda response: response.task, timeout)
 
     @Unary
@@ -74,6 +78,25 @@ class QueueCalls:
         """Give a task back unchanged; it waits again at once. Raises StaleLease."""
         request = queue_pb2.ReleaseTaskRequest(name=name, lease_token=lease_token)
         return Call.of(self._queues.ReleaseTask, request, lambda response: response.task, timeout)
+
+    @Unary
+    def pin_task(
+        self, name: str, pinned: bool = True, comment: str = "", *, timeout: timedelta | None = None
+    ) -> Call[queue_pb2.Task]:
+        """Put a task that waits in front of all that are not pinned, or take the pin away. Needs the role admin.
+
+        comment: why, for the audit. Raises WrongState unless it waits.
+        """
+        request = queue_pb2.PinTaskRequest(name=name, pinned=pinned, comment=comment)
+        return Call.of(self._queues.PinTask, request, lambda response: response.task, timeout)
+
+    @Unary
+    def set_task_band(
+        self, name: str, band: queue_pb2.PriorityBand.ValueType, comment: str = "", *, timeout: timedelta | None = None
+    ) -> Call[queue_pb2.Task]:
+        """Move a task that waits to a priority band. Needs the role admin; otherwise as `pin_task`."""
+        request = queue_pb2.SetTaskBandRequest(name=name, band=band, comment=comment)
+        return Call.of(self._queues.SetTaskBand, request, lambda response: response.task, timeout)
 
     @Unary
     def get_task(
@@ -154,3 +177,12 @@ class LabelCalls:
         """Yield all labelled frames, or those labelled since a time, oldest first. timeout: for all of it, None is no limit."""
         request = labels_pb2.StreamFrameLabelsRequest(since=None if since is None else timestamp_message(since))
         return Call.of(self._labels.StreamFrameLabels, request, lambda response: response.frame, timeout)
+
+    @Streamed
+    def stream_labelled_frames(
+        self, since: datetime | None = None, *, timeout: timedelta | None = None
+    ) -> Call[labels_pb2.StreamFrameLabelsResponse]:
+        """Yield labelled frames as `stream_frame_labels` does, each with the record that it was labelled for."""
+        since_message = None if since is None else timestamp_message(since)
+        request = labels_pb2.StreamFrameLabelsRequest(since=since_message, view=view_pb2.VIEW_FULL)
+        return Call.of(self._labels.StreamFrameLabels, request, lambda response: response, timeout)

@@ -36,6 +36,7 @@ from quandary.errors import InvalidArgument, Violation, shortened
 from quandary.options import Acquisition, Estimator, Reduction, ScoringOptions
 from quandary_server.detector.settings import FitSettings, NetSettings
 from quandary_server.inference.provider import Provider
+from quandary_server.leasing.bands import PASSED_OVER_AT_MOST
 from quandary_server.selection.cost import LabellingCost
 from quandary_server.selection.plan import QueryPlan, Strategy
 
@@ -297,6 +298,9 @@ class SelectorSettings(Section):
     control_drives: tuple[str, ...] = Field(default=(), description="new drives that are control drives whatever their hash")
     shuffle_seed: int = Field(default=0, ge=0, description="seed of the order of unscored frames, and of queries by chance")
     max_failed_leases: int = Field(default=5, ge=1, description="expired leases after which a task is dead-lettered")
+    passed_over_at_most: int = Field(
+        default=PASSED_OVER_AT_MOST, ge=1, le=10_000, description="leases that may pass a waiting band over before it gets one"
+    )
     query: QuerySettings = QuerySettings()
 
     @model_validator(mode="after")
@@ -405,8 +409,12 @@ class Settings(BaseSettings):
         """Open the store. Raises as `Store.open` does."""
         from quandary_server.storage import Store  # SQLAlchemy is for who opens it
 
-        limit = self.selector.max_failed_leases
-        return Store.open(self.store_place, max_failed_leases=limit, options=self.store.options())
+        return Store.open(
+            self.store_place,
+            max_failed_leases=self.selector.max_failed_leases,
+            passed_over_at_most=self.selector.passed_over_at_most,
+            options=self.store.options(),
+        )
 
     @property
     def fleet_log(self) -> Path:

@@ -1,7 +1,6 @@
 """Ordinary mistakes at the command line end in a line and a code, never in a trace."""
 
 import json
-import os
 from datetime import UTC, datetime
 from pathlib import Path
 from socket import socket
@@ -10,34 +9,9 @@ from typing import Any
 import pytest
 
 from quandary_server.auth import ensure_tokens
-from quandary_server.cli import app
 from quandary_server.storage.fleet_log import LogRecord, SqliteFleetLog
 
 BAD_INPUT, FAILED = 2, 1
-
-
-@pytest.fixture(autouse=True)
-def _bare(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    for variable in [name for name in os.environ if name.startswith("QUANDARY_")]:
-        monkeypatch.delenv(variable)
-    monkeypatch.chdir(tmp_path)
-
-
-@pytest.fixture
-def quandary(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Any:
-    """Run a command line in this process; return its code and what it said on either stream, made one line."""
-
-    def run(*arguments: str) -> tuple[int, str]:
-        monkeypatch.setattr("sys.argv", ["quandary", *arguments])
-        code = 0
-        try:
-            app.run()
-        except SystemExit as ended:
-            code = int(ended.code or 0)
-        said = capsys.readouterr()
-        return code, " ".join((said.out + said.err).split())
-
-    return run
 
 
 @pytest.fixture

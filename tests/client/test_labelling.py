@@ -73,6 +73,27 @@ def test_skipping_and_releasing(serve: Serve, connect: Connect) -> None:
     assert release.requests == [queue_pb2.ReleaseTaskRequest(name=NAME, lease_token="t-1")]
 
 
+def test_a_skip_says_who_may_have_the_task_next(serve: Serve, connect: Connect) -> None:
+    skip = Recorder(queue_pb2.SkipTaskResponse(task=TASK))
+    client = connect(LabellingClient, serve({"QueueService/SkipTask": skip}))
+    client.skip_task(NAME, "t-1", queue_pb2.SKIP_REASON_AMBIGUOUS, requeue=queue_pb2.REQUEUE_POLICY_OTHERS)
+    assert [request.requeue for request in skip.requests] == [queue_pb2.REQUEUE_POLICY_OTHERS]
+
+
+def test_putting_a_task_forward(serve: Serve, connect: Connect) -> None:
+    pin, band = Recorder(queue_pb2.PinTaskResponse(task=TASK)), Recorder(queue_pb2.SetTaskBandResponse(task=TASK))
+    client = connect(LabellingClient, serve({"QueueService/PinTask": pin, "QueueService/SetTaskBand": band}))
+    assert client.pin_task(NAME, comment="recall") == TASK
+    client.pin_task(NAME, pinned=False)
+    assert client.set_task_band(NAME, queue_pb2.PRIORITY_BAND_CAMPAIGN, "snow") == TASK
+    assert pin.requests == [
+        queue_pb2.PinTaskRequest(name=NAME, pinned=True, comment="recall"),
+        queue_pb2.PinTaskRequest(name=NAME),
+    ]
+    expected = queue_pb2.SetTaskBandRequest(name=NAME, band=queue_pb2.PRIORITY_BAND_CAMPAIGN, comment="snow")
+    assert band.requests == [expected]
+
+
 def test_getting_a_task(serve: Serve, connect: Connect) -> None:
     get = Recorder(queue_pb2.GetTaskResponse(task=TASK))
     client = connect(LabellingClient, serve({"QueueService/GetTask": get}))

@@ -1,3 +1,5 @@
+from dataclasses import astuple
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -95,7 +97,7 @@ def test_truncation_levels_of_tracking_labels_are_no_shares(
 @pytest.mark.parametrize(
     ("line", "field", "what"),
     [
-        (CAR + " 0.9", "label_2/000002.txt:2", "16 columns"),
+        (CAR + " 0.9 1", "label_2/000002.txt:2", "17 columns"),
         (CAR.rsplit(" ", 1)[0], "label_2/000002.txt:2", "14 columns"),
         ("", "label_2/000002.txt:2", "0 columns"),
         (CAR.replace("Car", "Bus"), "label_2/000002.txt:2", "'Bus'"),
@@ -120,3 +122,35 @@ def test_a_malformed_line_is_refused_by_file_and_line(calibration: Calibration, 
     violation = error.value.violations[0]
     assert violation.field == field
     assert what in violation.value
+
+
+@given(label=labels)
+def test_what_is_written_exactly_is_read_back_to_a_nanometre(label: Label) -> None:
+    calibration = camera_calibration()
+    written = format_labels(LabelFile((label,), (ImageBox(1.25, 2.5, 300.75, 200),), ()), calibration, exact=True)
+    (found,) = parse_labels(NAME, written, calibration).labels
+    assert (found.class_name, found.truncation, found.occlusion) == (label.class_name, label.truncation, label.occlusion)
+    assert astuple(found.box)[:6] == pytest.approx(astuple(label.box)[:6], abs=1e-8)
+    assert np.cos(found.box.yaw_rad - label.box.yaw_rad) == pytest.approx(1.0, abs=1e-15)
+
+
+@given(label=labels)
+def test_what_was_read_from_a_file_is_written_as_it_stood_there(label: Label) -> None:
+    calibration = camera_calibration()
+    content = LabelFile((label,), (ImageBox(1.25, 2.5, 300.75, 200),), (ImageBox(0.125, 1.0, 2.0, 3.0),))
+    once = parse_labels(NAME, format_labels(content, calibration), calibration)
+    written = format_labels(once, calibration, exact=True)
+    assert parse_labels(NAME, written, calibration) == once
+    assert written[0].split()[4:15] == [
+        f"{number:.4f}".rstrip("0").ljust(len(f"{number:.2f}"), "0")
+        for number in map(float, format_labels(content, calibration)[0].split()[4:15])
+    ]
+
+
+def test_a_score_behind_the_columns_is_written_and_left_alone(calibration: Calibration) -> None:
+    content = parse_labels(NAME, [CAR, CAR, DONT_CARE], calibration)
+    first, second, region = format_labels(content, calibration, exact=True, scores=[0.25, 1.0])
+    assert (first.split()[15:], second.split()[15:], len(region.split())) == (["0.2500"], ["1.0000"], 15)
+    assert parse_labels(NAME, [first, second, region], calibration) == content
+    with pytest.raises(InvalidArgument, match="'high', must be a number"):
+        parse_labels(NAME, [f"{CAR} high"], calibration)

@@ -131,12 +131,16 @@ def queue_methods(leased: Callable[[], queue_pb2.Task], labels: labels_pb2.Frame
         ],
         "SkipTask": [
             queue_pb2.SkipTaskRequest(
-                name=skipped.name, lease_token=skipped.lease.token, reason=queue_pb2.SKIP_REASON_OTHER, comment="dark"
+                name=skipped.name,
+                lease_token=skipped.lease.token,
+                reason=queue_pb2.SKIP_REASON_OTHER,
+                comment="dark",
+                requeue=queue_pb2.REQUEUE_POLICY_OTHERS,
             )
         ],
         "ReleaseTask": [queue_pb2.ReleaseTaskRequest(name=released.name, lease_token=released.lease.token)],
-        "PinTask": [queue_pb2.PinTaskRequest(name=renewed.name, pinned=True)],
-        "SetTaskBand": [queue_pb2.SetTaskBandRequest(name=renewed.name, band=queue_pb2.PRIORITY_BAND_SAFETY)],
+        "PinTask": [queue_pb2.PinTaskRequest(name=name, pinned=True, comment="now") for name in (renewed.name, released.name)],
+        "SetTaskBand": [queue_pb2.SetTaskBandRequest(name=released.name, band=queue_pb2.PRIORITY_BAND_SAFETY, comment="first")],
         "GetTask": [queue_pb2.GetTaskRequest(name=renewed.name, view=view_pb2.VIEW_FULL)],
         "ListTasks": [
             queue_pb2.ListTasksRequest(queue="queues/active", state=queue_pb2.TASK_STATE_WAITING, page_size=3),
@@ -155,7 +159,7 @@ def label_methods(labels: labels_pb2.FrameLabels) -> list[Method]:
         "SubmitLabels": [labels_pb2.SubmitLabelsRequest(frames=[labels])],
         "GetFrameLabels": [labels_pb2.GetFrameLabelsRequest(frame_id=labels.frame_id)],
         "ListFrameLabels": [labels_pb2.ListFrameLabelsRequest(page_size=3)],
-        "StreamFrameLabels": [labels_pb2.StreamFrameLabelsRequest(since=SINCE)],
+        "StreamFrameLabels": [labels_pb2.StreamFrameLabelsRequest(since=SINCE, view=view_pb2.VIEW_FULL)],
     }
     return methods_of(labels_pb2.DESCRIPTOR.services_by_name["LabelService"], seeds)
 

@@ -7,8 +7,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from quandary.errors import InvalidArgument, StaleLease, WrongState
-from quandary_server.leasing.events import Acknowledge, Action, Event, Expire, Grant, Import, Release, Renew, Skip
+from quandary_server.leasing.events import (
+    Acknowledge,
+    Action,
+    Event,
+    Expire,
+    Grant,
+    Import,
+    Pin,
+    Release,
+    Renew,
+    Requeue,
+    SetBand,
+    Skip,
+)
 from quandary_server.leasing.machine import TRANSITIONS, move
+from quandary_server.leasing.order import PriorityBand
 from quandary_server.leasing.status import Lease, TaskState, TaskStatus
 
 NOW = datetime(2026, 1, 1, 12, 0, tzinfo=UTC)
@@ -50,6 +64,40 @@ def test_the_last_lease_that_may_fail_makes_a_dead_letter() -> None:
     task = leased(failed_leases=2)
     assert move(task, Expire(END), max_failed_leases=4) == TaskStatus(failed_leases=3)
     assert move(task, Expire(END), max_failed_leases=3) == TaskStatus(TaskState.DEAD_LETTER, failed_leases=3)
+
+
+@pytest.mark.parametrize("requeue", [Requeue.ANYBODY, Requeue.OTHERS])
+def test_a_task_skipped_for_others_or_anybody_waits_and_no_lease_has_failed(requeue: Requeue) -> None:
+    skipped = move(leased(failed_leases=2), Skip("a", LATER, requeue))
+    assert skipped == TaskStatus(TaskState.WAITING, None, failed_leases=2, closed_by="a")
+
+
+def test_a_skip_that_is_repeated_changes_nothing_whatever_it_names_until_another_lease() -> None:
+    skipped = move(leased(), Skip("a", LATER, Requeue.OTHERS))
+    for requeue in Requeue:
+        assert move(skipped, Skip("a", END + timedelta(days=1), requeue)) == skipped
+    again = move(skipped, Grant(Lease("b", "bob", END), LATER))
+    assert again.closed_by == ""
+    with pytest.raises(StaleLease):
+        move(again, Skip("a", LATER, Requeue.OTHERS))
+    with pytest.raises(StaleLease):
+        move(move(again, Release("b", LATER)), Skip("a", LATER, Requeue.OTHERS))
+
+
+def test_a_skipped_token_closes_nothing_that_an_import_closed() -> None:
+    imported = move(move(leased(), Skip("a", LATER, Requeue.ANYBODY)), Import(LATER))
+    with pytest.raises(StaleLease):
+        move(imported, Acknowledge("a", LATER))
+
+
+@pytest.mark.parametrize("event", [Pin(True, NOW), SetBand(PriorityBand.SAFETY, NOW)])
+def test_only_a_task_that_waits_changes_its_place(event: Event) -> None:
+    assert move(WAITING, event) == WAITING
+    for state in (TaskState.ACKNOWLEDGED, TaskState.SKIPPED, TaskState.DEAD_LETTER):
+        with pytest.raises(WrongState, match=f"the task is {state}"):
+            move(TaskStatus(state), event)
+    with pytest.raises(WrongState):
+        move(leased(), event)
 
 
 def test_an_import_closes_a_waiting_task_under_no_token() -> None:
@@ -123,10 +171,12 @@ EVENTS = st.one_of(
     st.builds(lambda token, now: Grant(Lease(token, "ada", now + timedelta(minutes=10)), now), TOKENS, TIMES),
     st.builds(lambda token, now: Renew(token, now + timedelta(minutes=10), now), TOKENS, TIMES),
     st.builds(Acknowledge, TOKENS, TIMES),
-    st.builds(Skip, TOKENS, TIMES),
+    st.builds(Skip, TOKENS, TIMES, st.sampled_from(Requeue)),
     st.builds(Release, TOKENS, TIMES),
     st.builds(Expire, TIMES),
     st.builds(Import, TIMES),
+    st.builds(Pin, st.booleans(), TIMES),
+    st.builds(SetBand, st.sampled_from(PriorityBand), TIMES),
 )
 
 
@@ -141,6 +191,8 @@ def test_whatever_happens_every_step_is_in_the_table_and_the_status_is_whole(eve
         allowed = {TRANSITIONS[status.state, event.action]}
         if event.action is Action.EXPIRE:
             allowed.add(TaskState.DEAD_LETTER)
+        if event.action is Action.SKIP:
+            allowed.add(TaskState.WAITING)
         assert after.state in allowed
         assert (after.lease is not None) == (after.state is TaskState.LEASED)
         assert after.failed_leases - status.failed_leases == (event.action is Action.EXPIRE)

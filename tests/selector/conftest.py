@@ -2,8 +2,10 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from support.labelling import Server, fill
 from support.scoring import ScoringService
 
 from quandary_server.registry.directory import Artefacts
@@ -32,3 +34,12 @@ def fleet_log(tmp_path: Path) -> Iterator[SqliteFleetLog]:
     """A fleet log in a file."""
     with SqliteFleetLog.open(tmp_path / "fleet.log.db") as opened:
         yield opened
+
+
+@pytest.fixture
+def server(store: Store, tmp_path: Path, make_frame: Any) -> Iterator[Server]:
+    """Both servicers over six frames of a drive, f0 to f5, unscored in this order."""
+    fill(store, tmp_path / "clouds", make_frame)
+    running = Server(store, tmp_path / "tokens.json")
+    yield running
+    running.stop()

@@ -1,23 +1,19 @@
 """QueueService and LabelService through a real channel."""
 
-from collections.abc import Iterator
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import grpc
 import pytest
-from support.grpc_thread import ServerThread
-from support.records import START, log_record, record_of, some_labels
+from support.labelling import Server
+from support.records import START, some_labels
 
 from quandary import (
     Box3D,
     FrameLabels,
     InvalidArgument,
     Label,
-    LabellingClient,
     NotFound,
-    NotServedYet,
     PermissionDenied,
     StaleLease,
     Unauthenticated,
@@ -25,63 +21,10 @@ from quandary import (
 )
 from quandary.convert import box3d
 from quandary.names import task_name
-from quandary.v1 import labels_pb2_grpc, queue_pb2, queue_pb2_grpc, view_pb2
-from quandary_server.auth import Keyring, Role, ensure_tokens, issue_token
+from quandary.v1 import queue_pb2, queue_pb2_grpc, view_pb2
+from quandary_server.auth import Role, issue_token
 from quandary_server.clock import now
-from quandary_server.selector.label_servicer import LabelServicer
-from quandary_server.selector.queue_servicer import QueueServicer
-from quandary_server.storage.store import Store
-from quandary_server.storage.task_values import NewScore, TaskEntry
-from quandary_server.wire.door import Door
-
-FRAMES = 6
-
-
-class State:
-    """What the selector would say of itself."""
-
-    def generation(self) -> str:
-        return "g000001-00000000"
-
-    def ranked_generation(self) -> str:
-        return "g000001-00000000"
-
-    def lag(self) -> int:
-        return 3
-
-
-class Server:
-    """Both servicers on a free port, on a clock that the test moves."""
-
-    def __init__(self, store: Store, tokens: Path) -> None:
-        self.store, self.tokens, self.time = store, tokens, START
-        self.token = ensure_tokens(tokens)
-        door = Door(Keyring(tokens, now), lambda *_: None)
-        queues = QueueServicer(door, store, State(), lambda: self.time)
-        labels = LabelServicer(door, store, lambda: self.time)
-
-        def register(server: grpc.aio.Server) -> None:
-            queue_pb2_grpc.add_QueueServiceServicer_to_server(queues, server)
-            labels_pb2_grpc.add_LabelServiceServicer_to_server(labels, server)
-
-        self._server = ServerThread(register, {"quandary.v1.QueueService": lambda: True})
-        self.target, self.stop = self._server.target, self._server.stop
-
-    def client(self, token: str | None = None) -> LabellingClient:
-        return LabellingClient(self.target, token=self.token if token is None else token)
-
-
-@pytest.fixture
-def server(store: Store, tmp_path: Path, make_frame: Any) -> Iterator[Server]:
-    entries = []
-    for i in range(FRAMES):
-        record = record_of(make_frame(f"f{i}", seed=i), tmp_path / "clouds", at_s=i)
-        entry = TaskEntry(i + 1, "active", record.frame_id, "drive", record.stamp, log_record(record).payload, 3, shuffle=i)
-        entries.append(entry)
-    store.intake.apply(entries, log="log", after=0, position=FRAMES, now=START)
-    running = Server(store, tmp_path / "tokens.json")
-    yield running
-    running.stop()
+from quandary_server.storage.task_values import NewScore
 
 
 def test_tasks_are_leased_in_order_and_acknowledged_with_labels(server: Server) -> None:
@@ -236,7 +179,7 @@ def test_pages_hold_every_task_once_in_lease_order(server: Server) -> None:
     with server.client() as client:
         tasks = list(client.list_tasks(page_size=2))
         full = next(iter(client.list_tasks(view=view_pb2.VIEW_FULL)))
-    assert [task.frame_id for task in tasks] == [f"f{i}" for i in range(FRAMES)]
+    assert [task.frame_id for task in tasks] == [f"f{i}" for i in range(6)]
     assert not tasks[0].HasField("record")
     assert full.HasField("record")
 
@@ -288,7 +231,7 @@ def test_all_labels_can_be_streamed_out(server: Server) -> None:
         assert [frame.frame_id for frame in client.stream_frame_labels(since)] == ["f1"]
 
 
-def test_roles_are_held_and_what_is_not_served_yet_says_so(server: Server) -> None:
+def test_roles_are_held(server: Server) -> None:
     labeller = issue_token(server.tokens, "lena", [Role.LABELLER], time=now(), lifetime=None)
     fleet = issue_token(server.tokens, "fleet-7", [Role.FLEET], time=now(), lifetime=None)
     with server.client(labeller.token) as client:
@@ -298,9 +241,3 @@ def test_roles_are_held_and_what_is_not_served_yet_says_so(server: Server) -> No
         client.lease_tasks()
     with server.client("x" * 20) as client, pytest.raises(Unauthenticated):
         client.queue_stats()
-    raw = Raw(server)
-    with pytest.raises(grpc.RpcError) as caught:
-        raw.queues.PinTask(queue_pb2.PinTaskRequest(name=task.name, pinned=True), metadata=raw.metadata, timeout=10)
-    failure: Any = caught.value
-    assert failure.code() == grpc.StatusCode.UNIMPLEMENTED
-    assert NotServedYet.status == "UNIMPLEMENTED"

@@ -41,7 +41,7 @@ def test_the_same_labels_again_change_nothing(store: Store, fill: Callable[..., 
     fill(0.3, 0.2)
     store.labels.submit([FrameLabels("f000", (CAR,))], labeller="eve", now=NOW)
     first = store.labels.get("f000")
-    same = [FrameLabels("f000", [CAR]), FrameLabels("f001")]
+    same = [FrameLabels("f000", (CAR,)), FrameLabels("f001")]
     assert store.labels.submit(same, labeller="mallory", now=LATER) == Submitted(stored=1, unchanged=1)
     assert store.labels.get("f000") == first
     assert len(store.audit.list(task=("active", "f000")).items) == 1
@@ -169,3 +169,15 @@ def test_the_json_can_be_read_by_people() -> None:
             "occlusion": 2,
         }
     ]
+
+
+def test_an_import_of_the_same_labels_keeps_who_gave_them_and_how(store: Store, fill: Callable[..., Any]) -> None:
+    fill(0.1)
+    told = FrameLabels("f000", (CAR,), time_spent=timedelta(seconds=90), prelabel_generation="g1")
+    store.labels.submit([told], labeller="ada", now=NOW)
+    bare = FrameLabels("f000", (CAR,))
+    assert store.labels.submit([bare], labeller="eve", now=NOW).unchanged == 1
+    assert (store.labels.get("f000").labeller, store.labels.get("f000").labels) == ("ada", told)
+    again = FrameLabels("f000", (CAR,), time_spent=timedelta(seconds=30))
+    assert store.labels.submit([again], labeller="eve", now=NOW).stored == 1
+    assert store.labels.submit([FrameLabels("f000")], labeller="eve", now=NOW).stored == 1

@@ -15,21 +15,36 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from quandary.errors import StaleLease, WrongState
 from quandary.labels import FrameLabels
-from quandary_server.leasing.events import Acknowledge, Event, Expire, Grant, Import, Release, Renew, Skip
+from quandary_server.leasing.bands import turns
+from quandary_server.leasing.events import (
+    Acknowledge,
+    Event,
+    Expire,
+    Grant,
+    Import,
+    Pin,
+    Release,
+    Renew,
+    Requeue,
+    SetBand,
+    Skip,
+)
 from quandary_server.leasing.machine import move
-from quandary_server.leasing.order import Place
+from quandary_server.leasing.order import Place, PriorityBand
 from quandary_server.leasing.status import Lease, TaskState, TaskStatus
 from quandary_server.storage import Store
 from quandary_server.storage.task_values import NewScore, Task, TaskEntry
 
 START = datetime(2026, 1, 1, 12, 0, tzinfo=UTC)
 MAX_FAILED_LEASES = 2
+PASSED_OVER_AT_MOST = 2
 
 Places = Callable[[], AbstractContextManager[str]]
 
 INDEXES = st.integers(0, 7)
 SCORES = st.one_of(st.none(), st.integers(0, 4).map(float))
 MINUTES = st.integers(1, 20)
+LABELLERS = st.sampled_from(["ada", "bob"])
 PICKS = st.lists(INDEXES, max_size=6, unique=True)
 
 
@@ -51,13 +66,16 @@ class QueueMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.opened = ExitStack()
-        opened = Store.open(self.opened.enter_context(self.places()), max_failed_leases=MAX_FAILED_LEASES)
+        place = self.opened.enter_context(self.places())
+        opened = Store.open(place, max_failed_leases=MAX_FAILED_LEASES, passed_over_at_most=PASSED_OVER_AT_MOST)
         self.store = self.opened.enter_context(opened)
         self.now = START
         self.position = 0
         self.tokens = (f"token-{i}" for i in count())
         self.issued: list[tuple[str, str]] = []
         self.model: dict[str, ModelTask] = {}
+        self.kept_from: set[tuple[str, str]] = set()
+        self.passed_over: dict[PriorityBand, int] = {}
 
     def teardown(self) -> None:
         self.opened.close()
@@ -95,17 +113,28 @@ class QueueMachine(RuleBasedStateMachine):
         self.store.intake.apply(entries, log="log", after=self.position, position=end, now=self.now)
         self.position = end
 
-    @rule(max_tasks=st.integers(1, 4), minutes=MINUTES)
-    def lease(self, max_tasks: int, minutes: int) -> None:
-        first = self.waiting()[:max_tasks]
+    def next_for(self, holder: str, max_tasks: int) -> list[str]:
+        """Return what the holder is to get: pinned tasks, then the bands' in their turns."""
+        waiting = [task.place for task in self.waiting() if (holder, task.place.frame_id) not in self.kept_from]
+        found = [place.frame_id for place in waiting if place.pinned][:max_tasks]
+        of_band = {
+            band: [place.frame_id for place in waiting if place.band is band and not place.pinned] for band in PriorityBand
+        }
+        counts = {band: len(places) for band, places in of_band.items()}
+        got, self.passed_over = turns(counts, self.passed_over, max_tasks - len(found), PASSED_OVER_AT_MOST)
+        return found + [of_band[turn.band].pop(0) for turn in got]
+
+    @rule(max_tasks=st.integers(1, 4), minutes=MINUTES, holder=LABELLERS)
+    def lease(self, max_tasks: int, minutes: int, holder: str) -> None:
+        first = self.next_for(holder, max_tasks)
         duration = timedelta(minutes=minutes)
         leased = self.store.leases.lease(
-            "active", holder="ada", max_tasks=max_tasks, duration=duration, now=self.now, token=lambda: next(self.tokens)
+            "active", holder=holder, max_tasks=max_tasks, duration=duration, now=self.now, token=lambda: next(self.tokens)
         )
-        assert [task.frame_id for task in leased] == [task.place.frame_id for task in first]
+        assert [task.frame_id for task in leased] == first
         for task in leased:
             assert task.status.lease is not None
-            grant = Grant(Lease(task.status.lease.token, "ada", self.now + duration), self.now)
+            grant = Grant(Lease(task.status.lease.token, holder, self.now + duration), self.now)
             old = self.model[task.frame_id]
             self.model[task.frame_id] = replace(old, status=move(old.status, grant))
             self.issued.append((task.frame_id, task.status.lease.token))
@@ -146,15 +175,46 @@ class QueueMachine(RuleBasedStateMachine):
         )
 
     @precondition(lambda self: self.issued)
-    @rule(pick=st.integers(0))
-    def skip(self, pick: int) -> None:
+    @rule(pick=st.integers(0), requeue=st.sampled_from(Requeue), subject=LABELLERS)
+    def skip(self, pick: int, requeue: Requeue, subject: str) -> None:
         name, token = self.issued[pick % len(self.issued)]
+        now = self.now
+        lease = self.model[name].status.lease
+        if requeue is Requeue.OTHERS and lease is not None and lease.token == token and now < lease.expires:
+            self.kept_from.add((subject, name))
+        self.happens(
+            name,
+            Skip(token, now, requeue),
+            lambda: self.store.leases.skip("active", name, token, reason="other", requeue=requeue, subject=subject, now=now),
+        )
+
+    @precondition(lambda self: self.model)
+    @rule(index=INDEXES, pinned=st.booleans())
+    def pin(self, index: int, pinned: bool) -> None:
+        name = sorted(self.model)[index % len(self.model)]
         now = self.now
         self.happens(
             name,
-            Skip(token, now),
-            lambda: self.store.leases.skip("active", name, token, reason="other", subject="ada", now=now),
+            Pin(pinned, now),
+            lambda: self.store.priorities.pin("active", name, pinned=pinned, subject="olga", now=now),
         )
+        task = self.model[name]
+        if task.status.state is TaskState.WAITING:
+            self.model[name] = replace(task, place=replace(task.place, pinned=pinned))
+
+    @precondition(lambda self: self.model)
+    @rule(index=INDEXES, band=st.sampled_from(PriorityBand))
+    def set_band(self, index: int, band: PriorityBand) -> None:
+        name = sorted(self.model)[index % len(self.model)]
+        now = self.now
+        self.happens(
+            name,
+            SetBand(band, now),
+            lambda: self.store.priorities.set_band("active", name, band, subject="olga", now=now),
+        )
+        task = self.model[name]
+        if task.status.state is TaskState.WAITING:
+            self.model[name] = replace(task, place=replace(task.place, band=band))
 
     @precondition(lambda self: self.issued)
     @rule(pick=st.integers(0))

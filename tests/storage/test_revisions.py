@@ -161,10 +161,10 @@ def test_an_upgrade_keeps_rows_and_is_done_once(empty: str) -> None:
     with connected(empty) as engine, engine.begin() as connection:
         upgrade(connection, "0001")
         connection.execute(text("INSERT INTO queues VALUES ('night')"))
-    with pytest.raises(WrongState, match=r"has revision 0001, this program needs 0002: `quandary db upgrade`"):
+    with pytest.raises(WrongState, match=r"has revision 0001, this program needs 0003: `quandary db upgrade`"):
         Store.open(empty, options=REFUSE)
-    assert upgrade_store(empty) == Upgraded("0001", "0002")
-    assert upgrade_store(empty) == Upgraded("0002", "0002")
+    assert upgrade_store(empty) == Upgraded("0001", "0003")
+    assert upgrade_store(empty) == Upgraded("0003", "0003")
     with Store.open(empty, options=REFUSE) as store:
         assert store.tasks.queues() == ("active", "control", "night")
 
@@ -188,17 +188,17 @@ def test_a_newer_database_is_refused_and_both_revisions_named(empty: str) -> Non
     with connected(empty) as engine, engine.begin() as connection:
         connection.execute(text("UPDATE alembic_version SET version_num = '0099'"))
     for options in (REFUSE, UPGRADE):
-        with pytest.raises(WrongState, match=r"has revision 0099, this program knows none after 0002: upgrade Quandary"):
+        with pytest.raises(WrongState, match=r"has revision 0099, this program knows none after 0003: upgrade Quandary"):
             Store.open(empty, options=options)
     with pytest.raises(WrongState, match="0099"):
         upgrade_store(empty)
-    assert check_store(empty) == ["revision 0099, this program knows 0002"]
+    assert check_store(empty) == ["revision 0099, this program knows 0003"]
 
 
 def test_an_empty_database_gets_tables_where_that_is_allowed(empty: str) -> None:
     if empty.startswith("postgresql"):
         assert current_revision(empty) == ""
-        with pytest.raises(WrongState, match="the database is empty, this program needs 0002: `quandary db upgrade`"):
+        with pytest.raises(WrongState, match="the database is empty, this program needs 0003: `quandary db upgrade`"):
             Store.open(empty)  # PostgreSQL's schema is its operators' business unless they say otherwise
         Store.open(empty, options=UPGRADE).close()
     Store.open(empty).close()

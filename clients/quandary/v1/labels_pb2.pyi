@@ -9,7 +9,9 @@ from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
+from quandary.v1 import fleet_log_pb2 as _fleet_log_pb2
 from quandary.v1 import geometry_pb2 as _geometry_pb2
+from quandary.v1 import view_pb2 as _view_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -289,6 +291,9 @@ class StreamFrameLabelsRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     SINCE_FIELD_NUMBER: _builtins.int
+    VIEW_FIELD_NUMBER: _builtins.int
+    view: _view_pb2.View.ValueType
+    """How much of each frame to return. Default BASIC."""
     @_builtins.property
     def since(self) -> _timestamp_pb2.Timestamp:
         """Only frames stored at or after this time. Unset: all."""
@@ -297,10 +302,11 @@ class StreamFrameLabelsRequest(_message.Message):
         self,
         *,
         since: _timestamp_pb2.Timestamp | None = ...,
+        view: _view_pb2.View.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["since", b"since"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["since", b"since"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["since", b"since", "view", b"view"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -313,18 +319,24 @@ class StreamFrameLabelsResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     FRAME_FIELD_NUMBER: _builtins.int
+    RECORD_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def frame(self) -> Global___FrameLabels:
         """The next labelled frame."""
+
+    @_builtins.property
+    def record(self) -> _fleet_log_pb2.FrameRecord:
+        """FULL view: the record from the fleet log that it was labelled for, with calibration and the URI of the cloud."""
 
     def __init__(
         self,
         *,
         frame: Global___FrameLabels | None = ...,
+        record: _fleet_log_pb2.FrameRecord | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["frame", b"frame"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["frame", b"frame", "record", b"record"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["frame", b"frame"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["frame", b"frame", "record", b"record"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

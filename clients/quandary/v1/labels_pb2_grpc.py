@@ -27,8 +27,10 @@ if _version_not_supported:
 
 class LabelServiceStub(object):
     """Holds the labels. Role: labeller. Calls fail with
-    INVALID_ARGUMENT  a class is unknown, a box outside the bounds of Box3D (neither the points in it nor its overlap with a
-    proposal are looked at), a page token malformed;
+    INVALID_ARGUMENT  a label cannot be: a class is unknown; a box is outside the bounds of Box3D, of a size that its class never
+    has (a Car 12 m long), more than 10 m beside or 2 m above or below all points of the frame (where the
+    cloud can be read), or shares 0.7 or more in volume with another label's. Or a page token is malformed.
+    Each wrong field is named with value and bound, and nothing of the request is stored;
     UNAUTHENTICATED, PERMISSION_DENIED  no valid token, or one without the role;
     NOT_FOUND         the frame is not known here.
     """
@@ -63,15 +65,18 @@ class LabelServiceStub(object):
 
 class LabelServiceServicer(object):
     """Holds the labels. Role: labeller. Calls fail with
-    INVALID_ARGUMENT  a class is unknown, a box outside the bounds of Box3D (neither the points in it nor its overlap with a
-    proposal are looked at), a page token malformed;
+    INVALID_ARGUMENT  a label cannot be: a class is unknown; a box is outside the bounds of Box3D, of a size that its class never
+    has (a Car 12 m long), more than 10 m beside or 2 m above or below all points of the frame (where the
+    cloud can be read), or shares 0.7 or more in volume with another label's. Or a page token is malformed.
+    Each wrong field is named with value and bound, and nothing of the request is stored;
     UNAUTHENTICATED, PERMISSION_DENIED  no valid token, or one without the role;
     NOT_FOUND         the frame is not known here.
     """
 
     def SubmitLabels(self, request, context):
-        """Stores the labels of frames that nobody has to lease for (an import). All or none; the same labels twice: OK. Frames
-        whose tasks wait are closed, since their labels are there.
+        """Stores the labels of frames that nobody has to lease for (an import). All or none; the same labels twice: OK, and who gave
+        them first, in what time and shown what stays known where the second say nothing of it. Frames whose tasks wait are closed,
+        since their labels are there.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -131,8 +136,10 @@ def add_LabelServiceServicer_to_server(servicer, server):
  # This class is part of an EXPERIMENTAL API.
 class LabelService(object):
     """Holds the labels. Role: labeller. Calls fail with
-    INVALID_ARGUMENT  a class is unknown, a box outside the bounds of Box3D (neither the points in it nor its overlap with a
-    proposal are looked at), a page token malformed;
+    INVALID_ARGUMENT  a label cannot be: a class is unknown; a box is outside the bounds of Box3D, of a size that its class never
+    has (a Car 12 m long), more than 10 m beside or 2 m above or below all points of the frame (where the
+    cloud can be read), or shares 0.7 or more in volume with another label's. Or a page token is malformed.
+    Each wrong field is named with value and bound, and nothing of the request is stored;
     UNAUTHENTICATED, PERMISSION_DENIED  no valid token, or one without the role;
     NOT_FOUND         the frame is not known here.
     """

@@ -28,8 +28,10 @@ GRPC_VERSION: str
 
 class LabelServiceStub:
     """Holds the labels. Role: labeller. Calls fail with
-      INVALID_ARGUMENT  a class is unknown, a box outside the bounds of Box3D (neither the points in it nor its overlap with a
-                        proposal are looked at), a page token malformed;
+      INVALID_ARGUMENT  a label cannot be: a class is unknown; a box is outside the bounds of Box3D, of a size that its class never
+                        has (a Car 12 m long), more than 10 m beside or 2 m above or below all points of the frame (where the
+                        cloud can be read), or shares 0.7 or more in volume with another label's. Or a page token is malformed.
+                        Each wrong field is named with value and bound, and nothing of the request is stored;
       UNAUTHENTICATED, PERMISSION_DENIED  no valid token, or one without the role;
       NOT_FOUND         the frame is not known here.
     """
@@ -39,8 +41,9 @@ class LabelServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> LabelServiceAsyncStub: ...
     SubmitLabels: _grpc.UnaryUnaryMultiCallable[_labels_pb2.SubmitLabelsRequest, _labels_pb2.SubmitLabelsResponse]
-    """Stores the labels of frames that nobody has to lease for (an import). All or none; the same labels twice: OK. Frames
-    whose tasks wait are closed, since their labels are there.
+    """Stores the labels of frames that nobody has to lease for (an import). All or none; the same labels twice: OK, and who gave
+    them first, in what time and shown what stays known where the second say nothing of it. Frames whose tasks wait are closed,
+    since their labels are there.
     """
     GetFrameLabels: _grpc.UnaryUnaryMultiCallable[_labels_pb2.GetFrameLabelsRequest, _labels_pb2.GetFrameLabelsResponse]
     """Gets the labels of one frame."""
@@ -52,16 +55,19 @@ class LabelServiceStub:
 @_typing.type_check_only
 class LabelServiceAsyncStub(LabelServiceStub):
     """Holds the labels. Role: labeller. Calls fail with
-      INVALID_ARGUMENT  a class is unknown, a box outside the bounds of Box3D (neither the points in it nor its overlap with a
-                        proposal are looked at), a page token malformed;
+      INVALID_ARGUMENT  a label cannot be: a class is unknown; a box is outside the bounds of Box3D, of a size that its class never
+                        has (a Car 12 m long), more than 10 m beside or 2 m above or below all points of the frame (where the
+                        cloud can be read), or shares 0.7 or more in volume with another label's. Or a page token is malformed.
+                        Each wrong field is named with value and bound, and nothing of the request is stored;
       UNAUTHENTICATED, PERMISSION_DENIED  no valid token, or one without the role;
       NOT_FOUND         the frame is not known here.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     SubmitLabels: _aio.UnaryUnaryMultiCallable[_labels_pb2.SubmitLabelsRequest, _labels_pb2.SubmitLabelsResponse]  # type: ignore[assignment]
-    """Stores the labels of frames that nobody has to lease for (an import). All or none; the same labels twice: OK. Frames
-    whose tasks wait are closed, since their labels are there.
+    """Stores the labels of frames that nobody has to lease for (an import). All or none; the same labels twice: OK, and who gave
+    them first, in what time and shown what stays known where the second say nothing of it. Frames whose tasks wait are closed,
+    since their labels are there.
     """
     GetFrameLabels: _aio.UnaryUnaryMultiCallable[_labels_pb2.GetFrameLabelsRequest, _labels_pb2.GetFrameLabelsResponse]  # type: ignore[assignment]
     """Gets the labels of one frame."""
@@ -72,8 +78,10 @@ class LabelServiceAsyncStub(LabelServiceStub):
 
 class LabelServiceServicer(metaclass=_abc_1.ABCMeta):
     """Holds the labels. Role: labeller. Calls fail with
-      INVALID_ARGUMENT  a class is unknown, a box outside the bounds of Box3D (neither the points in it nor its overlap with a
-                        proposal are looked at), a page token malformed;
+      INVALID_ARGUMENT  a label cannot be: a class is unknown; a box is outside the bounds of Box3D, of a size that its class never
+                        has (a Car 12 m long), more than 10 m beside or 2 m above or below all points of the frame (where the
+                        cloud can be read), or shares 0.7 or more in volume with another label's. Or a page token is malformed.
+                        Each wrong field is named with value and bound, and nothing of the request is stored;
       UNAUTHENTICATED, PERMISSION_DENIED  no valid token, or one without the role;
       NOT_FOUND         the frame is not known here.
     """
@@ -84,8 +92,9 @@ class LabelServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _labels_pb2.SubmitLabelsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_labels_pb2.SubmitLabelsResponse, _abc.Awaitable[_labels_pb2.SubmitLabelsResponse]]:
-        """Stores the labels of frames that nobody has to lease for (an import). All or none; the same labels twice: OK. Frames
-        whose tasks wait are closed, since their labels are there.
+        """Stores the labels of frames that nobody has to lease for (an import). All or none; the same labels twice: OK, and who gave
+        them first, in what time and shown what stays known where the second say nothing of it. Frames whose tasks wait are closed,
+        since their labels are there.
         """
 
     @_abc_1.abstractmethod

@@ -112,9 +112,9 @@ class _RequeuePolicyEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Requeue
     REQUEUE_POLICY_NEVER: _RequeuePolicy.ValueType  # 1
     """Nobody: the task ends as SKIPPED."""
     REQUEUE_POLICY_ANYBODY: _RequeuePolicy.ValueType  # 2
-    """Anybody, the skipper too: it waits again. UNIMPLEMENTED until served."""
+    """Anybody, the skipper too: it waits again, in its old place."""
     REQUEUE_POLICY_OTHERS: _RequeuePolicy.ValueType  # 3
-    """Anybody but the skipper. UNIMPLEMENTED until served."""
+    """Anybody but the skipper, the subject of the token presented: it waits again, in its old place."""
 
 class RequeuePolicy(_RequeuePolicy, metaclass=_RequeuePolicyEnumTypeWrapper):
     """Who may get a skipped task next."""
@@ -124,9 +124,9 @@ REQUEUE_POLICY_UNSPECIFIED: RequeuePolicy.ValueType  # 0
 REQUEUE_POLICY_NEVER: RequeuePolicy.ValueType  # 1
 """Nobody: the task ends as SKIPPED."""
 REQUEUE_POLICY_ANYBODY: RequeuePolicy.ValueType  # 2
-"""Anybody, the skipper too: it waits again. UNIMPLEMENTED until served."""
+"""Anybody, the skipper too: it waits again, in its old place."""
 REQUEUE_POLICY_OTHERS: RequeuePolicy.ValueType  # 3
-"""Anybody but the skipper. UNIMPLEMENTED until served."""
+"""Anybody but the skipper, the subject of the token presented: it waits again, in its old place."""
 Global___RequeuePolicy: _TypeAlias = RequeuePolicy  # noqa: Y015
 
 class _PriorityBand:
@@ -136,7 +136,7 @@ class _PriorityBand:
 class _PriorityBandEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_PriorityBand.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     PRIORITY_BAND_UNSPECIFIED: _PriorityBand.ValueType  # 0
-    """ACTIVE_LEARNING."""
+    """Refused with INVALID_ARGUMENT."""
     PRIORITY_BAND_SAFETY: _PriorityBand.ValueType  # 1
     """Safety: first."""
     PRIORITY_BAND_CAMPAIGN: _PriorityBand.ValueType  # 2
@@ -148,7 +148,7 @@ class PriorityBand(_PriorityBand, metaclass=_PriorityBandEnumTypeWrapper):
     """What stands in front of what. Bands go before ranks."""
 
 PRIORITY_BAND_UNSPECIFIED: PriorityBand.ValueType  # 0
-"""ACTIVE_LEARNING."""
+"""Refused with INVALID_ARGUMENT."""
 PRIORITY_BAND_SAFETY: PriorityBand.ValueType  # 1
 """Safety: first."""
 PRIORITY_BAND_CAMPAIGN: PriorityBand.ValueType  # 2
@@ -598,19 +598,23 @@ class PinTaskRequest(_message.Message):
 
     NAME_FIELD_NUMBER: _builtins.int
     PINNED_FIELD_NUMBER: _builtins.int
+    COMMENT_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Required. The task."""
     pinned: _builtins.bool
     """True pins, false takes the pin away."""
+    comment: _builtins.str
+    """Why, for the audit; up to 500 characters."""
     def __init__(
         self,
         *,
         name: _builtins.str = ...,
         pinned: _builtins.bool = ...,
+        comment: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "pinned", b"pinned"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["comment", b"comment", "name", b"name", "pinned", b"pinned"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -648,19 +652,23 @@ class SetTaskBandRequest(_message.Message):
 
     NAME_FIELD_NUMBER: _builtins.int
     BAND_FIELD_NUMBER: _builtins.int
+    COMMENT_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Required. The task."""
     band: Global___PriorityBand.ValueType
     """Required. The band."""
+    comment: _builtins.str
+    """Why, for the audit; up to 500 characters."""
     def __init__(
         self,
         *,
         name: _builtins.str = ...,
         band: Global___PriorityBand.ValueType = ...,
+        comment: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["band", b"band", "name", b"name"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["band", b"band", "comment", b"comment", "name", b"name"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1072,7 +1080,9 @@ class AuditEvent(_message.Message):
 
     @_builtins.property
     def details(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
-        """Further facts, by name."""
+        """Further facts, by name. Of a lease, a pin and a band: the task's place at that moment (pinned, band, rank, score and the
+        generation that gave it), and of a lease that a band got since it had been passed over, `passed_over`: how often.
+        """
 
     def __init__(
         self,

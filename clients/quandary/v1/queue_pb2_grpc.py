@@ -30,8 +30,10 @@ class QueueServiceStub(object):
 
     Queues are named queues/{queue}: `active` holds the frames that the detector is unsure about, `control` the randomly
     ordered frames of the control drives. A task is one frame of one queue, queues/{queue}/tasks/{frame_id}.
-    Lease order: pinned, priority band, rank, score, and a seeded shuffle among the unscored. Calls fail with
-    INVALID_ARGUMENT     a name, size, duration or label is malformed or out of bounds;
+    Lease order: pinned, priority band, rank, score, and a seeded shuffle among the unscored. So that no band starves, a band
+    that waits and was passed over by so many leases (a setting, 4 by default) gets the next one; pinned tasks go first all the
+    same, and pass nobody over. Calls fail with
+    INVALID_ARGUMENT     a name, size, duration or label is malformed or out of bounds (of labels: see LabelService);
     UNAUTHENTICATED, PERMISSION_DENIED  no valid token, or one without the role;
     NOT_FOUND            no such queue or task;
     FAILED_PRECONDITION  the lease token is stale (another holds the task, or the lease expired), or the task's state does
@@ -112,8 +114,10 @@ class QueueServiceServicer(object):
 
     Queues are named queues/{queue}: `active` holds the frames that the detector is unsure about, `control` the randomly
     ordered frames of the control drives. A task is one frame of one queue, queues/{queue}/tasks/{frame_id}.
-    Lease order: pinned, priority band, rank, score, and a seeded shuffle among the unscored. Calls fail with
-    INVALID_ARGUMENT     a name, size, duration or label is malformed or out of bounds;
+    Lease order: pinned, priority band, rank, score, and a seeded shuffle among the unscored. So that no band starves, a band
+    that waits and was passed over by so many leases (a setting, 4 by default) gets the next one; pinned tasks go first all the
+    same, and pass nobody over. Calls fail with
+    INVALID_ARGUMENT     a name, size, duration or label is malformed or out of bounds (of labels: see LabelService);
     UNAUTHENTICATED, PERMISSION_DENIED  no valid token, or one without the role;
     NOT_FOUND            no such queue or task;
     FAILED_PRECONDITION  the lease token is stale (another holds the task, or the lease expired), or the task's state does
@@ -122,7 +126,8 @@ class QueueServiceServicer(object):
     """
 
     def LeaseTasks(self, request, context):
-        """Leases up to max_tasks tasks, the first in lease order. An empty queue: OK with no tasks.
+        """Leases up to max_tasks tasks, the first in lease order (but for the bands' turns, see above) that the caller did not skip
+        for OTHERS. An empty queue: OK with no tasks.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -143,7 +148,8 @@ class QueueServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def SkipTask(self, request, context):
-        """Gives a task up for a reason: it cannot or should not be labelled (by this labeller).
+        """Gives a task up for a reason: it cannot or should not be labelled (by this labeller). The same again with the same token
+        changes nothing: OK, until another leases the task.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -157,14 +163,14 @@ class QueueServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def PinTask(self, request, context):
-        """Puts a task in front of all that are not pinned, or takes the pin away. UNIMPLEMENTED until served.
+        """Puts a task that waits in front of all that are not pinned, or takes the pin away. As it is already: OK.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def SetTaskBand(self, request, context):
-        """Moves a task to a priority band. UNIMPLEMENTED until served.
+        """Moves a task that waits to a priority band. As it is already: OK.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -281,8 +287,10 @@ class QueueService(object):
 
     Queues are named queues/{queue}: `active` holds the frames that the detector is unsure about, `control` the randomly
     ordered frames of the control drives. A task is one frame of one queue, queues/{queue}/tasks/{frame_id}.
-    Lease order: pinned, priority band, rank, score, and a seeded shuffle among the unscored. Calls fail with
-    INVALID_ARGUMENT     a name, size, duration or label is malformed or out of bounds;
+    Lease order: pinned, priority band, rank, score, and a seeded shuffle among the unscored. So that no band starves, a band
+    that waits and was passed over by so many leases (a setting, 4 by default) gets the next one; pinned tasks go first all the
+    same, and pass nobody over. Calls fail with
+    INVALID_ARGUMENT     a name, size, duration or label is malformed or out of bounds (of labels: see LabelService);
     UNAUTHENTICATED, PERMISSION_DENIED  no valid token, or one without the role;
     NOT_FOUND            no such queue or task;
     FAILED_PRECONDITION  the lease token is stale (another holds the task, or the lease expired), or the task's state does

@@ -31,8 +31,10 @@ class QueueServiceStub:
 
     Queues are named queues/{queue}: `active` holds the frames that the detector is unsure about, `control` the randomly
     ordered frames of the control drives. A task is one frame of one queue, queues/{queue}/tasks/{frame_id}.
-    Lease order: pinned, priority band, rank, score, and a seeded shuffle among the unscored. Calls fail with
-      INVALID_ARGUMENT     a name, size, duration or label is malformed or out of bounds;
+    Lease order: pinned, priority band, rank, score, and a seeded shuffle among the unscored. So that no band starves, a band
+    that waits and was passed over by so many leases (a setting, 4 by default) gets the next one; pinned tasks go first all the
+    same, and pass nobody over. Calls fail with
+      INVALID_ARGUMENT     a name, size, duration or label is malformed or out of bounds (of labels: see LabelService);
       UNAUTHENTICATED, PERMISSION_DENIED  no valid token, or one without the role;
       NOT_FOUND            no such queue or task;
       FAILED_PRECONDITION  the lease token is stale (another holds the task, or the lease expired), or the task's state does
@@ -45,19 +47,23 @@ class QueueServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> QueueServiceAsyncStub: ...
     LeaseTasks: _grpc.UnaryUnaryMultiCallable[_queue_pb2.LeaseTasksRequest, _queue_pb2.LeaseTasksResponse]
-    """Leases up to max_tasks tasks, the first in lease order. An empty queue: OK with no tasks."""
+    """Leases up to max_tasks tasks, the first in lease order (but for the bands' turns, see above) that the caller did not skip
+    for OTHERS. An empty queue: OK with no tasks.
+    """
     RenewLease: _grpc.UnaryUnaryMultiCallable[_queue_pb2.RenewLeaseRequest, _queue_pb2.RenewLeaseResponse]
     """Extends a lease that has not expired."""
     AcknowledgeTask: _grpc.UnaryUnaryMultiCallable[_queue_pb2.AcknowledgeTaskRequest, _queue_pb2.AcknowledgeTaskResponse]
     """Hands the labels in and closes the task. The same acknowledgement with the same token again: OK."""
     SkipTask: _grpc.UnaryUnaryMultiCallable[_queue_pb2.SkipTaskRequest, _queue_pb2.SkipTaskResponse]
-    """Gives a task up for a reason: it cannot or should not be labelled (by this labeller)."""
+    """Gives a task up for a reason: it cannot or should not be labelled (by this labeller). The same again with the same token
+    changes nothing: OK, until another leases the task.
+    """
     ReleaseTask: _grpc.UnaryUnaryMultiCallable[_queue_pb2.ReleaseTaskRequest, _queue_pb2.ReleaseTaskResponse]
     """Gives a task back unchanged; it waits again at once."""
     PinTask: _grpc.UnaryUnaryMultiCallable[_queue_pb2.PinTaskRequest, _queue_pb2.PinTaskResponse]
-    """Puts a task in front of all that are not pinned, or takes the pin away. UNIMPLEMENTED until served."""
+    """Puts a task that waits in front of all that are not pinned, or takes the pin away. As it is already: OK."""
     SetTaskBand: _grpc.UnaryUnaryMultiCallable[_queue_pb2.SetTaskBandRequest, _queue_pb2.SetTaskBandResponse]
-    """Moves a task to a priority band. UNIMPLEMENTED until served."""
+    """Moves a task that waits to a priority band. As it is already: OK."""
     GetTask: _grpc.UnaryUnaryMultiCallable[_queue_pb2.GetTaskRequest, _queue_pb2.GetTaskResponse]
     """Gets one task."""
     ListTasks: _grpc.UnaryUnaryMultiCallable[_queue_pb2.ListTasksRequest, _queue_pb2.ListTasksResponse]
@@ -75,8 +81,10 @@ class QueueServiceAsyncStub(QueueServiceStub):
 
     Queues are named queues/{queue}: `active` holds the frames that the detector is unsure about, `control` the randomly
     ordered frames of the control drives. A task is one frame of one queue, queues/{queue}/tasks/{frame_id}.
-    Lease order: pinned, priority band, rank, score, and a seeded shuffle among the unscored. Calls fail with
-      INVALID_ARGUMENT     a name, size, duration or label is malformed or out of bounds;
+    Lease order: pinned, priority band, rank, score, and a seeded shuffle among the unscored. So that no band starves, a band
+    that waits and was passed over by so many leases (a setting, 4 by default) gets the next one; pinned tasks go first all the
+    same, and pass nobody over. Calls fail with
+      INVALID_ARGUMENT     a name, size, duration or label is malformed or out of bounds (of labels: see LabelService);
       UNAUTHENTICATED, PERMISSION_DENIED  no valid token, or one without the role;
       NOT_FOUND            no such queue or task;
       FAILED_PRECONDITION  the lease token is stale (another holds the task, or the lease expired), or the task's state does
@@ -86,19 +94,23 @@ class QueueServiceAsyncStub(QueueServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     LeaseTasks: _aio.UnaryUnaryMultiCallable[_queue_pb2.LeaseTasksRequest, _queue_pb2.LeaseTasksResponse]  # type: ignore[assignment]
-    """Leases up to max_tasks tasks, the first in lease order. An empty queue: OK with no tasks."""
+    """Leases up to max_tasks tasks, the first in lease order (but for the bands' turns, see above) that the caller did not skip
+    for OTHERS. An empty queue: OK with no tasks.
+    """
     RenewLease: _aio.UnaryUnaryMultiCallable[_queue_pb2.RenewLeaseRequest, _queue_pb2.RenewLeaseResponse]  # type: ignore[assignment]
     """Extends a lease that has not expired."""
     AcknowledgeTask: _aio.UnaryUnaryMultiCallable[_queue_pb2.AcknowledgeTaskRequest, _queue_pb2.AcknowledgeTaskResponse]  # type: ignore[assignment]
     """Hands the labels in and closes the task. The same acknowledgement with the same token again: OK."""
     SkipTask: _aio.UnaryUnaryMultiCallable[_queue_pb2.SkipTaskRequest, _queue_pb2.SkipTaskResponse]  # type: ignore[assignment]
-    """Gives a task up for a reason: it cannot or should not be labelled (by this labeller)."""
+    """Gives a task up for a reason: it cannot or should not be labelled (by this labeller). The same again with the same token
+    changes nothing: OK, until another leases the task.
+    """
     ReleaseTask: _aio.UnaryUnaryMultiCallable[_queue_pb2.ReleaseTaskRequest, _queue_pb2.ReleaseTaskResponse]  # type: ignore[assignment]
     """Gives a task back unchanged; it waits again at once."""
     PinTask: _aio.UnaryUnaryMultiCallable[_queue_pb2.PinTaskRequest, _queue_pb2.PinTaskResponse]  # type: ignore[assignment]
-    """Puts a task in front of all that are not pinned, or takes the pin away. UNIMPLEMENTED until served."""
+    """Puts a task that waits in front of all that are not pinned, or takes the pin away. As it is already: OK."""
     SetTaskBand: _aio.UnaryUnaryMultiCallable[_queue_pb2.SetTaskBandRequest, _queue_pb2.SetTaskBandResponse]  # type: ignore[assignment]
-    """Moves a task to a priority band. UNIMPLEMENTED until served."""
+    """Moves a task that waits to a priority band. As it is already: OK."""
     GetTask: _aio.UnaryUnaryMultiCallable[_queue_pb2.GetTaskRequest, _queue_pb2.GetTaskResponse]  # type: ignore[assignment]
     """Gets one task."""
     ListTasks: _aio.UnaryUnaryMultiCallable[_queue_pb2.ListTasksRequest, _queue_pb2.ListTasksResponse]  # type: ignore[assignment]
@@ -115,8 +127,10 @@ class QueueServiceServicer(metaclass=_abc_1.ABCMeta):
 
     Queues are named queues/{queue}: `active` holds the frames that the detector is unsure about, `control` the randomly
     ordered frames of the control drives. A task is one frame of one queue, queues/{queue}/tasks/{frame_id}.
-    Lease order: pinned, priority band, rank, score, and a seeded shuffle among the unscored. Calls fail with
-      INVALID_ARGUMENT     a name, size, duration or label is malformed or out of bounds;
+    Lease order: pinned, priority band, rank, score, and a seeded shuffle among the unscored. So that no band starves, a band
+    that waits and was passed over by so many leases (a setting, 4 by default) gets the next one; pinned tasks go first all the
+    same, and pass nobody over. Calls fail with
+      INVALID_ARGUMENT     a name, size, duration or label is malformed or out of bounds (of labels: see LabelService);
       UNAUTHENTICATED, PERMISSION_DENIED  no valid token, or one without the role;
       NOT_FOUND            no such queue or task;
       FAILED_PRECONDITION  the lease token is stale (another holds the task, or the lease expired), or the task's state does
@@ -130,7 +144,9 @@ class QueueServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _queue_pb2.LeaseTasksRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_queue_pb2.LeaseTasksResponse, _abc.Awaitable[_queue_pb2.LeaseTasksResponse]]:
-        """Leases up to max_tasks tasks, the first in lease order. An empty queue: OK with no tasks."""
+        """Leases up to max_tasks tasks, the first in lease order (but for the bands' turns, see above) that the caller did not skip
+        for OTHERS. An empty queue: OK with no tasks.
+        """
 
     @_abc_1.abstractmethod
     def RenewLease(
@@ -154,7 +170,9 @@ class QueueServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _queue_pb2.SkipTaskRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_queue_pb2.SkipTaskResponse, _abc.Awaitable[_queue_pb2.SkipTaskResponse]]:
-        """Gives a task up for a reason: it cannot or should not be labelled (by this labeller)."""
+        """Gives a task up for a reason: it cannot or should not be labelled (by this labeller). The same again with the same token
+        changes nothing: OK, until another leases the task.
+        """
 
     @_abc_1.abstractmethod
     def ReleaseTask(
@@ -170,7 +188,7 @@ class QueueServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _queue_pb2.PinTaskRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_queue_pb2.PinTaskResponse, _abc.Awaitable[_queue_pb2.PinTaskResponse]]:
-        """Puts a task in front of all that are not pinned, or takes the pin away. UNIMPLEMENTED until served."""
+        """Puts a task that waits in front of all that are not pinned, or takes the pin away. As it is already: OK."""
 
     @_abc_1.abstractmethod
     def SetTaskBand(
@@ -178,7 +196,7 @@ class QueueServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _queue_pb2.SetTaskBandRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_queue_pb2.SetTaskBandResponse, _abc.Awaitable[_queue_pb2.SetTaskBandResponse]]:
-        """Moves a task to a priority band. UNIMPLEMENTED until served."""
+        """Moves a task that waits to a priority band. As it is already: OK."""
 
     @_abc_1.abstractmethod
     def GetTask(

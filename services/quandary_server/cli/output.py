@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
 
 from quandary.errors import QuandaryError
 
@@ -83,12 +84,25 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, emp
         out.print(empty)
         return
     shown = _fitting(columns, cells)
-    names = [columns[i].lstrip(LESSER) for i in shown or range(len(columns))]
     if title:
         out.print(title)
     if shown is None:
-        _print_blocks(names, cells)
-        return
+        _print_blocks([column.lstrip(LESSER) for column in columns], cells)
+    else:
+        out.print(_table(columns, cells, shown), soft_wrap=False)
+
+
+def table_of(columns: Sequence[str], rows: Iterable[Sequence[object]], *, empty: str) -> Table | Text:
+    """Return what `print_table` prints, for a display of several; where the console is too narrow names are folded."""
+    cells = [[str(cell) for cell in row] for row in rows]
+    if not cells:
+        return Text(empty)
+    needed = [i for i, column in enumerate(columns) if not column.startswith(LESSER)]
+    return _table(columns, cells, _fitting(columns, cells) or needed)
+
+
+def _table(columns: Sequence[str], cells: Sequence[Sequence[str]], shown: Sequence[int]) -> Table:
+    names = [columns[i].lstrip(LESSER) for i in shown]
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, GAP - 1, 0, 0), header_style="bold")
     for name in names:
         right = name.startswith(NUMBER)
@@ -97,7 +111,7 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, emp
         )
     for row in cells:
         table.add_row(*(escape(row[i]) for i in shown))
-    out.print(table, soft_wrap=False)
+    return table
 
 
 def _fitting(columns: Sequence[str], cells: Sequence[Sequence[str]]) -> list[int] | None:

@@ -1,72 +1,33 @@
-"""quandary queue lease | ack | skip | release | list | why | stats: what labelling ops do."""
+"""quandary queue ...: what labelling ops do."""
 
-import json
-import sys
-from datetime import timedelta
 from enum import StrEnum
+from itertools import islice
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.markup import escape
 
-from quandary import InvalidArgument
 from quandary.names import task_name
 from quandary.v1 import queue_pb2
-from quandary_server.cli.output import out, print_json, print_table
-from quandary_server.cli.session import DataOption, JsonOption, labelling_client, settings_of
+from quandary_server.cli import queue_lease, queue_watch
+from quandary_server.cli.output import err, out, print_json, print_table
+from quandary_server.cli.queue_options import FrameArgument, QueueOption
+from quandary_server.cli.queue_watch import rank_of, score_of
+from quandary_server.cli.session import DataOption, JsonOption, check_file, labelling_client, settings_of
 
 app = typer.Typer(help="Lease tasks from the ranked queue, and hand them back.", no_args_is_help=True)
+queue_lease.add_to(app)
+queue_watch.add_to(app)
 
-QueueOption = Annotated[str, typer.Option("--queue", help="active or control")]
-FrameArgument = Annotated[str, typer.Argument(metavar="FRAME", help="frame id of the task")]
 TokenOption = Annotated[str, typer.Option("--lease-token", help="the lease token that `queue lease` gave")]
 
 TaskStateName = StrEnum("TaskStateName", ["waiting", "leased", "acknowledged", "skipped", "dead_letter"])
 SkipReasonName = StrEnum("SkipReasonName", ["unreadable", "nothing_to_label", "ambiguous", "duplicate", "not_allowed", "other"])
+RequeueName = StrEnum("RequeueName", ["never", "anybody", "others"])
+BandName = StrEnum("BandName", ["safety", "campaign", "active_learning"])
 
-
-@app.command()
-def lease(
-    count: Annotated[int, typer.Option("-n", min=1, max=100, help="how many tasks")] = 1,
-    queue: QueueOption = "active",
-    minutes: Annotated[float, typer.Option(min=1 / 60, max=1440, help="for how long")] = 15.0,
-    data: DataOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Lease the first tasks. Keep what --json prints: it holds the lease tokens that `ack --leased` needs."""
-    with labelling_client(settings_of(data)) as client:
-        tasks = client.lease_tasks(queue, count, timedelta(minutes=minutes))
-    if as_json:
-        print_json(tasks)
-        return
-    rows = [(t.frame_id, t.drive_id, _score(t), t.crops, t.lease.token, t.reason) for t in tasks]
-    columns = ["frame", "drive", "#score", "#crops", "lease token", "~why"]
-    print_table(columns, rows, empty=f"the queue {queue} is empty")
-
-
-@app.command()
-def ack(
-    labels: Annotated[Path, typer.Option("--labels", help="KITTI folder whose label_2 has the labels", exists=True)],
-    frame: Annotated[str | None, typer.Argument(metavar="[FRAME]", help="frame id of the task")] = None,
-    lease_token: Annotated[str | None, typer.Option("--lease-token", help="its lease token")] = None,
-    leased: Annotated[
-        Path | None, typer.Option("--leased", help="file with what `queue lease --json` printed; - is stdin")
-    ] = None,
-    queue: QueueOption = "active",
-    data: DataOption = None,
-) -> None:
-    """Hand the labels of leased tasks in: of one FRAME with --lease-token, or of all in --leased."""
-    if (leased is None) == (frame is None or lease_token is None):
-        raise typer.BadParameter("give either FRAME with --lease-token, or --leased")
-    from quandary_server.datasets.kitti import KittiFolder
-
-    held = _read_leased(leased) if leased else [(task_name(queue, frame or ""), frame or "", lease_token or "")]
-    dataset = KittiFolder(labels)
-    with labelling_client(settings_of(data)) as client:
-        for name, frame_id, token in held:
-            client.acknowledge_task(name, token, dataset.read(frame_id).labels)
-            out.print(f"{frame_id} acknowledged")
+CommentOption = Annotated[str, typer.Option(help="why, for the audit")]
 
 
 @app.command()
@@ -75,14 +36,18 @@ def skip(
     lease_token: TokenOption,
     reason: Annotated[SkipReasonName, typer.Option(help="why")],
     comment: Annotated[str, typer.Option(help="in words; needed for `other`")] = "",
+    requeue: Annotated[
+        RequeueName, typer.Option(help="who may get it next: nobody, anybody, or others than the token's subject")
+    ] = RequeueName.never,
     queue: QueueOption = "active",
     data: DataOption = None,
 ) -> None:
-    """Give a leased task up for good."""
+    """Give a leased task up, by default for good."""
     number = queue_pb2.SkipReason.Value(f"SKIP_REASON_{reason.value.upper()}")
+    policy = queue_pb2.RequeuePolicy.Value(f"REQUEUE_POLICY_{requeue.value.upper()}")
     with labelling_client(settings_of(data)) as client:
-        client.skip_task(task_name(queue, frame), lease_token, number, comment)
-    out.print(f"{frame} skipped: {reason.value}")
+        client.skip_task(task_name(queue, frame), lease_token, number, comment, requeue=policy)
+    out.print(f"{frame} skipped: {reason.value}" + ("" if requeue is RequeueName.never else f"; it waits for {requeue.value}"))
 
 
 @app.command()
@@ -91,6 +56,37 @@ def release(frame: FrameArgument, lease_token: TokenOption, queue: QueueOption =
     with labelling_client(settings_of(data)) as client:
         client.release_task(task_name(queue, frame), lease_token)
     out.print(f"{frame} released")
+
+
+@app.command()
+def pin(frame: FrameArgument, comment: CommentOption = "", queue: QueueOption = "active", data: DataOption = None) -> None:
+    """Put a waiting task in front of all that are not pinned. Needs the role admin."""
+    with labelling_client(settings_of(data)) as client:
+        client.pin_task(task_name(queue, frame), True, comment)
+    out.print(f"{frame} pinned")
+
+
+@app.command()
+def unpin(frame: FrameArgument, comment: CommentOption = "", queue: QueueOption = "active", data: DataOption = None) -> None:
+    """Take a task's pin away. Needs the role admin."""
+    with labelling_client(settings_of(data)) as client:
+        client.pin_task(task_name(queue, frame), False, comment)
+    out.print(f"{frame} unpinned")
+
+
+@app.command()
+def band(
+    frame: FrameArgument,
+    band: Annotated[BandName, typer.Argument(help="what stands in front of what; safety is first")],
+    comment: CommentOption = "",
+    queue: QueueOption = "active",
+    data: DataOption = None,
+) -> None:
+    """Move a waiting task to a priority band. Needs the role admin. Lower bands that wait get a share of the leases."""
+    number = queue_pb2.PriorityBand.Value(f"PRIORITY_BAND_{band.value.upper()}")
+    with labelling_client(settings_of(data)) as client:
+        client.set_task_band(task_name(queue, frame), number, comment)
+    out.print(f"{frame} is in the {band.value} band")
 
 
 @app.command("list")
@@ -109,26 +105,40 @@ def list_(
     if as_json:
         print_json(tasks)
         return
-    rows = [(_rank(t), t.frame_id, t.drive_id, _score(t), t.crops, t.generation, t.reason) for t in tasks]
+    rows = [(rank_of(t), t.frame_id, t.drive_id, score_of(t), t.crops, t.generation, t.reason) for t in tasks]
     print_table(
         ["#rank", "frame", "?drive", "#score", "#crops", "?generation", "~why"], rows, empty=f"no task is {state.value}"
     )
 
 
 @app.command()
-def why(frame: FrameArgument, queue: QueueOption = "active", data: DataOption = None, as_json: JsonOption = False) -> None:
-    """Show why a task is asked for: every object with its class and uncertainty."""
+def why(
+    frame: FrameArgument,
+    queue: QueueOption = "active",
+    png: Annotated[Path | None, typer.Option("--png", help="draw it from above into this file")] = None,
+    data: DataOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show why a task is asked for: every object with its class and uncertainty, in words and as a picture."""
+    from quandary_server.cli import birds_eye
+    from quandary_server.storage.blobs import read_cloud
+
+    check_file(png, "--png")
     with labelling_client(settings_of(data)) as client:
         task = client.get_task(task_name(queue, frame))
+    if png is not None:
+        birds_eye.draw(png, task, read_cloud(task.record.cloud_uri))
+        err.print(f"drawn: {png}")
     if as_json:
         print_json(task)
         return
-    out.print(escape(task.reason))
+    for sentence in (task.reason, *birds_eye.told(task)):
+        out.print(escape(sentence))
     rows = [
         (
             found.proposal_index,
             found.predicted_class,
-            f"{max(found.class_probabilities):.0%}",
+            f"{max(found.class_probabilities, default=0.0):.0%}",
             f"{found.score:.3f}",
             f"{found.class_uncertainty.predictive_entropy_nats:.3f}",
             f"{found.class_uncertainty.mutual_information_nats:.3f}",
@@ -138,6 +148,34 @@ def why(frame: FrameArgument, queue: QueueOption = "active", data: DataOption = 
     ]
     columns = ["#object", "class", "#probability", "#score", "#entropy\n(nats)", "#disagreement\n(nats)", "#points"]
     print_table(columns, rows, empty="no object was scored")
+
+
+@app.command()
+def audit(
+    frame: Annotated[str | None, typer.Argument(metavar="[FRAME]", help="frame id; by default all of them")] = None,
+    count: Annotated[int, typer.Option("-n", min=1, help="how many")] = 50,
+    queue: QueueOption = "active",
+    data: DataOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Tell who did what to a task, when, and why it had its place then; oldest first."""
+    with labelling_client(settings_of(data)) as client:
+        found = client.list_audit_events(task_name(queue, frame) if frame else "", page_size=min(count, 500))
+        events = list(islice(found, count))
+    if as_json:
+        print_json(events)
+        return
+    rows = [
+        (
+            event.time.ToDatetime().isoformat(sep=" ", timespec="seconds"),
+            event.subject or "-",
+            event.action,
+            event.task.removeprefix("queues/").replace("/tasks/", "/"),
+            ", ".join(f"{name} {value}" for name, value in sorted(event.details.items()) if value),
+        )
+        for event in events
+    ]
+    print_table(["at (UTC)", "who", "what", "task", "~details"], rows, empty="nothing happened yet")
 
 
 @app.command()
@@ -166,28 +204,3 @@ def _counts(queue: queue_pb2.QueueStats) -> tuple[object, ...]:
         queue.unscored,
         queue.behind,
     )
-
-
-def _read_leased(path: Path) -> list[tuple[str, str, str]]:
-    try:
-        match json.loads(sys.stdin.read() if str(path) == "-" else path.read_text()):
-            case [*tasks]:
-                return [_held(task) for task in tasks]
-    except (ValueError, RecursionError):
-        pass
-    raise InvalidArgument.of("--leased", str(path), "what `quandary queue lease --json` printed")
-
-
-def _held(task: object) -> tuple[str, str, str]:
-    match task:
-        case {"name": str(name), "frame_id": str(frame_id), "lease": {"token": str(token)}}:
-            return name, frame_id, token
-    raise ValueError("no leased task")
-
-
-def _score(task: queue_pb2.Task) -> str:
-    return f"{task.score:.4f}" if task.HasField("score") else "-"
-
-
-def _rank(task: queue_pb2.Task) -> str:
-    return str(task.rank) if task.HasField("rank") else "-"

@@ -58,25 +58,27 @@ def parse_calibration(name: str, lines: Sequence[str], image: Path | None = None
         return Calibration(projection, lidar_to_camera, width_px, height_px)
 
 
-def format_calibration(calibration: Calibration) -> list[str]:
+def format_calibration(calibration: Calibration, *, exact: bool = False) -> list[str]:
     """Return the lines of a calibration file, in KITTI's order so that readers by line number find theirs.
 
     R0_rect is the identity, since `lidar_to_camera` has it already; the one camera there is stands for all four. The
-    image size is given as S_rect_02, the key of KITTI's raw recordings.
+    image size is given as S_rect_02, the key of KITTI's raw recordings. exact: with all digits, so that it reads back the same
+    to the bit; else with 13.
     """
-    projection = _row(calibration.projection)
+    decimals = 16 if exact else 12
+    projection = _row(calibration.projection, decimals)
     identity = np.eye(4)
     return [
         *(f"P{camera}: {projection}" for camera in range(4)),
-        f"R0_rect: {_row(identity[:3, :3])}",
-        f"Tr_velo_to_cam: {_row(calibration.lidar_to_camera)}",
-        f"Tr_imu_to_velo: {_row(identity[:3])}",
+        f"R0_rect: {_row(identity[:3, :3], decimals)}",
+        f"Tr_velo_to_cam: {_row(calibration.lidar_to_camera, decimals)}",
+        f"Tr_imu_to_velo: {_row(identity[:3], decimals)}",
         f"S_rect_02: {calibration.image_width_px} {calibration.image_height_px}",
     ]
 
 
-def _row(matrix: NDArray[np.float64]) -> str:
-    return " ".join(f"{value:.12e}" for value in matrix.ravel())
+def _row(matrix: NDArray[np.float64], decimals: int) -> str:
+    return " ".join(f"{value:.{decimals}e}" for value in matrix.ravel())
 
 
 def _image_size(

@@ -13,7 +13,7 @@ from quandary_server.datasets.calibration import parse_calibration
 from quandary_server.datasets.detections import read_detections
 from quandary_server.datasets.files import read_lines, training_file
 from quandary_server.datasets.index import SPLITS, FrameEntry, read_index
-from quandary_server.datasets.labels import parse_labels
+from quandary_server.datasets.labels import LabelFile, parse_labels
 
 EPOCH = datetime(2011, 9, 26, tzinfo=UTC)
 DRIVE_SPACING = timedelta(hours=1)
@@ -67,22 +67,12 @@ class KittiFolder:
 
         Raises NotFound for an unknown frame, InvalidArgument, named by file and line, for a missing or malformed file.
         """
-        entry = self._entries.get(frame_id)
-        if entry is None:
-            raise NotFound(f"no frame {frame_id} in {self.root.name}")
+        entry = self._entry(frame_id)
         cloud_path, cloud_name = training_file(self.root, "velodyne", frame_id, ".bin")
         if not cloud_path.is_file():
             raise InvalidArgument.of(cloud_name, "missing", "a file")
-        image_path: Path | None = training_file(self.root, "image_2", frame_id, ".png")[0]
-        if image_path is not None and not image_path.is_file():
-            image_path = None
-
-        path, name = training_file(self.root, "calib", frame_id, ".txt")
-        calibration = parse_calibration(name, read_lines(path, name), image_path)
-        path, name = training_file(self.root, "label_2", frame_id, ".txt")
-        is_level = entry.label_source == TRACKING
-        content = parse_labels(name, read_lines(path, name), calibration, truncation_is_level=is_level)
-
+        image_path = self._image_path(frame_id)
+        calibration, content = self._labels(entry)
         return DatasetFrame(
             frame_id=frame_id,
             drive_id=entry.drive_id,
@@ -96,3 +86,25 @@ class KittiFolder:
             ego_pose=entry.ego_pose,
             image_path=image_path,
         )
+
+    def labels(self, frame_id: str) -> FrameLabels:
+        """Return the labels of one frame; the folder need not have its cloud. Raises as `read` does."""
+        _, content = self._labels(self._entry(frame_id))
+        return FrameLabels(frame_id, content.labels, content.ignored_regions)
+
+    def _entry(self, frame_id: str) -> FrameEntry:
+        entry = self._entries.get(frame_id)
+        if entry is None:
+            raise NotFound(f"no frame {frame_id} in {self.root.name}")
+        return entry
+
+    def _image_path(self, frame_id: str) -> Path | None:
+        path, _ = training_file(self.root, "image_2", frame_id, ".png")
+        return path if path.is_file() else None
+
+    def _labels(self, entry: FrameEntry) -> tuple[Calibration, LabelFile]:
+        path, name = training_file(self.root, "calib", entry.frame_id, ".txt")
+        calibration = parse_calibration(name, read_lines(path, name), self._image_path(entry.frame_id))
+        path, name = training_file(self.root, "label_2", entry.frame_id, ".txt")
+        is_level = entry.label_source == TRACKING
+        return calibration, parse_labels(name, read_lines(path, name), calibration, truncation_is_level=is_level)

@@ -17,6 +17,8 @@ from quandary.labels import LABEL_CLASSES, Label
 from quandary_server.datasets.files import numbers
 
 COLUMNS = 15
+COLUMNS_WITH_SCORE = 16
+MOST_DECIMALS = 9
 DONT_CARE = "DontCare"
 UNKNOWN = -1.0
 
@@ -33,6 +35,8 @@ class LabelFile:
 def parse_labels(name: str, lines: Sequence[str], calibration: Calibration, *, truncation_is_level: bool = False) -> LabelFile:
     """Return the labels of a file's lines.
 
+    A sixteenth column, the score of a pre-label, must be a number and is otherwise left alone.
+
     truncation_is_level: the column holds 0, 1 or 2 (KITTI tracking) and not a share; levels above 0 become unknown.
     Raises InvalidArgument, named by file and line, for a wrong number of columns, an unknown class, a bad number or box.
     """
@@ -40,8 +44,8 @@ def parse_labels(name: str, lines: Sequence[str], calibration: Calibration, *, t
     for i, line in enumerate(lines, start=1):
         with within(f"{name}:{i}"):
             columns = line.split()
-            if len(columns) != COLUMNS:
-                raise InvalidArgument.of("", f"{len(columns)} columns", f"{COLUMNS} columns")
+            if len(columns) not in (COLUMNS, COLUMNS_WITH_SCORE):
+                raise InvalidArgument.of("", f"{len(columns)} columns", f"{COLUMNS} columns, or one more with a score")
             class_name, values = columns[0], numbers("", columns[1:])
             image_box = ImageBox(*values[3:7].tolist())
             if class_name == DONT_CARE:
@@ -56,10 +60,19 @@ def parse_labels(name: str, lines: Sequence[str], calibration: Calibration, *, t
     return LabelFile(tuple(labels), tuple(boxes), tuple(regions))
 
 
-def format_labels(content: LabelFile, calibration: Calibration) -> list[str]:
-    """Return the 15-column lines of labels and ignored regions, metres and radians with four decimals."""
-    lines = [_line(label, box, calibration) for label, box in zip(content.labels, content.boxes, strict=True)]
-    return lines + [f"{DONT_CARE} -1 -1 -10 {_pixels(box)} -1 -1 -1 -1000 -1000 -1000 -10" for box in content.ignored_regions]
+def format_labels(
+    content: LabelFile, calibration: Calibration, *, exact: bool = False, scores: Sequence[float] = ()
+) -> list[str]:
+    """Return the 15-column lines of labels and ignored regions, metres and radians with four decimals.
+
+    exact: boxes in 3D and regions to the nanometre and without zeros at the end, so that what was read from a file is written
+    as it stood there, and reads back the same. scores: one per label, as the sixteenth column, which KITTI has for detections.
+    """
+    lines = [_line(label, box, calibration, exact) for label, box in zip(content.labels, content.boxes, strict=True)]
+    if scores:
+        lines = [f"{line} {score:.4f}" for line, score in zip(lines, scores, strict=True)]
+    nowhere = "-1 -1 -1 -1000 -1000 -1000 -10"
+    return lines + [f"{DONT_CARE} -1 -1 -10 {_pixels(region, exact)} {nowhere}" for region in content.ignored_regions]
 
 
 def box_from_camera(
@@ -81,22 +94,44 @@ def box_to_camera(box: Box3D, calibration: Calibration) -> tuple[NDArray[np.floa
     return bottom, float(np.arctan2(-ahead[2], ahead[0]))
 
 
-def _line(label: Label, image_box: ImageBox, calibration: Calibration) -> str:
+def exact_box_to_camera(box: Box3D, calibration: Calibration) -> tuple[NDArray[np.float64], float]:
+    """Return bottom centre and heading from which `box_from_camera` makes this very box, but for rounding.
+
+    KITTI's rotations are such to six digits only, and a heading that is turned there and back loses 1e-4 rad by the lean.
+    """
+    rotation, translation = calibration.lidar_to_camera[:, :3], calibration.lidar_to_camera[:, 3]
+    bottom = box.centre @ np.linalg.inv(rotation) + translation + np.array([0.0, box.height_m / 2, 0.0])
+    cos, sin = np.cos(box.yaw_rad), np.sin(box.yaw_rad)
+    ahead, aside = rotation[:, :2] @ np.array([cos, sin]), rotation[:, :2] @ np.array([-sin, cos])
+    rotation_y = float(np.arctan2(aside[0], aside[2]))
+    if ahead[0] * np.cos(rotation_y) - ahead[2] * np.sin(rotation_y) < 0:
+        rotation_y -= float(np.copysign(np.pi, rotation_y))
+    return bottom, rotation_y
+
+
+def _line(label: Label, image_box: ImageBox, calibration: Calibration, exact: bool) -> str:
     box = label.box
-    bottom, rotation_y = box_to_camera(box, calibration)
+    bottom, rotation_y = (exact_box_to_camera if exact else box_to_camera)(box, calibration)
     alpha = rotation_y - float(np.arctan2(bottom[0], bottom[2]))
     alpha = (alpha + np.pi) % (2 * np.pi) - np.pi
     truncation = UNKNOWN if label.truncation is None else label.truncation
     occlusion = int(UNKNOWN) if label.occlusion is None else label.occlusion
     metric = (box.height_m, box.width_m, box.length_m, *bottom.tolist(), rotation_y)
+    numbers_told = " ".join(_told(value, 4, exact) for value in metric)
     return (
-        f"{label.class_name} {truncation:.2f} {occlusion} {alpha:.4f} {_pixels(image_box)} "
-        f"{' '.join(f'{value:.4f}' for value in metric)}"
+        f"{label.class_name} {_told(truncation, 2, exact)} {occlusion} {alpha:.4f} {_pixels(image_box, False)} {numbers_told}"
     )
 
 
-def _pixels(box: ImageBox) -> str:
-    return f"{box.left_px:.2f} {box.top_px:.2f} {box.right_px:.2f} {box.bottom_px:.2f}"
+def _pixels(box: ImageBox, exact: bool) -> str:
+    return " ".join(_told(value, 2, exact) for value in (box.left_px, box.top_px, box.right_px, box.bottom_px))
+
+
+def _told(value: float, decimals: int, exact: bool) -> str:
+    if not exact:
+        return f"{value:.{decimals}f}"
+    whole, _, rest = f"{value:.{MOST_DECIMALS}f}".partition(".")
+    return f"{whole}.{rest.rstrip('0').ljust(2, '0')}"
 
 
 def _truncation(value: float, *, is_level: bool) -> float | None:

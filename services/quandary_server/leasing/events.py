@@ -6,9 +6,23 @@ from enum import StrEnum
 from typing import ClassVar
 
 from quandary.errors import InvalidArgument
+from quandary_server.leasing.order import PriorityBand
 from quandary_server.leasing.status import Lease
 
-__all__ = ["Acknowledge", "Action", "Event", "Expire", "Grant", "Import", "Release", "Renew", "Skip"]
+__all__ = [
+    "Acknowledge",
+    "Action",
+    "Event",
+    "Expire",
+    "Grant",
+    "Import",
+    "Pin",
+    "Release",
+    "Renew",
+    "Requeue",
+    "SetBand",
+    "Skip",
+]
 
 
 class Action(StrEnum):
@@ -21,6 +35,16 @@ class Action(StrEnum):
     RELEASE = "release"
     EXPIRE = "expire"
     IMPORT = "import"
+    PIN = "pin"
+    BAND = "band"
+
+
+class Requeue(StrEnum):
+    """Who may get a skipped task next."""
+
+    NEVER = "never"
+    ANYBODY = "anybody"
+    OTHERS = "others"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,11 +83,12 @@ class Acknowledge:
 
 @dataclass(frozen=True, slots=True)
 class Skip:
-    """The holder gives the task up for good."""
+    """The holder gives the task up: for good, or for anybody or others to try."""
 
     action: ClassVar[Action] = Action.SKIP
     token: str
     now: datetime
+    requeue: Requeue = Requeue.NEVER
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +116,25 @@ class Import:
     now: datetime
 
 
-Event = Grant | Renew | Acknowledge | Skip | Release | Expire | Import
+@dataclass(frozen=True, slots=True)
+class Pin:
+    """The task is put in front of all that are not pinned, or back."""
+
+    action: ClassVar[Action] = Action.PIN
+    pinned: bool
+    now: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class SetBand:
+    """The task is moved to a priority band."""
+
+    action: ClassVar[Action] = Action.BAND
+    band: PriorityBand
+    now: datetime
+
+
+Event = Grant | Renew | Acknowledge | Skip | Release | Expire | Import | Pin | SetBand
 
 
 def check_expires(expires: datetime, now: datetime) -> None:

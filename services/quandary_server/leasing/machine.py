@@ -9,7 +9,20 @@ from dataclasses import replace
 from datetime import datetime
 
 from quandary.errors import StaleLease, WrongState
-from quandary_server.leasing.events import Acknowledge, Action, Event, Expire, Grant, Import, Release, Renew, Skip
+from quandary_server.leasing.events import (
+    Acknowledge,
+    Action,
+    Event,
+    Expire,
+    Grant,
+    Import,
+    Pin,
+    Release,
+    Renew,
+    Requeue,
+    SetBand,
+    Skip,
+)
 from quandary_server.leasing.status import TaskState, TaskStatus
 
 __all__ = ["MAX_FAILED_LEASES", "TRANSITIONS", "move"]
@@ -19,19 +32,24 @@ MAX_FAILED_LEASES = 5
 TRANSITIONS: Mapping[tuple[TaskState, Action], TaskState] = {
     (TaskState.WAITING, Action.LEASE): TaskState.LEASED,
     (TaskState.WAITING, Action.IMPORT): TaskState.ACKNOWLEDGED,
+    # Only here: nothing moves under a labeller, and what is closed has no place in the order.
+    (TaskState.WAITING, Action.PIN): TaskState.WAITING,
+    (TaskState.WAITING, Action.BAND): TaskState.WAITING,
     (TaskState.LEASED, Action.RENEW): TaskState.LEASED,
     (TaskState.LEASED, Action.ACKNOWLEDGE): TaskState.ACKNOWLEDGED,
-    (TaskState.LEASED, Action.SKIP): TaskState.SKIPPED,
+    (TaskState.LEASED, Action.SKIP): TaskState.SKIPPED,  # or WAITING, where anybody or others may try
     (TaskState.LEASED, Action.RELEASE): TaskState.WAITING,
     (TaskState.LEASED, Action.EXPIRE): TaskState.WAITING,  # or DEAD_LETTER, once max_failed_leases have expired
     # A labeller whose answer got lost asks again with the same token: nothing changes.
     (TaskState.ACKNOWLEDGED, Action.ACKNOWLEDGE): TaskState.ACKNOWLEDGED,
     (TaskState.SKIPPED, Action.SKIP): TaskState.SKIPPED,
+    (TaskState.WAITING, Action.SKIP): TaskState.WAITING,
 }
 
 
 def move(status: TaskStatus, event: Event, *, max_failed_leases: int = MAX_FAILED_LEASES) -> TaskStatus:
-    """Return where the task stands after the event; equal to `status` where a closing event is repeated.
+    """Return where the task stands after the event; equal to `status` where what ended a lease is repeated, and after a
+    change of its place.
 
     Raises StaleLease if the event's token neither holds the task now nor closed it, WrongState if the state does not allow
     the event.
@@ -44,16 +62,25 @@ def move(status: TaskStatus, event: Event, *, max_failed_leases: int = MAX_FAILE
 
     match event:
         case Grant(lease=lease):
-            return replace(status, state=target, lease=lease)
+            return replace(status, state=target, lease=lease, closed_by="")
         case Renew(expires=expires):
             assert status.lease is not None  # LEASED has one
             return replace(status, state=target, lease=replace(status.lease, expires=expires))
-        case Acknowledge(token=token) | Skip(token=token):
+        case Acknowledge(token=token):
             return replace(status, state=target, lease=None, closed_by=token)
+        case Skip(token=token, requeue=requeue):
+            if status.lease is None:  # a repetition, whatever policy it names now
+                return status
+            again = requeue is not Requeue.NEVER
+            return replace(status, state=TaskState.WAITING if again else target, lease=None, closed_by=token)
         case Expire(now=now):
             return _expire(status, target, now, max_failed_leases)
-        case Release() | Import():
+        case Release():
             return replace(status, state=target, lease=None)
+        case Import():
+            return replace(status, state=target, closed_by="")
+        case Pin() | SetBand():
+            return replace(status, state=target)
 
 
 def _check_token(status: TaskStatus, token: str, now: datetime) -> None:

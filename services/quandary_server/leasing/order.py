@@ -7,7 +7,7 @@ from enum import IntEnum
 
 from quandary.errors import InvalidArgument
 
-__all__ = ["Place", "PriorityBand"]
+__all__ = ["Place", "PriorityBand", "keys_of"]
 
 LAST = b"\xff" * 8
 MAX_INTEGER = 2**63 - 1
@@ -55,6 +55,11 @@ class Place:
         score = LAST if self.score is None else _descending(self.score)
         head = struct.pack(">BB", not self.pinned, self.band)
         return head + rank + score + struct.pack(">Q", self.shuffle) + self.frame_id.encode("ascii")
+
+
+def keys_of(band: PriorityBand) -> tuple[bytes, bytes]:
+    """Return two keys: those of the band's places that are not pinned lie from the first on, and before the second."""
+    return struct.pack(">BB", True, band), struct.pack(">BB", True, band + 1)
 
 
 def _descending(score: float) -> bytes:

@@ -30,8 +30,8 @@ class Lease:
 class TaskStatus:
     """What the state machine knows of a task.
 
-    lease: set while LEASED. failed_leases: leases that expired. closed_by: the token that acknowledged or skipped it; empty
-    while open, and where an import closed it.
+    lease: set while LEASED. failed_leases: leases that expired. closed_by: the token that acknowledged or skipped it last,
+    so that the same again changes nothing; empty once another lease is given, and where an import closed it.
     """
 
     state: TaskState = TaskState.WAITING

@@ -8,9 +8,12 @@ from typing import Protocol
 from google.protobuf.duration_pb2 import Duration
 
 from quandary import convert
-from quandary.errors import InvalidArgument, NotServedYet, within
+from quandary.errors import InvalidArgument, within
 from quandary.v1 import queue_pb2, queue_pb2_grpc, view_pb2
 from quandary_server.auth import Caller, Role
+from quandary_server.leasing.events import Requeue
+from quandary_server.leasing.order import PriorityBand
+from quandary_server.selector.label_check import LabelCheck
 from quandary_server.storage.store import Store
 from quandary_server.storage.task_values import ACTIVE_QUEUE
 from quandary_server.wire.door import Door, unary
@@ -42,7 +45,7 @@ class QueueServicer(queue_pb2_grpc.QueueServiceServicer):
     """The service over the store."""
 
     def __init__(self, door: Door, store: Store, state: SelectorState, clock: Callable[[], datetime]) -> None:
-        self.door, self._store, self._state, self._clock = door, store, state, clock
+        self.door, self._store, self._state, self._clock, self._check = door, store, state, clock, LabelCheck(store)
 
     @unary(Role.LABELLER, queue_pb2.LeaseTasksResponse)
     async def LeaseTasks(self, request: queue_pb2.LeaseTasksRequest, caller: Caller) -> queue_pb2.LeaseTasksResponse:
@@ -83,11 +86,14 @@ class QueueServicer(queue_pb2_grpc.QueueServiceServicer):
         """Store the labels and close the task."""
         if not request.HasField("labels"):
             raise InvalidArgument.of("labels", "missing", "set")
+        queue, frame_id = task_of("name", request.name)
         with within("labels"):
             labels = labels_of(request.labels)
+            await asyncio.to_thread(self._check.of_task, queue, frame_id, labels, now=self._clock())
         task = await asyncio.to_thread(
             self._store.leases.acknowledge,
-            *task_of("name", request.name),
+            queue,
+            frame_id,
             request.lease_token,
             labels,
             subject=caller.subject,
@@ -97,15 +103,14 @@ class QueueServicer(queue_pb2_grpc.QueueServiceServicer):
 
     @unary(Role.LABELLER, queue_pb2.SkipTaskResponse)
     async def SkipTask(self, request: queue_pb2.SkipTaskRequest, caller: Caller) -> queue_pb2.SkipTaskResponse:
-        """Give a task up for good."""
-        if request.requeue not in (queue_pb2.REQUEUE_POLICY_UNSPECIFIED, queue_pb2.REQUEUE_POLICY_NEVER):
-            raise NotServedYet("requeue policies other than NEVER are not served yet")
+        """Give a task up, for good or for others to try."""
         task = await asyncio.to_thread(
             self._store.leases.skip,
             *task_of("name", request.name),
             request.lease_token,
             reason=_skip_reason(request),
-            comment=request.comment,
+            comment=_comment(request),
+            requeue=_requeue(request),
             subject=caller.subject,
             now=self._clock(),
         )
@@ -125,13 +130,29 @@ class QueueServicer(queue_pb2_grpc.QueueServiceServicer):
 
     @unary(Role.ADMIN, queue_pb2.PinTaskResponse)
     async def PinTask(self, request: queue_pb2.PinTaskRequest, caller: Caller) -> queue_pb2.PinTaskResponse:
-        """Not served yet."""
-        raise NotServedYet("PinTask is not served yet")
+        """Put a task in front of all that are not pinned, or back."""
+        task = await asyncio.to_thread(
+            self._store.priorities.pin,
+            *task_of("name", request.name),
+            pinned=request.pinned,
+            comment=_comment(request),
+            subject=caller.subject,
+            now=self._clock(),
+        )
+        return queue_pb2.PinTaskResponse(task=task_message(task, view_pb2.VIEW_BASIC))
 
     @unary(Role.ADMIN, queue_pb2.SetTaskBandResponse)
     async def SetTaskBand(self, request: queue_pb2.SetTaskBandRequest, caller: Caller) -> queue_pb2.SetTaskBandResponse:
-        """Not served yet."""
-        raise NotServedYet("SetTaskBand is not served yet")
+        """Move a task to a priority band."""
+        task = await asyncio.to_thread(
+            self._store.priorities.set_band,
+            *task_of("name", request.name),
+            _band(request),
+            comment=_comment(request),
+            subject=caller.subject,
+            now=self._clock(),
+        )
+        return queue_pb2.SetTaskBandResponse(task=task_message(task, view_pb2.VIEW_BASIC))
 
     @unary(Role.LABELLER, queue_pb2.GetTaskResponse)
     async def GetTask(self, request: queue_pb2.GetTaskRequest, caller: Caller) -> queue_pb2.GetTaskResponse:
@@ -214,8 +235,30 @@ def _skip_reason(request: queue_pb2.SkipTaskRequest) -> str:
     value = queue_pb2.SkipReason.DESCRIPTOR.values_by_number.get(request.reason)
     if value is None or value.number == queue_pb2.SKIP_REASON_UNSPECIFIED:
         raise InvalidArgument.of("reason", request.reason, "a SkipReason")
-    if len(request.comment) > MAX_COMMENT_CHARACTERS:
-        raise InvalidArgument.of("comment", f"{len(request.comment)} characters", f"at most {MAX_COMMENT_CHARACTERS}")
-    if value.number == queue_pb2.SKIP_REASON_OTHER and not request.comment:
+    if value.number == queue_pb2.SKIP_REASON_OTHER and not _comment(request):
         raise InvalidArgument.of("comment", "empty", "set, for SKIP_REASON_OTHER")
     return value.name.removeprefix("SKIP_REASON_").lower()
+
+
+def _requeue(request: queue_pb2.SkipTaskRequest) -> Requeue:
+    value = queue_pb2.RequeuePolicy.DESCRIPTOR.values_by_number.get(request.requeue)
+    if value is None:
+        raise InvalidArgument.of("requeue", request.requeue, "a RequeuePolicy")
+    if value.number == queue_pb2.REQUEUE_POLICY_UNSPECIFIED:
+        return Requeue.NEVER
+    return Requeue[value.name.removeprefix("REQUEUE_POLICY_")]
+
+
+def _band(request: queue_pb2.SetTaskBandRequest) -> PriorityBand:
+    value = queue_pb2.PriorityBand.DESCRIPTOR.values_by_number.get(request.band)
+    if value is None or value.number == queue_pb2.PRIORITY_BAND_UNSPECIFIED:
+        raise InvalidArgument.of("band", request.band, "a PriorityBand")
+    return PriorityBand[value.name.removeprefix("PRIORITY_BAND_")]
+
+
+def _comment(request: queue_pb2.SkipTaskRequest | queue_pb2.PinTaskRequest | queue_pb2.SetTaskBandRequest) -> str:
+    if len(request.comment) > MAX_COMMENT_CHARACTERS:
+        raise InvalidArgument.of("comment", f"{len(request.comment)} characters", f"at most {MAX_COMMENT_CHARACTERS}")
+    if "\0" in request.comment:  # which PostgreSQL keeps in no text
+        raise InvalidArgument.of("comment", repr(request.comment), "text without NUL")
+    return request.comment

@@ -10,8 +10,9 @@ from quandary_server.leasing.events import Action
 from quandary_server.storage.database import Database
 from quandary_server.storage.paging import Page, check_page_size, continued_behind, page_of, serial
 from quandary_server.storage.schema import audit
+from quandary_server.storage.task_values import Task
 
-__all__ = ["Audit", "AuditEvent", "write_audit"]
+__all__ = ["Audit", "AuditEvent", "place_facts", "write_audit"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +49,13 @@ class Audit:
         page = page_of(listing, rows, page_size, lambda row: row.id)
         events = (AuditEvent(r.time, r.subject, Action(r.action), r.queue, r.frame_id, r.details) for r in page.items)
         return Page(tuple(events), page.next_token)
+
+
+def place_facts(task: Task) -> dict[str, str]:
+    """Return the details that tell why a task has its place in the lease order."""
+    place = task.place
+    facts = {"pinned": place.pinned or None, "rank": place.rank, "score": place.score, "generation": task.generation or None}
+    return {"band": place.band.name.lower()} | {name: str(value) for name, value in facts.items() if value is not None}
 
 
 def write_audit(connection: Connection, events: Iterable[AuditEvent]) -> None:

@@ -1,13 +1,18 @@
-"""Numbers that are drawn in the order of the commits."""
+"""Numbers that are drawn in the order of the commits, and counts that one transaction at a time changes."""
 
-from sqlalchemy import Connection, select, update
+from collections.abc import Mapping, Sequence
 
+from sqlalchemy import Connection, bindparam, select, update
+
+from quandary_server.storage.insertion import insert_missing
 from quandary_server.storage.schema import counters
 
-__all__ = ["LABELS", "RUNS", "draw", "last_drawn"]
+__all__ = ["LABELS", "RUNS", "draw", "hold", "last_drawn", "write"]
 
 LABELS = "labels"
 RUNS = "runs"
+
+WRITE = update(counters).where(counters.c.name == bindparam("of_name")).values(value=bindparam("value"))
 
 
 def draw(connection: Connection, name: str, count: int = 1) -> int:
@@ -21,3 +26,19 @@ def last_drawn(connection: Connection, name: str) -> int:
     """Return the last number drawn, 0 before the first."""
     value: int = connection.execute(select(counters.c.value).where(counters.c.name == name)).scalar_one()
     return value
+
+
+def hold(connection: Connection, names: Sequence[str]) -> dict[str, int]:
+    """Return counts by name, 0 before the first, which nobody else changes until the caller's transaction ends."""
+    query = select(counters.c.name, counters.c.value).where(counters.c.name.in_(names)).order_by(counters.c.name)
+    found = {row.name: row.value for row in connection.execute(query.with_for_update())}
+    if missing := [{"name": name, "value": 0} for name in sorted(names) if name not in found]:
+        insert_missing(connection, counters, missing)
+        return hold(connection, names)
+    return found
+
+
+def write(connection: Connection, values: Mapping[str, int]) -> None:
+    """Write counts that `hold` returned."""
+    if values:
+        connection.execute(WRITE, [{"of_name": name, "value": value} for name, value in values.items()])

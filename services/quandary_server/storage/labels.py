@@ -1,6 +1,6 @@
 """The labels of a store: one set per frame, the last one handed in."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -52,12 +52,18 @@ class Labels:
             queue_of = _queue_of(known)
             _check_known(ids, queue_of)
             stored = stored_labels(connection, ids)
-            changed = [f for f in found if f.frame_id not in stored or frame_labels_json(f) != stored[f.frame_id][0]]
+            changed = [f for f in found if f.frame_id not in stored or _differ(f, stored[f.frame_id][0])]
             write_labels(connection, changed, queue_of, labeller=labeller, now=now)
             closed = _close(connection, known, now)
             touched = sorted(closed | {(queue_of[f.frame_id], f.frame_id) for f in changed})
             write_audit(connection, [AuditEvent(now, labeller, Action.IMPORT, queue, frame) for queue, frame in touched])
         return Submitted(len(changed), len(found) - len(changed))
+
+    def records(self, frame_ids: Sequence[str]) -> dict[str, bytes]:
+        """Return the serialised FrameRecords of those of the frames that are known, labelled or not."""
+        query = select(frames.c.frame_id, frames.c.record).where(frames.c.frame_id.in_(frame_ids))
+        with self._database.read() as connection:
+            return {row.frame_id: row.record for row in connection.execute(query)}
 
     def get(self, frame_id: str) -> LabelledFrame:
         """Return the labels of one frame; raises NotFound if it has none."""
@@ -101,6 +107,13 @@ class Labels:
         with self._database.read() as connection:
             counted = connection.execute(query).one()
             return LabelCounts(*counted, sequence=counters.last_drawn(connection, counters.LABELS))
+
+
+def _differ(found: FrameLabels, stored: Mapping[str, Any]) -> bool:
+    """Return whether labels differ from those stored; where they say nothing of time or pre-labels, what is known stays."""
+    told = frame_labels_json(found)
+    kept = {name: told[name] or stored[name] for name in ("seconds_spent", "prelabel_generation")}
+    return told | kept != stored
 
 
 def _queue_of(known: Sequence[Row[Any]]) -> dict[str, str]:

@@ -5,22 +5,24 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from sqlalchemy import Connection, bindparam, update
+from sqlalchemy import Connection, update
 
 from quandary.errors import InvalidArgument, WrongState
 from quandary.labels import FrameLabels
-from quandary_server.leasing.events import Acknowledge, Grant, Release, Renew, Skip
+from quandary_server.leasing.bands import Turn
+from quandary_server.leasing.events import Acknowledge, Grant, Release, Renew, Requeue, Skip
 from quandary_server.leasing.machine import move
-from quandary_server.leasing.status import Lease
-from quandary_server.storage.audit import AuditEvent, write_audit
+from quandary_server.leasing.status import Lease, TaskState
+from quandary_server.storage.audit import AuditEvent, place_facts, write_audit
 from quandary_server.storage.conflicts import again_after_conflict
 from quandary_server.storage.database import Database
 from quandary_server.storage.expiry import expire_due
+from quandary_server.storage.insertion import insert_missing
 from quandary_server.storage.label_rows import stored_labels, write_labels
 from quandary_server.storage.label_values import frame_labels_json
-from quandary_server.storage.schema import WAITS, tasks
+from quandary_server.storage.lease_order import next_tasks
+from quandary_server.storage.schema import exclusions, tasks
 from quandary_server.storage.task_rows import (
-    TASKS,
     THIS_TASK,
     check_queue,
     load_task,
@@ -33,13 +35,6 @@ from quandary_server.storage.task_rows import (
 from quandary_server.storage.task_values import Task
 
 __all__ = ["Leases", "new_token"]
-
-FIRST_WAITING = (
-    TASKS.where(tasks.c.queue == bindparam("queue"), WAITS)
-    .order_by(tasks.c.lease_key)
-    .limit(bindparam("at_most"))
-    .with_for_update(of=tasks, skip_locked=True)  # what another is leasing at this moment does not wait any more
-)
 
 
 def new_token() -> str:
@@ -54,9 +49,10 @@ class Leases:
     not hold it, and WrongState if the token closed the task in another way. subject: who calls, for the audit.
     """
 
-    def __init__(self, database: Database, max_failed_leases: int) -> None:
+    def __init__(self, database: Database, max_failed_leases: int, passed_over_at_most: int) -> None:
         self._database = database
         self._max_failed_leases = max_failed_leases
+        self._passed_over_at_most = passed_over_at_most
 
     @again_after_conflict
     def lease(
@@ -69,7 +65,10 @@ class Leases:
         now: datetime,
         token: Callable[[], str] = new_token,
     ) -> tuple[Task, ...]:
-        """Lease the first `max_tasks` waiting tasks in lease order, fewer if fewer wait; each gets a token of its own.
+        """Lease the first `max_tasks` waiting tasks, fewer if fewer wait; each gets a token of its own.
+
+        The first are those in lease order, but for the turns of lower bands (`leasing.bands`) and what the holder skipped for
+        others.
 
         Raises NotFound for an unknown queue, InvalidArgument unless max_tasks >= 1 and duration > 0.
         """
@@ -77,13 +76,14 @@ class Leases:
             raise InvalidArgument.of("max_tasks", max_tasks, ">= 1")
         with self._database.write_beside() as connection:
             expire_due(connection, now, self._max_failed_leases)
-            rows = connection.execute(FIRST_WAITING, {"queue": queue, "at_most": max_tasks}).all()
-            if not rows:
+            found = next_tasks(connection, queue, holder, max_tasks, self._passed_over_at_most)
+            if not found:
                 check_queue(connection, queue)
             expires = now + duration
+            rows = [row for row, _ in found]
             leased = [task_of(row, move(status_of(row), Grant(Lease(token(), holder, expires), now))) for row in rows]
             write_statuses(connection, [moved_to(task.queue, task.frame_id, task.status) for task in leased])
-            write_audit(connection, [_leased(task, holder, now) for task in leased])
+            write_audit(connection, [_leased(task, turn, now) for task, (_, turn) in zip(leased, found, strict=True)])
         return tuple(leased)
 
     @again_after_conflict
@@ -103,7 +103,9 @@ class Leases:
         if labels.frame_id != frame_id:
             raise InvalidArgument.of("labels.frame_id", labels.frame_id, f"the task's ({frame_id})")
         with self._database.write_beside() as connection:
-            details = {"labels": str(len(labels.labels))}
+            details = {"labels": str(len(labels.labels)), "seconds_spent": f"{labels.time_spent.total_seconds():g}"}
+            if labels.prelabel_generation:
+                details["prelabel_generation"] = labels.prelabel_generation
             task, changed = _move(connection, queue, frame_id, Acknowledge(token, now), subject, details)
             if changed:
                 write_labels(connection, [labels], {frame_id: queue}, labeller=subject, now=now, lease_token=token)
@@ -113,17 +115,32 @@ class Leases:
 
     @again_after_conflict
     def skip(
-        self, queue: str, frame_id: str, token: str, *, reason: str, comment: str = "", subject: str, now: datetime
+        self,
+        queue: str,
+        frame_id: str,
+        token: str,
+        *,
+        reason: str,
+        comment: str = "",
+        requeue: Requeue = Requeue.NEVER,
+        subject: str,
+        now: datetime,
     ) -> Task:
-        """Close the task without labels. The same again: nothing changes. Raises InvalidArgument without a reason."""
+        """Give the task up: close it without labels, or let anybody or others than `subject` have it. The same again: nothing
+        changes. Raises InvalidArgument without a reason.
+        """
         if not reason:
             raise InvalidArgument.of("reason", "missing", "set")
         if "\0" in comment:
             raise InvalidArgument.of("comment", repr(comment), "text without NUL")
         with self._database.write_beside() as connection:
-            details = {"reason": reason, "comment": comment}
-            task, changed = _move(connection, queue, frame_id, Skip(token, now), subject, details)
+            details = {"reason": reason, "comment": comment, "requeue": requeue.value}
+            task, changed = _move(connection, queue, frame_id, Skip(token, now, requeue), subject, details)
             if not changed:
+                return task
+            if requeue is Requeue.OTHERS:
+                insert_missing(connection, exclusions, [{"queue": queue, "subject": subject, "frame_id": frame_id}])
+            if task.state is TaskState.WAITING:
                 return task
             written = {"skip_reason": reason, "skip_comment": comment}
             connection.execute(update(tasks).where(THIS_TASK).values(**written), this_task(queue, frame_id))
@@ -153,13 +170,14 @@ def _move(
     return replace(task, status=status), True
 
 
-def _leased(task: Task, holder: str, now: datetime) -> AuditEvent:
+def _leased(task: Task, turn: Turn | None, now: datetime) -> AuditEvent:
     # Why this task and no other: its place at that moment.
-    place, lease = task.place, task.status.lease
-    details = {"expires": lease.expires.isoformat() if lease else "", "band": place.band.name.lower()}
-    facts = {"pinned": place.pinned or None, "rank": place.rank, "score": place.score, "generation": task.generation or None}
-    details |= {name: str(value) for name, value in facts.items() if value is not None}
-    return AuditEvent(now, holder, Grant.action, task.queue, task.frame_id, details)
+    lease = task.status.lease
+    assert lease is not None  # it was leased just now
+    details = {"expires": lease.expires.isoformat(), **place_facts(task)}
+    if turn is not None and turn.passed_over:
+        details["passed_over"] = str(turn.passed_over)
+    return AuditEvent(now, lease.holder, Grant.action, task.queue, task.frame_id, details)
 
 
 def _check_repeated(connection: Connection, labels: FrameLabels, token: str) -> None:

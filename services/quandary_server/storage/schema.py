@@ -96,6 +96,16 @@ Index("leased_until", tasks.c.lease_expires, tasks.c.queue, sqlite_where=LEASED,
 Index("closed_tasks", tasks.c.queue, tasks.c.state, sqlite_where=CLOSED, postgresql_where=CLOSED)
 Index("tasks_of_frame", tasks.c.frame_id)
 
+# Who is not to get a task again. The subject stands before the frame, since a lease asks for one subject and many frames.
+exclusions = Table(
+    "exclusions",
+    metadata,
+    Column("queue", Text, primary_key=True),
+    Column("subject", Text, primary_key=True),
+    Column("frame_id", Text, primary_key=True),
+    ForeignKeyConstraint(["queue", "frame_id"], [tasks.c.queue, tasks.c.frame_id]),
+)
+
 frame_scores = Table(
     "frame_scores",
     metadata,

@@ -4,6 +4,7 @@ import logging
 from pathlib import Path
 
 from quandary.errors import QuandaryError
+from quandary_server.leasing.bands import PASSED_OVER_AT_MOST
 from quandary_server.leasing.machine import MAX_FAILED_LEASES
 from quandary_server.storage.audit import Audit
 from quandary_server.storage.database import Database
@@ -12,6 +13,7 @@ from quandary_server.storage.labels import Labels
 from quandary_server.storage.leases import Leases
 from quandary_server.storage.opening import open_database, url_of
 from quandary_server.storage.options import DEFAULTS, StoreOptions
+from quandary_server.storage.priorities import Priorities
 from quandary_server.storage.ranking import Ranking
 from quandary_server.storage.revisions import StoreSchema
 from quandary_server.storage.runs import Runs
@@ -25,14 +27,16 @@ log = logging.getLogger(__name__)
 class Store:
     """The store of one Quandary: safe to use from many threads, and by several processes at once. All calls block.
 
-    intake: from the fleet logs into the queues. leases: what labellers do. ranking: scores and ranks of what waits.
+    intake: from the fleet logs into the queues. leases: what labellers do. priorities: pins and bands. ranking: scores
+    and ranks of what waits.
     tasks: the queues to look at. labels, runs, audit: what their names say.
     """
 
-    def __init__(self, database: Database, max_failed_leases: int) -> None:
+    def __init__(self, database: Database, max_failed_leases: int, passed_over_at_most: int = PASSED_OVER_AT_MOST) -> None:
         self._database = database
         self.intake = Intake(database, max_failed_leases)
-        self.leases = Leases(database, max_failed_leases)
+        self.leases = Leases(database, max_failed_leases, passed_over_at_most)
+        self.priorities = Priorities(database, max_failed_leases)
         self.ranking = Ranking(database, max_failed_leases)
         self.tasks = TaskList(database, max_failed_leases)
         self.labels = Labels(database, max_failed_leases)
@@ -41,17 +45,23 @@ class Store:
 
     @classmethod
     def open(
-        cls, place: str | Path, *, max_failed_leases: int = MAX_FAILED_LEASES, options: StoreOptions = DEFAULTS
+        cls,
+        place: str | Path,
+        *,
+        max_failed_leases: int = MAX_FAILED_LEASES,
+        passed_over_at_most: int = PASSED_OVER_AT_MOST,
+        options: StoreOptions = DEFAULTS,
     ) -> "Store":
         """Open the store at a path, `sqlite:///` or `postgresql://` URL, a new one with the queues `active` and `control`.
 
-        max_failed_leases: leases that may expire before a task becomes a dead letter; the same for all who open it. Raises
+        max_failed_leases: leases that may expire before a task becomes a dead letter; passed_over_at_most: leases that may
+        pass a waiting band over before it gets one. Both the same for all who open it. Raises
         InvalidArgument for another kind of URL, WrongState for another kind of database or revision, CorruptArtefact
         for a file that is no database, Unavailable where it cannot be opened.
         """
         url = url_of(place)
         may_upgrade = url.get_backend_name() == "sqlite" if options.upgrade is None else options.upgrade
-        return cls(open_database(url, StoreSchema(may_upgrade), options), max_failed_leases)
+        return cls(open_database(url, StoreSchema(may_upgrade), options), max_failed_leases, passed_over_at_most)
 
     def answers(self) -> bool:
         """Return whether the database can be read now; what keeps it from that is logged."""

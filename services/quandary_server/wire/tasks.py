@@ -3,6 +3,7 @@
 from quandary.convert import frame_labels_message, timestamp_message
 from quandary.names import queue_name, task_name
 from quandary.v1 import fleet_log_pb2, labels_pb2, queue_pb2, scoring_pb2, view_pb2
+from quandary_server.leasing.order import PriorityBand
 from quandary_server.leasing.status import Lease, TaskState
 from quandary_server.storage.audit import AuditEvent
 from quandary_server.storage.label_values import LabelledFrame
@@ -46,7 +47,17 @@ def lease_message(lease: Lease, *, with_token: bool) -> queue_pb2.Lease:
 
 
 def reason(task: Task, frame_score: scoring_pb2.FrameScore | None) -> str:
-    """Return why a task is asked for, one sentence."""
+    """Return why a task is asked for, one sentence, and before it what put it forward by hand."""
+    return _put_forward(task) + _asked_for(task, frame_score)
+
+
+def _put_forward(task: Task) -> str:
+    band = task.place.band
+    placed = f"In the {band.name.lower()} band. " if band is not PriorityBand.ACTIVE_LEARNING else ""
+    return ("Pinned to the front. " if task.place.pinned else "") + placed
+
+
+def _asked_for(task: Task, frame_score: scoring_pb2.FrameScore | None) -> str:
     if task.queue == CONTROL_QUEUE:
         return "Frame of a control drive, in random order: its labels judge the detector and never train it."
     if task.place.score is None:

@@ -1,0 +1,68 @@
+"""What an operator decides of the lease order: pins and bands. Each call is one transaction together with its audit."""
+
+from dataclasses import replace
+from datetime import datetime
+
+from sqlalchemy import Connection, update
+
+from quandary_server.leasing.events import Pin, SetBand
+from quandary_server.leasing.machine import move
+from quandary_server.leasing.order import Place, PriorityBand
+from quandary_server.storage.audit import AuditEvent, place_facts, write_audit
+from quandary_server.storage.database import Database
+from quandary_server.storage.expiry import expire_due
+from quandary_server.storage.schema import tasks
+from quandary_server.storage.task_rows import THIS_TASK, load_task, this_task
+from quandary_server.storage.task_values import Task
+
+__all__ = ["Priorities"]
+
+
+class Priorities:
+    """Pins and bands of a store's tasks.
+
+    subject, comment: who decides it and why, for the audit. Raises NotFound for an unknown task, WrongState unless it waits.
+    """
+
+    def __init__(self, database: Database, max_failed_leases: int) -> None:
+        self._database = database
+        self._max_failed_leases = max_failed_leases
+
+    def pin(self, queue: str, frame_id: str, *, pinned: bool, comment: str = "", subject: str, now: datetime) -> Task:
+        """Put the task in front of all that are not pinned, or take the pin away. As it is already: nothing changes."""
+        return self._move(queue, frame_id, Pin(pinned, now), subject, comment)
+
+    def set_band(
+        self, queue: str, frame_id: str, band: PriorityBand, *, comment: str = "", subject: str, now: datetime
+    ) -> Task:
+        """Move the task to the band. As it is already: nothing changes."""
+        return self._move(queue, frame_id, SetBand(band, now), subject, comment)
+
+    def _move(self, queue: str, frame_id: str, event: Pin | SetBand, subject: str, comment: str) -> Task:
+        with self._database.write() as connection:
+            expire_due(connection, event.now, self._max_failed_leases)
+            task = load_task(connection, queue, frame_id)
+            moved = replace(task, status=move(task.status, event), place=_placed(task.place, event))
+            if moved.place != task.place:
+                _write_place(connection, moved)
+                details = place_facts(task) | _decided(event) | ({"comment": comment} if comment else {})
+                write_audit(connection, [AuditEvent(event.now, subject, event.action, queue, frame_id, details)])
+        return moved
+
+
+def _placed(place: Place, event: Pin | SetBand) -> Place:
+    if isinstance(event, Pin):
+        return replace(place, pinned=event.pinned)
+    return replace(place, band=event.band)
+
+
+def _decided(event: Pin | SetBand) -> dict[str, str]:
+    if isinstance(event, Pin):
+        return {"to": "pinned" if event.pinned else "unpinned"}
+    return {"to": event.band.name.lower()}
+
+
+def _write_place(connection: Connection, task: Task) -> None:
+    place = task.place
+    values = {"pinned": place.pinned, "band": int(place.band), "lease_key": place.key()}
+    connection.execute(update(tasks).where(THIS_TASK).values(**values), this_task(task.queue, task.frame_id))

@@ -1,0 +1,62 @@
+"""QueueService and LabelService as a server of their own."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import grpc
+
+from quandary import Frame, LabellingClient
+from quandary.v1 import labels_pb2_grpc, queue_pb2_grpc
+from quandary_server.auth import Keyring, ensure_tokens
+from quandary_server.clock import now
+from quandary_server.selector.label_servicer import LabelServicer
+from quandary_server.selector.queue_servicer import QueueServicer
+from quandary_server.storage.store import Store
+from quandary_server.storage.task_values import TaskEntry
+from quandary_server.wire.door import Door
+from support.grpc_thread import ServerThread
+from support.records import START, log_record, record_of
+
+
+def fill(store: Store, folder: Path, make_frame: Callable[..., Frame], frames: int = 6) -> None:
+    """Log frames of a drive, f0, f1, ..., unscored in this order; their clouds lie in the folder."""
+    entries = []
+    for i in range(frames):
+        record = record_of(make_frame(f"f{i}", seed=i), folder, at_s=i)
+        entry = TaskEntry(i + 1, "active", record.frame_id, "drive", record.stamp, log_record(record).payload, 3, shuffle=i)
+        entries.append(entry)
+    store.intake.apply(entries, log="log", after=0, position=frames, now=START)
+
+
+class State:
+    """What the selector would say of itself."""
+
+    def generation(self) -> str:
+        return "g000001-00000000"
+
+    def ranked_generation(self) -> str:
+        return "g000001-00000000"
+
+    def lag(self) -> int:
+        return 3
+
+
+class Server:
+    """Both servicers on a free port, on a clock that the test moves."""
+
+    def __init__(self, store: Store, tokens: Path) -> None:
+        self.store, self.tokens, self.time = store, tokens, START
+        self.token = ensure_tokens(tokens)
+        door = Door(Keyring(tokens, now), lambda *_: None)
+        queues = QueueServicer(door, store, State(), lambda: self.time)
+        labels = LabelServicer(door, store, lambda: self.time)
+
+        def register(server: grpc.aio.Server) -> None:
+            queue_pb2_grpc.add_QueueServiceServicer_to_server(queues, server)
+            labels_pb2_grpc.add_LabelServiceServicer_to_server(labels, server)
+
+        self._server = ServerThread(register, {"quandary.v1.QueueService": lambda: True})
+        self.target, self.stop = self._server.target, self._server.stop
+
+    def client(self, token: str | None = None) -> LabellingClient:
+        return LabellingClient(self.target, token=self.token if token is None else token)
