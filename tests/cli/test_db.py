@@ -51,7 +51,7 @@ def db(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> A
 def test_a_database_is_made_looked_at_and_compared(db: Any, url: str) -> None:
     code, said = db("current")
     if url:
-        assert (code, said) == (0, "revision none: the database is empty, needed 0002")
+        assert (code, said) == (0, "revision none: the database is empty, needed 0003")
     else:
         assert (code, said) == (FAILED, "NotFound: there is no database quandary-data/quandary.db")
         assert not Path("quandary-data").exists()

@@ -26,6 +26,9 @@ def full(tmp_path: Path) -> str:
         connection.executescript(FULL)
     connection.close()
     Store.open(path).close()
+    with sqlite3.connect(path) as connection:
+        connection.execute("INSERT INTO exclusions VALUES ('active', 'ada', 'f000')")  # a table of a later revision
+    connection.close()
     return str(path)
 
 
