@@ -17,7 +17,7 @@ from sqlalchemy.schema import CreateIndex, CreateTable
 from quandary.errors import CorruptArtefact, InvalidArgument, Unavailable, WrongState
 from quandary_server.storage import Store
 from quandary_server.storage.fleet_log import LogRecord, SqliteFleetLog
-from quandary_server.storage.schema import metadata
+from quandary_server.storage.schema import SCHEMA_VERSION, metadata
 
 NOW = datetime(2026, 1, 1, 12, 0, tzinfo=UTC)
 
@@ -98,13 +98,13 @@ def test_a_database_of_something_else_is_refused(tmp_path: Path) -> None:
         Store.open(tmp_path / "log.db")
 
 
-@pytest.mark.parametrize(("version", "remedy"), [(2, "upgrade Quandary"), (0, "migrate it")])
+@pytest.mark.parametrize(("version", "remedy"), [(SCHEMA_VERSION + 1, "upgrade Quandary"), (SCHEMA_VERSION - 1, "migrate it")])
 def test_another_schema_version_is_refused_by_name(tmp_path: Path, version: int, remedy: str) -> None:
     Store.open(tmp_path / "store.db").close()
     with sqlite3.connect(tmp_path / "store.db") as connection:
         connection.execute("UPDATE schema_version SET version = ?", (version,))
     connection.close()
-    with pytest.raises(WrongState, match=f"schema version {version}, this program knows 1: {remedy}"):
+    with pytest.raises(WrongState, match=f"schema version {version}, this program knows {SCHEMA_VERSION}: {remedy}"):
         Store.open(tmp_path / "store.db")
 
 

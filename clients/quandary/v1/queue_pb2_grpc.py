@@ -30,7 +30,9 @@ class QueueServiceStub(object):
 
     Queues are named queues/{queue}: `active` holds the frames that the detector is unsure about, `control` the randomly
     ordered frames of the control drives. A task is one frame of one queue, queues/{queue}/tasks/{frame_id}.
-    Lease order: pinned, priority band, rank, score, and a seeded shuffle among the unscored. Calls fail with
+    Lease order: pinned, priority band, rank, score, and a seeded shuffle among the unscored. Near copies of a task wait folded
+    under it as its siblings and are not leased, until a generation scores them anew or the query asks for them after all; a pin
+    unfolds. Calls fail with
     INVALID_ARGUMENT     a name, size, duration or label is malformed or out of bounds;
     UNAUTHENTICATED, PERMISSION_DENIED  no valid token, or one without the role;
     NOT_FOUND            no such queue or task;
@@ -112,7 +114,9 @@ class QueueServiceServicer(object):
 
     Queues are named queues/{queue}: `active` holds the frames that the detector is unsure about, `control` the randomly
     ordered frames of the control drives. A task is one frame of one queue, queues/{queue}/tasks/{frame_id}.
-    Lease order: pinned, priority band, rank, score, and a seeded shuffle among the unscored. Calls fail with
+    Lease order: pinned, priority band, rank, score, and a seeded shuffle among the unscored. Near copies of a task wait folded
+    under it as its siblings and are not leased, until a generation scores them anew or the query asks for them after all; a pin
+    unfolds. Calls fail with
     INVALID_ARGUMENT     a name, size, duration or label is malformed or out of bounds;
     UNAUTHENTICATED, PERMISSION_DENIED  no valid token, or one without the role;
     NOT_FOUND            no such queue or task;
@@ -281,7 +285,9 @@ class QueueService(object):
 
     Queues are named queues/{queue}: `active` holds the frames that the detector is unsure about, `control` the randomly
     ordered frames of the control drives. A task is one frame of one queue, queues/{queue}/tasks/{frame_id}.
-    Lease order: pinned, priority band, rank, score, and a seeded shuffle among the unscored. Calls fail with
+    Lease order: pinned, priority band, rank, score, and a seeded shuffle among the unscored. Near copies of a task wait folded
+    under it as its siblings and are not leased, until a generation scores them anew or the query asks for them after all; a pin
+    unfolds. Calls fail with
     INVALID_ARGUMENT     a name, size, duration or label is malformed or out of bounds;
     UNAUTHENTICATED, PERMISSION_DENIED  no valid token, or one without the role;
     NOT_FOUND            no such queue or task;

@@ -31,7 +31,9 @@ class QueueServiceStub:
 
     Queues are named queues/{queue}: `active` holds the frames that the detector is unsure about, `control` the randomly
     ordered frames of the control drives. A task is one frame of one queue, queues/{queue}/tasks/{frame_id}.
-    Lease order: pinned, priority band, rank, score, and a seeded shuffle among the unscored. Calls fail with
+    Lease order: pinned, priority band, rank, score, and a seeded shuffle among the unscored. Near copies of a task wait folded
+    under it as its siblings and are not leased, until a generation scores them anew or the query asks for them after all; a pin
+    unfolds. Calls fail with
       INVALID_ARGUMENT     a name, size, duration or label is malformed or out of bounds;
       UNAUTHENTICATED, PERMISSION_DENIED  no valid token, or one without the role;
       NOT_FOUND            no such queue or task;
@@ -75,7 +77,9 @@ class QueueServiceAsyncStub(QueueServiceStub):
 
     Queues are named queues/{queue}: `active` holds the frames that the detector is unsure about, `control` the randomly
     ordered frames of the control drives. A task is one frame of one queue, queues/{queue}/tasks/{frame_id}.
-    Lease order: pinned, priority band, rank, score, and a seeded shuffle among the unscored. Calls fail with
+    Lease order: pinned, priority band, rank, score, and a seeded shuffle among the unscored. Near copies of a task wait folded
+    under it as its siblings and are not leased, until a generation scores them anew or the query asks for them after all; a pin
+    unfolds. Calls fail with
       INVALID_ARGUMENT     a name, size, duration or label is malformed or out of bounds;
       UNAUTHENTICATED, PERMISSION_DENIED  no valid token, or one without the role;
       NOT_FOUND            no such queue or task;
@@ -115,7 +119,9 @@ class QueueServiceServicer(metaclass=_abc_1.ABCMeta):
 
     Queues are named queues/{queue}: `active` holds the frames that the detector is unsure about, `control` the randomly
     ordered frames of the control drives. A task is one frame of one queue, queues/{queue}/tasks/{frame_id}.
-    Lease order: pinned, priority band, rank, score, and a seeded shuffle among the unscored. Calls fail with
+    Lease order: pinned, priority band, rank, score, and a seeded shuffle among the unscored. Near copies of a task wait folded
+    under it as its siblings and are not leased, until a generation scores them anew or the query asks for them after all; a pin
+    unfolds. Calls fail with
       INVALID_ARGUMENT     a name, size, duration or label is malformed or out of bounds;
       UNAUTHENTICATED, PERMISSION_DENIED  no valid token, or one without the role;
       NOT_FOUND            no such queue or task;

@@ -11,6 +11,7 @@ from quandary.errors import InvalidArgument, WrongState
 from quandary.labels import FrameLabels
 from quandary_server.leasing.events import Acknowledge, Grant, Release, Renew, Skip
 from quandary_server.leasing.machine import move
+from quandary_server.leasing.order import FOLDED_KEYS
 from quandary_server.leasing.status import Lease
 from quandary_server.storage.audit import AuditEvent, write_audit
 from quandary_server.storage.database import Database
@@ -18,6 +19,7 @@ from quandary_server.storage.expiry import expire_due
 from quandary_server.storage.label_rows import stored_labels, write_labels
 from quandary_server.storage.label_values import frame_labels_json
 from quandary_server.storage.schema import WAITS, tasks
+from quandary_server.storage.siblings import with_siblings
 from quandary_server.storage.task_rows import (
     TASKS,
     THIS_TASK,
@@ -33,7 +35,11 @@ from quandary_server.storage.task_values import Task
 
 __all__ = ["Leases", "new_token"]
 
-FIRST_WAITING = TASKS.where(tasks.c.queue == bindparam("queue"), WAITS).order_by(tasks.c.lease_key).limit(bindparam("at_most"))
+FIRST_WAITING = (
+    TASKS.where(tasks.c.queue == bindparam("queue"), WAITS, tasks.c.lease_key < FOLDED_KEYS)
+    .order_by(tasks.c.lease_key)
+    .limit(bindparam("at_most"))
+)
 
 
 def new_token() -> str:
@@ -64,6 +70,8 @@ class Leases:
     ) -> tuple[Task, ...]:
         """Lease the first `max_tasks` waiting tasks in lease order, fewer if fewer wait; each gets a token of its own.
 
+        What is folded is not leased: it comes along as the siblings of what it is folded under.
+
         Raises NotFound for an unknown queue, InvalidArgument unless max_tasks >= 1 and duration > 0.
         """
         if max_tasks < 1:
@@ -77,7 +85,7 @@ class Leases:
             leased = [task_of(row, move(status_of(row), Grant(Lease(token(), holder, expires), now))) for row in rows]
             write_statuses(connection, [moved_to(task.queue, task.frame_id, task.status) for task in leased])
             write_audit(connection, [_leased(task, holder, now) for task in leased])
-        return tuple(leased)
+            return tuple(with_siblings(connection, leased))
 
     def renew(self, queue: str, frame_id: str, token: str, *, subject: str, duration: timedelta, now: datetime) -> Task:
         """Let the lease end `duration` from now. Raises InvalidArgument unless that is > 0."""

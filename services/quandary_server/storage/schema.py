@@ -26,7 +26,7 @@ from quandary_server.leasing.status import TaskState
 from quandary_server.storage.columns import Serial, Time, named
 from quandary_server.storage.run_values import RunStage, RunState, RunTrigger
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 metadata = MetaData()
 
@@ -40,6 +40,8 @@ frames = Table(
     Column("stamp", Time, nullable=False),
     Column("crops", Integer, nullable=False),
     Column("tags", JSON, nullable=False),
+    # x, y, z of the LiDAR in the drive's frame, in metres; null where it is not known.
+    Column("ego_position_m", JSON(none_as_null=True)),
     Column("record", LargeBinary, nullable=False),
 )
 
@@ -59,6 +61,8 @@ tasks = Table(
     Column("generation", String, nullable=False),
     Column("shuffle", BigInteger, nullable=False),
     Column("lease_key", LargeBinary, nullable=False),
+    # The frame that this one is a near copy of, and not leased beside; cleared by the next score or query.
+    Column("folded_under", String),
     Column("enqueued", Time, nullable=False),
     Column("failed_leases", Integer, nullable=False),
     Column("lease_token", String),
@@ -75,6 +79,7 @@ tasks = Table(
 WAITS = tasks.c.state == literal(TaskState.WAITING, tasks.c.state.type, literal_execute=True)
 LEASED = tasks.c.state == literal(TaskState.LEASED, tasks.c.state.type, literal_execute=True)
 CLOSED = ~WAITS & ~LEASED
+IS_FOLDED = tasks.c.folded_under.is_not(None)
 
 # Carries the lease order. What is counted of the waiting rides along, so that neither counting them nor finding those behind
 # reads the table. Indexes cost a page each per leased task (no other does): hence no index over all states.
@@ -90,6 +95,7 @@ Index(
 Index("leased_until", tasks.c.lease_expires, tasks.c.queue, sqlite_where=LEASED, postgresql_where=LEASED)
 Index("closed_tasks", tasks.c.queue, tasks.c.state, sqlite_where=CLOSED, postgresql_where=CLOSED)
 Index("tasks_of_frame", tasks.c.frame_id)
+Index("folded_tasks", tasks.c.queue, tasks.c.folded_under, sqlite_where=IS_FOLDED, postgresql_where=IS_FOLDED)
 
 frame_scores = Table(
     "frame_scores",
