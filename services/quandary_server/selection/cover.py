@@ -20,9 +20,9 @@ def cover(shortlist: Order, candidates: Candidates, taken: Taken, reach: float, 
     """Return up to k of a shortlist in the order of picking: each tells the most that nothing taken or before it tells.
 
     An object tells its score, times its cosine distance over `reach`, at most 1, from the nearest object of its drive that is
-    shown already: greedy maximisation of a facility-location function (Nemhauser et al. 1978: at least 1 - 1/e of the best).
-    A frame whose objects are not known tells its score, and shows nothing. Equal ones go by their order in the shortlist.
-    Distances are taken without BLAS, so that threads change no pick.
+    shown already. Were objects either the same or wholly others, this would be greedy maximum coverage, which tells at least
+    1 - 1/e of what the best k tell (Nemhauser et al. 1978). A frame whose objects are not known tells its score, and shows
+    nothing. Equal ones go by their order in the shortlist. Distances are taken without BLAS: threads change no pick.
     """
     near = candidates.take(shortlist)
     shown = _Shown(near, reach)
