@@ -33,6 +33,7 @@ from pydantic_settings import (
 )
 
 from quandary.errors import InvalidArgument, Violation, shortened
+from quandary.labels import CLASSES
 from quandary.options import Acquisition, Estimator, Reduction, ScoringOptions
 from quandary_server.detector.settings import FitSettings, NetSettings
 from quandary_server.inference.provider import Provider
@@ -224,8 +225,9 @@ class ScoringSettings(Section):
         return self
 
 
-DEFAULT_PLAN = QueryPlan(Strategy.TOP_K, class_floor=0.3, gap_s=1.0, chance=0.5)
-"""How a query picks unless told otherwise: half by score, half by chance, no two frames of a drive within a second."""
+DEFAULT_PLAN = QueryPlan(Strategy.COVER, shortlist=3.0, class_floor=0.3, gap_s=1.0, gap_m=10.0, chance=0.5, fold=True)
+"""How a query picks unless told otherwise: half by what its objects tell that none before it shows, half by chance, with near
+copies folded: frames of a drive within a second and ten metres."""
 
 
 class QuerySettings(Section):
@@ -233,12 +235,23 @@ class QuerySettings(Section):
 
     strategy: Strategy = Field(default=DEFAULT_PLAN.strategy, description="what makes a frame be asked for before another")
     shortlist: float = Field(
-        default=DEFAULT_PLAN.shortlist, ge=1, allow_inf_nan=False, description="for diverse: candidates by score per pick"
+        default=DEFAULT_PLAN.shortlist, ge=1, allow_inf_nan=False, description="for diverse and cover: candidates per pick"
+    )
+    reach: float = Field(
+        default=DEFAULT_PLAN.reach, gt=0, le=2, description="for cover: cosine distance from which an object is another"
     )
     class_floor: Share = Field(default=DEFAULT_PLAN.class_floor, description="share of an even split due to each class")
     gap: timedelta = Field(
         default=timedelta(seconds=DEFAULT_PLAN.gap_s), ge=timedelta(), description="least time between two picks of a drive"
     )
+    gap_m: float | None = Field(
+        default=DEFAULT_PLAN.gap_m,
+        ge=0,
+        allow_inf_nan=False,
+        description="metres that the car moves between two picks of a drive within the gap, where its poses are known; None: "
+        "the gap holds however far",
+    )
+    fold: bool = Field(default=DEFAULT_PLAN.fold, description="near copies of picks wait folded under them, not leased besides")
     max_distance: float | None = Field(
         default=DEFAULT_PLAN.max_distance,
         ge=0,
@@ -258,17 +271,46 @@ class QuerySettings(Section):
         default=timedelta(seconds=10), ge=timedelta(), description="labelling work of a frame without its boxes"
     )
     box_time: timedelta = Field(default=timedelta(seconds=114), ge=timedelta(), description="labelling work of a 3D box")
+    class_times: Mapping[str, timedelta] = Field(
+        default_factory=dict,
+        description="that of a box of some class, by its name; Background: of a proposal without an object",
+    )
+    sparse_points: int = Field(default=0, ge=0, description="an object of fewer points takes sparse_factor times as long")
+    sparse_factor: float = Field(default=1.0, ge=1, allow_inf_nan=False, description="by which few points slow a box down")
+
+    @field_validator("class_times")
+    @classmethod
+    def _of_classes(cls, value: Mapping[str, timedelta]) -> Mapping[str, timedelta]:
+        for name, time in value.items():
+            if name not in CLASSES:
+                raise ValueError(f"{name} is no class, the classes are {', '.join(CLASSES)}")
+            if time < timedelta():
+                raise ValueError(f"{name} takes {time}, must be >= 0")
+        return value
 
     @property
     def plan(self) -> QueryPlan:
         """How the query picks."""
         gap_s = self.gap.total_seconds()
-        return QueryPlan(self.strategy, self.shortlist, self.class_floor, gap_s, self.max_distance, self.power, self.chance)
+        return QueryPlan(
+            strategy=self.strategy,
+            shortlist=self.shortlist,
+            class_floor=self.class_floor,
+            gap_s=gap_s,
+            gap_m=self.gap_m,
+            max_distance=self.max_distance,
+            power=self.power,
+            chance=self.chance,
+            reach=self.reach,
+            fold=self.fold,
+        )
 
     @property
     def labelling_cost(self) -> LabellingCost:
         """What a label costs."""
-        return LabellingCost(self.frame_time.total_seconds(), self.box_time.total_seconds())
+        times = [self.class_times.get(name, self.box_time).total_seconds() for name in CLASSES]
+        frame_s, box_s = self.frame_time.total_seconds(), self.box_time.total_seconds()
+        return LabellingCost(frame_s, box_s, tuple(times), self.sparse_points, self.sparse_factor)
 
 
 class SelectorSettings(Section):
@@ -317,7 +359,7 @@ class SelectorSettings(Section):
             mc_samples=self.mc_samples,
             escalate_share=self.escalate_share,
             jittered_proposals=self.jittered_proposals,
-            include_embedding=self.query.plan.needs_embeddings,
+            include_embedding=self.query.plan.needs_embeddings or self.query.plan.needs_objects,
         )
 
 

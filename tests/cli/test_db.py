@@ -12,6 +12,7 @@ import pytest
 from support.postgres import PostgresServer
 
 from quandary_server.cli import app
+from quandary_server.storage.revisions import NEWEST
 
 FAILED = 1
 
@@ -51,15 +52,15 @@ def db(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> A
 def test_a_database_is_made_looked_at_and_compared(db: Any, url: str) -> None:
     code, said = db("current")
     if url:
-        assert (code, said) == (0, "revision none: the database is empty, needed 0003")
+        assert (code, said) == (0, f"revision none: the database is empty, needed {NEWEST}")
     else:
         assert (code, said) == (FAILED, "NotFound: there is no database quandary-data/quandary.db")
         assert not Path("quandary-data").exists()
 
-    assert db("upgrade") == (0, "upgraded from an empty database to revision 0002")
-    assert db("upgrade") == (0, "revision 0002: nothing to do")
+    assert db("upgrade") == (0, f"upgraded from an empty database to revision {NEWEST}")
+    assert db("upgrade") == (0, f"revision {NEWEST}: nothing to do")
     code, said = db("current", "--json")
-    assert (code, json.loads(said)) == (0, {"revision": "0002", "needed": "0002"})
+    assert (code, json.loads(said)) == (0, {"revision": NEWEST, "needed": NEWEST})
     assert db("check") == (0, "no differences")
 
 

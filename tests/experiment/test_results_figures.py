@@ -9,7 +9,7 @@ from experiment.made_up import BUDGETS, all_methods, arm, judged, make_settings,
 
 from quandary_server.bench.figures import Figure, write_document
 from quandary_server.experiment.folder import ArmPlan, HeldOutPlan
-from quandary_server.experiment.methods import METHODS, RANDOM
+from quandary_server.experiment.methods import FRAME_GAP_S, METHODS, RANDOM
 from quandary_server.experiment.replay.rounds import JudgedClasses
 from quandary_server.experiment.results.curves import mean_interval
 from quandary_server.experiment.results.figures import experiment_figures, rounded
@@ -17,7 +17,6 @@ from quandary_server.experiment.results.headlines import HEADLINES, headline_fig
 from quandary_server.experiment.results.judgements import Judgements
 from quandary_server.experiment.results.records import Records
 from quandary_server.experiment.settings import ExperimentSettings, load_experiment
-from quandary_server.settings import DEFAULT_PLAN
 
 LONG: dict[str, Any] = {"budgets": [*BUDGETS, 6000], "stop_at": 6000}
 PAST_TARGET: dict[str, Any] = {"budgets": [*BUDGETS, 6000, 7900], "stop_at": 7900}
@@ -121,7 +120,7 @@ def test_folding_waits_for_all_that_it_compares(stopped: str, tmp_path: Path) ->
 def test_what_folds_differs_from_plain_top_k_in_nothing_but_the_gap() -> None:
     plain, folded = METHODS["mi_box"], METHODS["mi_box_folded"]
     assert (folded.estimator, folded.acquisition) == (plain.estimator, plain.acquisition)
-    assert folded.plan == replace(plain.plan, gap_s=DEFAULT_PLAN.gap_s) != plain.plan
+    assert folded.plan == replace(plain.plan, gap_s=FRAME_GAP_S) != plain.plan
 
 
 def test_a_seed_that_does_not_determine_a_ranking_leaves_its_headline_undetermined(tmp_path: Path) -> None:

@@ -1,10 +1,13 @@
 """Pools of candidates for the tests."""
 
+from dataclasses import replace
+
 import numpy as np
 from hypothesis import strategies as st
 from numpy.typing import ArrayLike, NDArray
 
 from quandary_server.selection.candidates import Candidates, Taken
+from quandary_server.selection.objects import Objects
 
 CLASSES, SIZE = 4, 3
 
@@ -39,6 +42,14 @@ def taken(drives: list[str], stamps_s: ArrayLike, embeddings: ArrayLike | None =
 
 
 NOTHING = Taken.nothing(SIZE)
+
+
+def with_objects(candidates: Candidates, rng: np.random.Generator, most: int = 4) -> Candidates:
+    """The candidates with objects by chance: none in some, few kinds of embeddings, zeros among them."""
+    counts = rng.integers(0, most + 1, size=len(candidates))
+    frames = np.repeat(np.arange(len(candidates)), counts)
+    embeddings = rng.integers(-1, 2, size=(len(frames), SIZE)).astype(np.float32)
+    return replace(candidates, objects=Objects(frames, rng.random(len(frames)), embeddings))
 
 
 @st.composite

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from time import process_time
 
 import numpy as np
@@ -5,15 +6,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from quandary_server.selection.candidates import Candidates
-from quandary_server.selection.folding import spaced
+from quandary_server.selection.candidates import Candidates, Taken
+from quandary_server.selection.folding import Nearness, siblings, spaced
 from quandary_server.selection.ranking import top_k
 
 from .pools import NOTHING, pool, pools, random_pool, taken
 
 
-def split(candidates: Candidates, *arguments: object) -> tuple[list[int], list[int]]:
-    kept, passed = spaced(top_k(candidates.scores, candidates.ids), candidates, *arguments)  # type: ignore[arg-type]
+def split(candidates: Candidates, held: Taken, *near: float | None) -> tuple[list[int], list[int]]:
+    kept, passed = spaced(top_k(candidates.scores, candidates.ids), candidates, held, Nearness(*near))  # type: ignore[arg-type]
     return kept.tolist(), passed.tolist()
 
 
@@ -58,7 +59,7 @@ def test_kept_are_apart_and_passed_over_are_near(
 ) -> None:
     held = taken(before.drives.tolist(), before.stamps_s, before.embeddings)
     order = top_k(found.scores, found.ids)
-    kept, passed = spaced(order, found, held, gap_s, max_distance)
+    kept, passed = spaced(order, found, held, Nearness(gap_s, max_distance))
     assert sorted([*kept, *passed]) == list(range(len(found)))
 
     def near(index: int, drive: str, stamp_s: float, embedding: np.ndarray) -> bool:
@@ -81,10 +82,28 @@ def test_kept_are_apart_and_passed_over_are_near(
         assert part.tolist() == sorted(part.tolist(), key=place.__getitem__)
 
 
+def test_a_car_that_moved_on_sees_something_else() -> None:
+    found = pool([4.0, 3.0, 2.0, 1.0], stamps_s=[0.0, 0.3, 0.6, 0.9])
+    moved = replace(found, positions_m=np.array([[0.0, 0, 0], [4.0, 3, 0], [4.9, 0, 0], [np.nan] * 3]))
+    near = Nearness(1.0, gap_m=5.0)
+    order = top_k(found.scores, found.ids)
+    assert spaced(order, moved, NOTHING, near)[0].tolist() == [0, 1]
+    assert spaced(order, found, NOTHING, near)[0].tolist() == [0]
+    # whose pose is not known may have stood still
+    assert siblings(np.array([0, 1]), moved, NOTHING, near).tolist() == [-1, -1, 1, 1]
+
+
+def test_a_copy_is_folded_under_the_nearest_in_time_and_the_taken_before_the_picks() -> None:
+    found = pool([4.0, 3.0, 2.0, 1.0], stamps_s=[0.0, 0.4, 0.5, 0.6])
+    held = taken(["d", "d"], [1.0, 90.0])
+    assert siblings(np.array([0]), found, held, Nearness(1.0)).tolist() == [-1, 2, 0, 0]
+    assert siblings(np.array([0]), found, held, Nearness(0.0)).tolist() == [-1] * 4
+
+
 def test_ten_thousand_crops_fold_in_a_moment() -> None:
     found = random_pool(np.random.default_rng(0), 10_000, size=64)
     started = process_time()
-    kept, passed = spaced(top_k(found.scores, found.ids), found, NOTHING_64, 1.0, 0.3)
+    kept, passed = spaced(top_k(found.scores, found.ids), found, NOTHING_64, Nearness(1.0, 0.3))
     assert process_time() - started < 5
     assert len(kept) + len(passed) == 10_000
 

@@ -9,11 +9,12 @@ from hypothesis import strategies as st
 from quandary_server.selection.balance import class_quota, stands_for
 from quandary_server.selection.candidates import Candidates, Taken
 from quandary_server.selection.core_set import k_centre, unit
-from quandary_server.selection.folding import spaced
+from quandary_server.selection.folding import siblings, spaced
+from quandary_server.selection.objects import Objects
 from quandary_server.selection.plan import QueryPlan, Strategy
-from quandary_server.selection.query import query
+from quandary_server.selection.query import asked, query
 
-from .pools import CLASSES, NOTHING, pool, pools, taken
+from .pools import CLASSES, NOTHING, pool, pools, taken, with_objects
 
 TOP_K = QueryPlan(Strategy.TOP_K)
 DIVERSE = QueryPlan(Strategy.DIVERSE, shortlist=3.0)
@@ -155,9 +156,9 @@ def test_picks_are_apart_while_there_are_enough_that_are(
 ) -> None:
     picks = np.array(picked(found, plan, k, held(before), seed), np.intp)
     by_score = picks[np.argsort(-found.scores[picks])]
-    within = spaced(by_score, found, NOTHING, plan.gap_s, plan.max_distance)[1]
+    within = spaced(by_score, found, NOTHING, plan.nearness)[1]
     by_score = np.argsort(-found.scores)
-    apart, _ = spaced(by_score, found, held(before), plan.gap_s, plan.max_distance)
+    apart, _ = spaced(by_score, found, held(before), plan.nearness)
     if plan.strategy in (Strategy.RANDOM, Strategy.POWER) or len(apart) < k:
         return  # another order keeps others apart, perhaps fewer
     assert len(within) == 0
@@ -192,3 +193,71 @@ def test_a_core_set_without_more_is_k_centre_itself(found: Candidates, before: C
 def with_known_embeddings(candidates: Candidates) -> Candidates:
     shifted = candidates.embeddings + np.float32(0.25)
     return replace(candidates, embeddings=shifted.astype(np.float32))
+
+
+def test_a_cover_asks_first_for_what_tells_most_in_all() -> None:
+    found = pool([0.9, 0.4, 0.1])
+    objects = Objects(np.array([0, 1, 1, 1]), np.array([0.9, 0.4, 0.4, 0.4]), np.zeros((4, 3), np.float32))
+    # three objects of 0.4 tell more than one of 0.9; of the last nothing but its score is known
+    assert picked(replace(found, objects=objects), QueryPlan(Strategy.COVER), 3) == [1, 0, 2]
+
+
+def test_with_folds_near_copies_are_not_asked_for_but_named() -> None:
+    found = pool([9.0, 8.0, 7.0, 6.0], drives=["x", "x", "y", "x"], stamps_s=[0.0, 0.5, 0.5, 1.0])
+    plan = replace(TOP_K, gap_s=1.0, fold=True)
+    answer = asked(found, NOTHING, plan, 9, np.random.default_rng(0))
+    assert answer.picks.tolist() == [0, 2, 3]
+    assert answer.under.tolist() == [-1, 0, -1, -1]  # as near to 3, which is asked for later
+    one = asked(found, NOTHING, plan, 1, np.random.default_rng(0))
+    assert (one.picks.tolist(), one.under.tolist()) == ([0], [-1, 0, -1, -1])
+
+
+def test_near_copies_of_what_this_generation_asked_for_stay_folded_and_older_ones_come_last() -> None:
+    found = pool([9.0, 8.0, 7.0], drives=["x", "y", "z"], stamps_s=[0.0, 0.0, 0.0])
+    plan = replace(TOP_K, gap_s=1.0, fold=True)
+    before = replace(taken(["y", "x"], [0.5, 0.5]), folds=np.array([False, True]))
+    answer = asked(found, before, plan, 9, np.random.default_rng(0))
+    assert answer.picks.tolist() == [2, 1]
+    assert answer.under.tolist() == [1, -1, -1]  # the second of the taken
+
+
+def test_where_nothing_else_is_left_copies_of_the_labelled_are_asked_for_and_those_of_the_leased_are_not() -> None:
+    found = pool([9.0, 8.0, 7.0], drives=["x", "y", "y"], stamps_s=[0.0, 0.0, 0.1])
+    plan = replace(TOP_K, gap_s=1.0, fold=True)
+    yes = np.array([True, True])
+    before = replace(taken(["y", "x"], [0.5, 0.5]), folds=yes, leased=np.array([False, True]))
+    answer = asked(found, before, plan, 9, np.random.default_rng(0))
+    assert answer.picks.tolist() == [1]
+    assert answer.under.tolist() == [1, -1, 3]
+    assert asked(found, replace(before, leased=yes), plan, 9, np.random.default_rng(0)).picks.tolist() == []
+
+
+@given(pools(), pools(8), plans, counts, seeds)
+def test_folded_is_what_is_near_to_a_pick_or_held_off_and_nothing_that_is_picked(
+    found: Candidates, before: Candidates, plan: QueryPlan, k: int, seed: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    plan, found = replace(plan, fold=True), with_objects(found, rng)
+    folds = rng.random(len(before)) < 0.5
+    earlier = replace(held(before), folds=folds, leased=folds & (rng.random(len(before)) < 0.5))
+    answer = asked(found, earlier, plan, k, rng)
+    assert (answer.under[answer.picks] == -1).all()
+    near = siblings(answer.picks, found, earlier.take(folds), plan.nearness) >= 0
+    assert ((answer.under >= 0) == near).all()
+    under = answer.under[near]
+    assert set(under.tolist()) <= {*np.flatnonzero(folds).tolist(), *(len(before) + answer.picks).tolist()}
+    if plan.gap_s and k and len(found) and not folds.any():
+        assert len(answer.picks)
+
+
+@given(pools(), pools(8), plans, counts, seeds)
+def test_with_objects_and_folds_the_order_of_candidates_changes_nothing(
+    found: Candidates, before: Candidates, plan: QueryPlan, k: int, seed: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    plan, found = replace(plan, fold=True), with_objects(found, rng)
+    shuffled = rng.permutation(len(found))
+    answer = asked(found, held(before), plan, k, np.random.default_rng(seed))
+    again = asked(found.take(shuffled), held(before), plan, k, np.random.default_rng(seed))
+    assert shuffled[again.picks].tolist() == answer.picks.tolist()
+    assert (again.under >= 0).tolist() == (answer.under >= 0)[shuffled].tolist()

@@ -28,7 +28,7 @@ TAKEN = TakenTask("c", "other", START + timedelta(seconds=7), "g1", 1)
 
 def test_tasks_become_rows_in_their_order() -> None:
     tasks = [waiting("b", 1.5, 0.25, 0), waiting("a", 3.0, 0.5, 2)]
-    candidates, taken = query_input(tasks, [TAKEN], {"a": view(1, 2), "c": view(3, 4)}, COST)
+    candidates, taken = query_input(tasks, [TAKEN], {"a": view(1, 2), "c": view(3, 4)}, COST, "g1")
     assert (candidates.ids.tolist(), candidates.drives.tolist()) == (["b", "a"], ["drive", "drive"])
     assert (candidates.scores.tolist(), candidates.seconds.tolist()) == ([0.25, 0.5], [10.0, 210.0])
     assert np.diff(candidates.stamps_s).tolist() == [1.5]
@@ -39,14 +39,14 @@ def test_tasks_become_rows_in_their_order() -> None:
 
 
 def test_without_views_or_tasks_there_are_no_embeddings() -> None:
-    candidates, taken = query_input([waiting("a", 0.0, 0.5, 1)], [TAKEN], {}, COST)
+    candidates, taken = query_input([waiting("a", 0.0, 0.5, 1)], [TAKEN], {}, COST, "g1")
     assert (candidates.embeddings.shape, taken.embeddings.shape) == ((1, 0), (1, 0))
-    candidates, taken = query_input([], [], {}, COST)
+    candidates, taken = query_input([], [], {}, COST, "g1")
     assert (len(candidates), len(taken), candidates.class_shares.shape) == (0, 0, (0, len(CLASSES)))
 
 
 def test_an_embedding_of_another_size_is_unknown() -> None:
     tasks = [waiting(frame_id, 0.0, 0.5, 1) for frame_id in "ab"]
-    candidates, taken = query_input(tasks, [TAKEN], {"a": view(1, 2, 3), "b": view(1, 2), "c": view(3, 4)}, COST)
+    candidates, taken = query_input(tasks, [TAKEN], {"a": view(1, 2, 3), "b": view(1, 2), "c": view(3, 4)}, COST, "g1")
     assert candidates.embeddings.tolist() == [[0, 0], [1, 2]]
     assert taken.embeddings.tolist() == [[3, 4]]

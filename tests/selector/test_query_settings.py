@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from quandary.errors import InvalidArgument
+from quandary.labels import CLASSES
 from quandary_server.selection.cost import LabellingCost
 from quandary_server.selection.plan import QueryPlan, Strategy
 from quandary_server.settings import DEFAULT_PLAN, QuerySettings, SelectorSettings, load_settings
@@ -23,14 +24,22 @@ def test_the_settings_say_what_the_query_does() -> None:
         chance=0.25,
         frame_time=timedelta(seconds=5),
         box_time=timedelta(minutes=1),
+        gap_m=3.0,
+        fold=False,
+        reach=0.25,
+        class_times={"Car": timedelta(seconds=30), "Background": timedelta(seconds=5)},
+        sparse_points=20,
+        sparse_factor=1.5,
     )
-    assert query.plan == QueryPlan(Strategy.DIVERSE, 4.0, 0.5, 2.0, 0.25, 2.0, 0.25)
-    assert query.labelling_cost == LabellingCost(5.0, 60.0)
+    assert query.plan == QueryPlan(Strategy.DIVERSE, 4.0, 0.5, 2.0, 0.25, 2.0, 0.25, gap_m=3.0, reach=0.25, fold=False)
+    times = tuple({"Car": 30.0, "Background": 5.0}.get(name, 60.0) for name in CLASSES)
+    assert query.labelling_cost == LabellingCost(5.0, 60.0, times, 20, 1.5)
 
 
 def test_embeddings_are_asked_of_scoring_only_where_the_plan_needs_them() -> None:
     spread = QuerySettings(strategy=Strategy.K_CENTRE)
     assert SelectorSettings(query=spread).scoring_options().include_embedding
+    assert SelectorSettings().scoring_options().include_embedding
     plain = QuerySettings(strategy=Strategy.TOP_K, max_distance=None)
     assert not SelectorSettings(query=plain).scoring_options().include_embedding
 
@@ -48,8 +57,20 @@ def test_embeddings_are_asked_of_scoring_only_where_the_plan_needs_them() -> Non
         ("chance", 1.5),
         ("budget", timedelta(seconds=-1)),
         ("box_time", timedelta(seconds=-1)),
+        ("sparse_points", -1),
+        ("sparse_factor", 0.5),
+        ("reach", 0.0),
+        ("gap_m", -1.0),
     ],
 )
 def test_what_is_out_of_bounds_is_named(field: str, value: object) -> None:
     with pytest.raises(InvalidArgument, match=rf"selector\.query\.{field} is {value}"):
         load_settings(selector={"query": {field: value}})
+
+
+@pytest.mark.parametrize(
+    ("times", "problem"), [({"Bus": timedelta(seconds=9)}, "Bus is no class"), ({"Car": timedelta(seconds=-9)}, "Car takes")]
+)
+def test_class_times_are_held_to_the_classes(times: dict[str, timedelta], problem: str) -> None:
+    with pytest.raises(InvalidArgument, match=rf"selector\.query\.class_times is .*{problem}"):
+        load_settings(selector={"query": {"class_times": times}})

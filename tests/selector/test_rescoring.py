@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable
 from datetime import datetime, timedelta
-from itertools import pairwise
+from itertools import combinations, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from support.records import START, log_record, record_of
 from support.scoring import ScoringService
 
 from quandary import AsyncScoringClient, Frame, FrameRecord, ScoringOptions, convert, result_score
+from quandary.labels import FrameLabels
 from quandary.v1 import fleet_log_pb2
 from quandary_server.selection.plan import Strategy
 from quandary_server.selector.assignment import Assignment
@@ -27,7 +28,7 @@ from quandary_server.storage.store import Store
 
 PACE = Pace(batch=3, in_flight=2, poll=timedelta(milliseconds=10))
 NOW = START + timedelta(hours=1)
-QUERY = QuerySettings(gap=timedelta(seconds=2), picked=3, refill_below=2, chance=0.0)
+QUERY = QuerySettings(strategy=Strategy.TOP_K, gap=timedelta(seconds=2), picked=3, refill_below=2, chance=0.0)
 FRAMES = 8
 
 
@@ -141,11 +142,50 @@ def test_the_query_runs_again_when_few_ranked_tasks_are_left_and_keeps_its_dista
     leased = store.leases.lease("active", holder="lena", max_tasks=2, duration=timedelta(hours=1), now=NOW)
     selector.settle()
     ranked = [task for task in tasks_of(store).values() if task.place.rank is not None and task.state.value == "waiting"]
-    assert len(ranked) == 3
-    near = [
-        (a.frame_id, b.frame_id) for a in ranked for b in leased if a.place.rank == 0 and abs(a.stamp - b.stamp) < QUERY.gap
-    ]
-    assert near == []
+    assert ranked
+    assert all(abs(a.stamp - b.stamp) >= QUERY.gap for a in ranked for b in leased)
+
+
+def test_near_copies_are_folded_and_reopen_with_the_next_generation(
+    scoring: ScoringService, selector: Selector, store: Store
+) -> None:
+    selector.query = QUERY.model_copy(update={"picked": FRAMES})
+    scoring.promote(scoring.register())
+    selector.settle()
+    leased = store.leases.lease("active", holder="lena", max_tasks=FRAMES, duration=timedelta(hours=1), now=NOW)
+    assert all(abs(a.stamp - b.stamp) >= QUERY.gap for a, b in combinations(leased, 2))
+    assert all(abs(tasks_of(store)[name].stamp - task.stamp) < QUERY.gap for task in leased for name in task.siblings)
+    siblings = sorted(name for task in leased for name in task.siblings)
+    assert sorted([*siblings, *(task.frame_id for task in leased)]) == sorted(tasks_of(store))
+    selector.settle()
+    assert store.tasks.stats("active", generation=selector.generation, now=NOW).folded == len(siblings)
+
+    for task in leased:
+        assert task.status.lease is not None
+        labels = FrameLabels(task.frame_id)
+        store.leases.acknowledge("active", task.frame_id, task.status.lease.token, labels, subject="lena", now=NOW)
+    scoring.promote(scoring.register(temperature=3.0))
+    selector.settle()
+    ranked = ranked_of(store)
+    assert ranked, "what an older generation had labelled holds off nothing that is all there is"
+    assert all(task.generation == selector.generation for task in ranked)
+    assert all(abs(a.stamp - b.stamp) >= QUERY.gap for a, b in combinations(ranked, 2))
+
+
+def test_where_all_else_is_labelled_near_copies_are_asked_for(
+    scoring: ScoringService, selector: Selector, store: Store
+) -> None:
+    scoring.promote(scoring.register())
+    labelled = 0
+    while labelled < FRAMES:
+        selector.settle()
+        leased = store.leases.lease("active", holder="lena", max_tasks=FRAMES, duration=timedelta(hours=1), now=NOW)
+        assert leased
+        for task in leased:
+            assert task.status.lease is not None
+            labels = FrameLabels(task.frame_id)
+            store.leases.acknowledge("active", task.frame_id, task.status.lease.token, labels, subject="lena", now=NOW)
+        labelled += len(leased)
 
 
 def test_a_task_whose_cloud_is_gone_keeps_its_score_and_holds_nothing_up(

@@ -83,7 +83,7 @@ def test_leasing_reads_the_order_from_the_index_and_sorts_nothing(store: Store, 
     (query,) = [(text, values) for text, values in noted if "ORDER BY tasks.lease_key" in text]
     with sqlite3.connect(place) as connection:
         plan = [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {query[0]}", query[1])]
-    assert plan[0] == "SEARCH tasks USING INDEX waiting_in_order (queue=?)"
+    assert plan[0] == "SEARCH tasks USING INDEX waiting_in_order (queue=? AND lease_key<?)"
     assert not any("TEMP B-TREE" in step or "SCAN" in step for step in plan), plan
 
 

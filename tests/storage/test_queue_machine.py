@@ -115,7 +115,9 @@ class QueueMachine(RuleBasedStateMachine):
 
     def next_for(self, holder: str, max_tasks: int) -> list[str]:
         """Return what the holder is to get: pinned tasks, then the bands' in their turns."""
-        waiting = [task.place for task in self.waiting() if (holder, task.place.frame_id) not in self.kept_from]
+        waiting = [
+            p for task in self.waiting() if (p := task.place).can_be_leased and (holder, p.frame_id) not in self.kept_from
+        ]
         found = [place.frame_id for place in waiting if place.pinned][:max_tasks]
         of_band = {
             band: [place.frame_id for place in waiting if place.band is band and not place.pinned] for band in PriorityBand
@@ -244,18 +246,19 @@ class QueueMachine(RuleBasedStateMachine):
         assert self.store.ranking.rescore("active", scores, generation=generation, now=self.now) == len(names)
         for name in names:
             task = self.model[name]
-            place = replace(task.place, score=float(score))
+            place = replace(task.place, score=float(score), folded=False)
             self.model[name] = replace(task, place=place, generation=generation)
 
-    @rule(picks=PICKS)
-    def write_ranks(self, picks: list[int]) -> None:
+    @rule(picks=PICKS, copies=PICKS)
+    def write_ranks(self, picks: list[int], copies: list[int]) -> None:
         waiting = self.waiting()
         ranks = {frame(index): rank for rank, index in enumerate(picks)}
-        ranked = self.store.ranking.write_ranks("active", list(ranks), now=self.now)
+        folded = {frame(index): frame(picks[0]) for index in copies if picks and index not in picks}
+        ranked = self.store.ranking.write_ranks("active", list(ranks), folded=folded, now=self.now)
         assert ranked == sum(task.place.frame_id in ranks for task in waiting)
         for task in waiting:
             name = task.place.frame_id
-            self.model[name] = replace(task, place=replace(task.place, rank=ranks.get(name)))
+            self.model[name] = replace(task, place=replace(task.place, rank=ranks.get(name), folded=name in folded))
 
     @invariant()
     def store_and_model_agree(self) -> None:
@@ -270,6 +273,8 @@ class QueueMachine(RuleBasedStateMachine):
         states: Counter[Any] = Counter(task.status.state for task in self.model.values())
         stats = self.store.tasks.stats("active", generation="g2", now=self.now)
         counted = {state: getattr(stats, state.value) for state in TaskState}
+        counted[TaskState.WAITING] += stats.folded
+        assert stats.folded == sum(not task.place.can_be_leased for task in waiting)
         assert counted == {state: states[state] for state in TaskState}
         assert stats.unscored == sum(task.place.score is None for task in waiting)
         assert stats.behind == sum(task.generation != "g2" for task in waiting)

@@ -86,7 +86,7 @@ def test_taken_frames_are_those_leased_or_acknowledged(store: Store, fill: Calla
     store.leases.skip("active", "f002", third.status.lease.token, reason="duplicate", subject="ada", now=NOW)
     stamp = NOW - timedelta(hours=1)
     assert store.ranking.taken("active", now=NOW) == (
-        TakenTask("f000", "drive-1", stamp + timedelta(seconds=1), "g1", 4),
+        TakenTask("f000", "drive-1", stamp + timedelta(seconds=1), "g1", 4, leased=True),
         TakenTask("f001", "drive-1", stamp + timedelta(seconds=2), "g1", 4),
     )
 

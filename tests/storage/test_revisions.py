@@ -23,7 +23,7 @@ from quandary_server.storage.maintenance import Upgraded, check_store, current_r
 from quandary_server.storage.opening import url_of
 from quandary_server.storage.options import StoreOptions
 from quandary_server.storage.postgresql import BESIDE
-from quandary_server.storage.revisions import MIGRATIONS, REVISIONS, differences, upgrade
+from quandary_server.storage.revisions import MIGRATIONS, NEWEST, REVISIONS, differences, upgrade
 from quandary_server.storage.schema import metadata
 
 NOW = datetime(2026, 1, 1, 12, 0, tzinfo=UTC)
@@ -161,10 +161,10 @@ def test_an_upgrade_keeps_rows_and_is_done_once(empty: str) -> None:
     with connected(empty) as engine, engine.begin() as connection:
         upgrade(connection, "0001")
         connection.execute(text("INSERT INTO queues VALUES ('night')"))
-    with pytest.raises(WrongState, match=r"has revision 0001, this program needs 0003: `quandary db upgrade`"):
+    with pytest.raises(WrongState, match=rf"has revision 0001, this program needs {NEWEST}: `quandary db upgrade`"):
         Store.open(empty, options=REFUSE)
-    assert upgrade_store(empty) == Upgraded("0001", "0003")
-    assert upgrade_store(empty) == Upgraded("0003", "0003")
+    assert upgrade_store(empty) == Upgraded("0001", NEWEST)
+    assert upgrade_store(empty) == Upgraded(NEWEST, NEWEST)
     with Store.open(empty, options=REFUSE) as store:
         assert store.tasks.queues() == ("active", "control", "night")
 
@@ -188,17 +188,17 @@ def test_a_newer_database_is_refused_and_both_revisions_named(empty: str) -> Non
     with connected(empty) as engine, engine.begin() as connection:
         connection.execute(text("UPDATE alembic_version SET version_num = '0099'"))
     for options in (REFUSE, UPGRADE):
-        with pytest.raises(WrongState, match=r"has revision 0099, this program knows none after 0003: upgrade Quandary"):
+        with pytest.raises(WrongState, match=rf"has revision 0099, this program knows none after {NEWEST}: upgrade Quandary"):
             Store.open(empty, options=options)
     with pytest.raises(WrongState, match="0099"):
         upgrade_store(empty)
-    assert check_store(empty) == ["revision 0099, this program knows 0003"]
+    assert check_store(empty) == [f"revision 0099, this program knows {NEWEST}"]
 
 
 def test_an_empty_database_gets_tables_where_that_is_allowed(empty: str) -> None:
     if empty.startswith("postgresql"):
         assert current_revision(empty) == ""
-        with pytest.raises(WrongState, match="the database is empty, this program needs 0003: `quandary db upgrade`"):
+        with pytest.raises(WrongState, match=f"the database is empty, this program needs {NEWEST}: `quandary db upgrade`"):
             Store.open(empty)  # PostgreSQL's schema is its operators' business unless they say otherwise
         Store.open(empty, options=UPGRADE).close()
     Store.open(empty).close()

@@ -18,6 +18,6 @@ def test_a_measured_figure_is_told_though_it_is_zero() -> None:
 
 
 def test_nothing_is_behind_before_there_is_a_generation() -> None:
-    stats = QueueStats("active", 3, 0, 0, 0, 0, unscored=3, behind=3, oldest_waiting=None, rejected=0)
+    stats = QueueStats("active", 3, 0, 0, 0, 0, 0, unscored=3, behind=3, oldest_waiting=None, rejected=0)
     assert not stats_message(stats, generation="", ranked_generation="", log_lag=0).HasField("behind")
     assert stats_message(stats, generation="g1", ranked_generation="", log_lag=0).behind == 3

@@ -183,6 +183,7 @@ class Task(_message.Message):
     RECORD_FIELD_NUMBER: _builtins.int
     SIBLINGS_FIELD_NUMBER: _builtins.int
     NEAREST_LABELLED_FRAME_FIELD_NUMBER: _builtins.int
+    FOLDED_UNDER_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """queues/{queue}/tasks/{frame_id}."""
     frame_id: _builtins.str
@@ -211,6 +212,8 @@ class Task(_message.Message):
     """Why it was skipped; set while SKIPPED."""
     nearest_labelled_frame: _builtins.str
     """FULL view: the labelled frame nearest in embedding, if known."""
+    folded_under: _builtins.str
+    """Frame id of the task that this one is a near-duplicate of and waits folded under; empty if it can be leased."""
     @_builtins.property
     def stamp(self) -> _timestamp_pb2.Timestamp:
         """When the sweep was taken."""
@@ -233,7 +236,7 @@ class Task(_message.Message):
 
     @_builtins.property
     def siblings(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """FULL view: frame ids of the near-duplicates folded under this task."""
+        """FULL view: frame ids of the near-duplicates that wait folded under this task, by stamp."""
 
     def __init__(
         self,
@@ -258,10 +261,11 @@ class Task(_message.Message):
         record: _fleet_log_pb2.FrameRecord | None = ...,
         siblings: _abc.Iterable[_builtins.str] | None = ...,
         nearest_labelled_frame: _builtins.str = ...,
+        folded_under: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_rank", b"_rank", "_score", b"_score", "enqueue_time", b"enqueue_time", "frame_score", b"frame_score", "lease", b"lease", "rank", b"rank", "record", b"record", "score", b"score", "stamp", b"stamp"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_rank", b"_rank", "_score", b"_score", "band", b"band", "crops", b"crops", "drive_id", b"drive_id", "enqueue_time", b"enqueue_time", "failed_leases", b"failed_leases", "frame_id", b"frame_id", "frame_score", b"frame_score", "generation", b"generation", "lease", b"lease", "name", b"name", "nearest_labelled_frame", b"nearest_labelled_frame", "pinned", b"pinned", "rank", b"rank", "reason", b"reason", "record", b"record", "score", b"score", "siblings", b"siblings", "skip_reason", b"skip_reason", "stamp", b"stamp", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_rank", b"_rank", "_score", b"_score", "band", b"band", "crops", b"crops", "drive_id", b"drive_id", "enqueue_time", b"enqueue_time", "failed_leases", b"failed_leases", "folded_under", b"folded_under", "frame_id", b"frame_id", "frame_score", b"frame_score", "generation", b"generation", "lease", b"lease", "name", b"name", "nearest_labelled_frame", b"nearest_labelled_frame", "pinned", b"pinned", "rank", b"rank", "reason", b"reason", "record", b"record", "score", b"score", "siblings", b"siblings", "skip_reason", b"skip_reason", "stamp", b"stamp", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__rank: _TypeAlias = _typing.Literal["rank"]  # noqa: Y015
     _WhichOneofArgType__rank: _TypeAlias = _typing.Literal["_rank", b"_rank"]  # noqa: Y015
@@ -881,10 +885,11 @@ class QueueStats(_message.Message):
     LOG_LAG_FIELD_NUMBER: _builtins.int
     REJECTED_RECORDS_FIELD_NUMBER: _builtins.int
     RANKED_GENERATION_FIELD_NUMBER: _builtins.int
+    FOLDED_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """queues/{queue}."""
     waiting: _builtins.int
-    """Tasks that can be leased, those whose lease ran out included."""
+    """Tasks that can be leased, those whose lease ran out included, the folded not."""
     leased: _builtins.int
     """Tasks under a lease."""
     acknowledged: _builtins.int
@@ -907,6 +912,8 @@ class QueueStats(_message.Message):
     """Id of the generation whose scores the last query ranked; empty before the first. Once it is `generation` and `behind` is
     0, leases follow the newest scores.
     """
+    folded: _builtins.int
+    """Near-duplicates that wait folded under another task; not in `waiting`, but in `unscored` and `behind`."""
     @_builtins.property
     def oldest_waiting_time(self) -> _timestamp_pb2.Timestamp:
         """When the oldest waiting task entered; unset if none waits."""
@@ -927,10 +934,11 @@ class QueueStats(_message.Message):
         log_lag: _builtins.int = ...,
         rejected_records: _builtins.int = ...,
         ranked_generation: _builtins.str = ...,
+        folded: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_behind", b"_behind", "behind", b"behind", "oldest_waiting_time", b"oldest_waiting_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_behind", b"_behind", "acknowledged", b"acknowledged", "behind", b"behind", "dead_letter", b"dead_letter", "generation", b"generation", "leased", b"leased", "log_lag", b"log_lag", "name", b"name", "oldest_waiting_time", b"oldest_waiting_time", "ranked_generation", b"ranked_generation", "rejected_records", b"rejected_records", "skipped", b"skipped", "unscored", b"unscored", "waiting", b"waiting"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_behind", b"_behind", "acknowledged", b"acknowledged", "behind", b"behind", "dead_letter", b"dead_letter", "folded", b"folded", "generation", b"generation", "leased", b"leased", "log_lag", b"log_lag", "name", b"name", "oldest_waiting_time", b"oldest_waiting_time", "ranked_generation", b"ranked_generation", "rejected_records", b"rejected_records", "skipped", b"skipped", "unscored", b"unscored", "waiting", b"waiting"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__behind: _TypeAlias = _typing.Literal["behind"]  # noqa: Y015
     _WhichOneofArgType__behind: _TypeAlias = _typing.Literal["_behind", b"_behind"]  # noqa: Y015

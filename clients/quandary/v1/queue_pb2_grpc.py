@@ -32,7 +32,8 @@ class QueueServiceStub(object):
     ordered frames of the control drives. A task is one frame of one queue, queues/{queue}/tasks/{frame_id}.
     Lease order: pinned, priority band, rank, score, and a seeded shuffle among the unscored. So that no band starves, a band
     that waits and was passed over by so many leases (a setting, 4 by default) gets the next one; pinned tasks go first all the
-    same, and pass nobody over. Calls fail with
+    same, and pass nobody over. Near copies of a task wait folded under it as its siblings and are not leased, until a generation
+    scores them anew or the query asks for them after all; a pin unfolds. Calls fail with
     INVALID_ARGUMENT     a name, size, duration or label is malformed or out of bounds (of labels: see LabelService);
     UNAUTHENTICATED, PERMISSION_DENIED  no valid token, or one without the role;
     NOT_FOUND            no such queue or task;
@@ -116,7 +117,8 @@ class QueueServiceServicer(object):
     ordered frames of the control drives. A task is one frame of one queue, queues/{queue}/tasks/{frame_id}.
     Lease order: pinned, priority band, rank, score, and a seeded shuffle among the unscored. So that no band starves, a band
     that waits and was passed over by so many leases (a setting, 4 by default) gets the next one; pinned tasks go first all the
-    same, and pass nobody over. Calls fail with
+    same, and pass nobody over. Near copies of a task wait folded under it as its siblings and are not leased, until a generation
+    scores them anew or the query asks for them after all; a pin unfolds. Calls fail with
     INVALID_ARGUMENT     a name, size, duration or label is malformed or out of bounds (of labels: see LabelService);
     UNAUTHENTICATED, PERMISSION_DENIED  no valid token, or one without the role;
     NOT_FOUND            no such queue or task;
@@ -289,7 +291,8 @@ class QueueService(object):
     ordered frames of the control drives. A task is one frame of one queue, queues/{queue}/tasks/{frame_id}.
     Lease order: pinned, priority band, rank, score, and a seeded shuffle among the unscored. So that no band starves, a band
     that waits and was passed over by so many leases (a setting, 4 by default) gets the next one; pinned tasks go first all the
-    same, and pass nobody over. Calls fail with
+    same, and pass nobody over. Near copies of a task wait folded under it as its siblings and are not leased, until a generation
+    scores them anew or the query asks for them after all; a pin unfolds. Calls fail with
     INVALID_ARGUMENT     a name, size, duration or label is malformed or out of bounds (of labels: see LabelService);
     UNAUTHENTICATED, PERMISSION_DENIED  no valid token, or one without the role;
     NOT_FOUND            no such queue or task;

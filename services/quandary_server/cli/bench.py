@@ -12,6 +12,7 @@ import typer
 from quandary.errors import InvalidArgument
 from quandary_server.bench.figures import Figure, document, write_document
 from quandary_server.bench.progress import Told
+from quandary_server.bench.queue.parts import QueuePart, queue_figures
 from quandary_server.bench.scoring.parts import Part, scoring_figures
 from quandary_server.cli.output import err, print_json, print_table, progress_bar
 from quandary_server.cli.session import check_file
@@ -26,6 +27,7 @@ class Benchmark(StrEnum):
     SCORING = "scoring"
     OVERLOAD = "overload"
     GPU = "gpu"
+    QUEUE = "queue"
 
 
 def add_to(app: typer.Typer) -> None:
@@ -37,7 +39,7 @@ def bench(
     name: Annotated[Benchmark, typer.Argument(help="what to measure")],
     json_file: Annotated[Path | None, typer.Option("--json", help="write the figures to this file; - prints them")] = None,
     only: Annotated[
-        list[Part] | None, typer.Option("--only", help="of scoring, measure this part; as often as you name one")
+        list[str] | None, typer.Option("--only", help="of scoring or queue, measure this part; as often as you name one")
     ] = None,
     baal: Annotated[
         Path | None, typer.Option(help="folder of the environment that scoring makes for Baal; in the user's cache unless told")
@@ -45,9 +47,9 @@ def bench(
 ) -> None:
     """Measure, and tell which figures meet their bar; exit code 1 where one does not, or could not be measured."""
     check_file(json_file, "--json")
-    for option, value in (("--only", only), ("--baal", baal)):
-        if value and name is not Benchmark.SCORING:
-            raise InvalidArgument.of(option, f"given to {name.value}", "given to scoring alone")
+    if baal and name is not Benchmark.SCORING:
+        raise InvalidArgument.of("--baal", f"given to {name.value}", "given to scoring alone")
+    parts = _parts(name, only or [])
     failures: list[Part] = []
 
     def failed(part: Part, error: Exception) -> None:
@@ -55,9 +57,9 @@ def bench(
         err.print(f"{part.value}: {type(error).__name__}: {error}", markup=False)
 
     with progress_bar("measuring", None) as advance:
-        measure = _measure(name, partial(scoring_figures, parts=only or list(Part), environment=baal, failed=failed))
+        measure = _measure(name, parts, baal, failed)
         figures = measure(lambda what, done, total: advance(done, what, total))
-    command = " ".join(["quandary", "bench", name.value, *(f"--only {part.value}" for part in only or ())])
+    command = " ".join(["quandary", "bench", name.value, *(f"--only {part}" for part in only or ())])
     if json_file is None:
         print_figures(figures)
     elif str(json_file) == "-":
@@ -75,7 +77,22 @@ def print_figures(figures: list[Figure]) -> None:
     print_table(["figure", "#value", "~unit", "reach", "met"], rows, empty="no figures")
 
 
-def _measure(name: Benchmark, scoring: Callable[[Told], list[Figure]]) -> Callable[[Told], list[Figure]]:
+def _parts(name: Benchmark, only: list[str]) -> list[Part] | list[QueuePart]:
+    """Return the parts asked for, all where none is named."""
+    kinds: dict[Benchmark, type[Part] | type[QueuePart]] = {Benchmark.SCORING: Part, Benchmark.QUEUE: QueuePart}
+    if name not in kinds:
+        if only:
+            raise InvalidArgument.of("--only", f"given to {name.value}", "given to scoring or queue")
+        return []
+    for part in only:
+        if part not in list(kinds[name]):
+            raise InvalidArgument.of("--only", part, f"one of {', '.join(kinds[name])}")
+    return [kinds[name](part) for part in only] or list(kinds[name])  # type: ignore[return-value]
+
+
+def _measure(
+    name: Benchmark, parts: list[Part] | list[QueuePart], baal: Path | None, failed: Callable[[Part, Exception], None]
+) -> Callable[[Told], list[Figure]]:
     if name is Benchmark.CLIENT:
         from quandary_server.bench.client import client_figures
 
@@ -88,4 +105,7 @@ def _measure(name: Benchmark, scoring: Callable[[Told], list[Figure]]) -> Callab
         from quandary_server.bench.gpu import gpu_figures
 
         return gpu_figures
-    return scoring
+    if name is Benchmark.QUEUE:
+        return partial(queue_figures, parts=[part for part in parts if isinstance(part, QueuePart)])
+    chosen = [part for part in parts if isinstance(part, Part)]
+    return partial(scoring_figures, parts=chosen, environment=baal, failed=failed)

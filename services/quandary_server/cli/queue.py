@@ -186,7 +186,7 @@ def stats(data: DataOption = None, as_json: JsonOption = False) -> None:
     if as_json:
         print_json(queues)
         return
-    columns = ["queue", "#waiting", "#leased", "#acked", "#skipped", "#dead", "#unscored", "#behind"]
+    columns = ["queue", "#waiting", "#folded", "#leased", "#acked", "#skipped", "#dead", "#unscored", "#behind"]
     print_table(columns, map(_counts, queues), empty="no queues")
     for log in queues[:1]:
         # figures of the log, the same in every queue
@@ -197,6 +197,7 @@ def _counts(queue: queue_pb2.QueueStats) -> tuple[object, ...]:
     return (
         queue.name.removeprefix("queues/"),
         queue.waiting,
+        queue.folded,
         queue.leased,
         queue.acknowledged,
         queue.skipped,

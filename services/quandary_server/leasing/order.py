@@ -1,4 +1,4 @@
-"""The lease order: pinned, priority band, rank, score, and a seeded shuffle among equals."""
+"""The lease order: pinned, priority band, rank, score, and a seeded shuffle among equals; what is folded is not in it."""
 
 import math
 import struct
@@ -7,7 +7,11 @@ from enum import IntEnum
 
 from quandary.errors import InvalidArgument
 
-__all__ = ["Place", "PriorityBand", "keys_of"]
+__all__ = ["FOLDED_KEYS", "Place", "PriorityBand", "keys_of"]
+
+PINNED, OPEN, FOLDED = range(3)
+FOLDED_KEYS = bytes([FOLDED])
+"""Keys of tasks that may be leased are below it."""
 
 LAST = b"\xff" * 8
 MAX_INTEGER = 2**63 - 1
@@ -26,7 +30,8 @@ class Place:
     """What decides when a frame's task is leased.
 
     rank: given by the last query, 0 first, None unless it picked the frame. score: None while unscored. shuffle: decides
-    among equals. Raises InvalidArgument for a score that is not finite, or a rank or shuffle outside [0, 2^63).
+    among equals. folded: a near copy of another frame, not leased beside it; a pin unfolds it.
+    Raises InvalidArgument for a score that is not finite, or a rank or shuffle outside [0, 2^63).
     """
 
     frame_id: str
@@ -35,6 +40,7 @@ class Place:
     rank: int | None = None
     band: PriorityBand = PriorityBand.ACTIVE_LEARNING
     pinned: bool = False
+    folded: bool = False
 
     def __post_init__(self) -> None:
         if self.score is not None and not math.isfinite(self.score):
@@ -43,23 +49,35 @@ class Place:
             if value is not None and not 0 <= value <= MAX_INTEGER:
                 raise InvalidArgument.of(name, value, "in [0, 2^63)")
 
-    def order(self) -> tuple[bool, int, float, float, int, str]:
-        """Return the sort key: the smallest is leased first; the unpicked come after the picked, the unscored last."""
+    @property
+    def can_be_leased(self) -> bool:
+        """Whether the task, if it waits, is in the lease order."""
+        return self.pinned or not self.folded
+
+    def order(self) -> tuple[int, int, float, float, int, str]:
+        """Return the sort key: the smallest is leased first; the unpicked come after the picked, the unscored last.
+
+        The folded stand behind all others, in what would be their order.
+        """
         rank = math.inf if self.rank is None else self.rank
         score = math.inf if self.score is None else -self.score
-        return not self.pinned, self.band, rank, score, self.shuffle, self.frame_id
+        return self._front, self.band, rank, score, self.shuffle, self.frame_id
 
     def key(self) -> bytes:
         """Return bytes that sort as `order()` does, so that an index of one column carries the order in any database."""
         rank = LAST if self.rank is None else struct.pack(">Q", self.rank)
         score = LAST if self.score is None else _descending(self.score)
-        head = struct.pack(">BB", not self.pinned, self.band)
+        head = struct.pack(">BB", self._front, self.band)
         return head + rank + score + struct.pack(">Q", self.shuffle) + self.frame_id.encode("ascii")
+
+    @property
+    def _front(self) -> int:
+        return PINNED if self.pinned else FOLDED if self.folded else OPEN
 
 
 def keys_of(band: PriorityBand) -> tuple[bytes, bytes]:
-    """Return two keys: those of the band's places that are not pinned lie from the first on, and before the second."""
-    return struct.pack(">BB", True, band), struct.pack(">BB", True, band + 1)
+    """Return two keys: the band's open places (not pinned, not folded) lie from the first on, before the second."""
+    return struct.pack(">BB", OPEN, band), struct.pack(">BB", OPEN, band + 1)
 
 
 def _descending(score: float) -> bytes:

@@ -1,10 +1,14 @@
 """What a query picks from, and what it keeps its distance to."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
+
+from quandary_server.selection.objects import Objects
+
+NO_OBJECTS = Objects.none(0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -13,7 +17,8 @@ class Candidates:
 
     ids (N,): distinct. drives (N,). stamps_s (N,): seconds on one clock. scores (N,): higher is asked for first.
     embeddings (N, E): a row of zeros is unknown. class_shares (N, C): expected number of objects of each class, Background
-    last; of a single crop its mean class probabilities. seconds (N,): of labelling work.
+    last; of a single crop its mean class probabilities. seconds (N,): of labelling work. objects: of the frames, where known.
+    positions_m (N, 3): of the LiDAR in the drive's frame; a row of NaN, or None for all, is unknown.
     Raises ValueError naming the field for a wrong shape, a value that is not finite or below 0, or an id given twice.
     """
 
@@ -24,9 +29,12 @@ class Candidates:
     embeddings: NDArray[np.float32]
     class_shares: NDArray[np.float64]
     seconds: NDArray[np.float64]
+    objects: Objects = field(default=NO_OBJECTS)
+    positions_m: NDArray[np.float64] | None = None
 
     def __post_init__(self) -> None:
-        _check_rows(self, len(self.ids), tables=("embeddings", "class_shares"))
+        _check_rows(self, len(self.ids), tables=("embeddings", "class_shares", "positions_m"))
+        _check_objects(self.objects, len(self.ids))
         _check_finite(self, "stamps_s", "scores", "embeddings", "class_shares", "seconds")
         for name in ("class_shares", "seconds"):
             if np.any(getattr(self, name) < 0):
@@ -39,23 +47,31 @@ class Candidates:
 
     def take(self, which: NDArray[np.intp]) -> Self:
         """Return the candidates at indices (K,), in that order; raises ValueError for one given twice."""
-        return type(self)(*(getattr(self, field.name)[which] for field in fields(self)))
+        rows = {name: getattr(self, name)[which] for name in _rows_of(self)}
+        return replace(self, **rows, objects=self.objects.take(which))
 
 
 @dataclass(frozen=True, eq=False)
 class Taken:
     """M frames or crops that are labelled or leased already; M may be 0.
 
-    drives (M,), stamps_s (M,) in seconds on the candidates' clock, embeddings (M, E), a row of zeros unknown.
+    drives (M,), stamps_s (M,) in seconds on the candidates' clock, embeddings (M, E), a row of zeros unknown. leased (M,):
+    in work, not labelled yet. folds (M,): taken for what the newest generation made of them, so that near copies are not asked
+    for. None for either: none is. objects, positions_m as of candidates.
     Raises ValueError naming the field for a wrong shape or a value that is not finite.
     """
 
     drives: NDArray[np.str_]
     stamps_s: NDArray[np.float64]
     embeddings: NDArray[np.float32]
+    leased: NDArray[np.bool_] | None = None
+    folds: NDArray[np.bool_] | None = None
+    objects: Objects = field(default=NO_OBJECTS)
+    positions_m: NDArray[np.float64] | None = None
 
     def __post_init__(self) -> None:
-        _check_rows(self, len(self.drives), tables=("embeddings",))
+        _check_rows(self, len(self.drives), tables=("embeddings", "positions_m"))
+        _check_objects(self.objects, len(self.drives))
         _check_finite(self, "stamps_s", "embeddings")
 
     @classmethod
@@ -66,13 +82,33 @@ class Taken:
     def __len__(self) -> int:
         return len(self.drives)
 
+    def that_are(self, name: str) -> Self:
+        """Return those that are `leased`, or that have `folds`."""
+        which = getattr(self, name)
+        return self.take(np.zeros(len(self), np.bool_) if which is None else which)
+
+    def take(self, which: NDArray[np.bool_]) -> Self:
+        """Return the taken of a mask (M,)."""
+        rows = {name: getattr(self, name)[which] for name in _rows_of(self)}
+        return replace(self, **rows, objects=self.objects.take(np.flatnonzero(which)))
+
+
+def _rows_of(value: Any) -> list[str]:
+    """Return the names of the fields that have a row for each frame."""
+    return [f.name for f in fields(value) if f.name != "objects" and getattr(value, f.name) is not None]
+
 
 def _check_rows(value: Any, rows: int, tables: tuple[str, ...]) -> None:
-    for field in fields(value):
-        shape = np.shape(getattr(value, field.name))
-        ndim = 2 if field.name in tables else 1
+    for name in _rows_of(value):
+        shape = np.shape(getattr(value, name))
+        ndim = 2 if name in tables else 1
         if len(shape) != ndim or shape[0] != rows:
-            raise ValueError(f"{field.name} must have {ndim} axes and {rows} rows, its shape is {shape}")
+            raise ValueError(f"{name} must have {ndim} axes and {rows} rows, its shape is {shape}")
+
+
+def _check_objects(objects: Objects, frames: int) -> None:
+    if len(objects) and objects.frames[-1] >= frames:
+        raise ValueError(f"objects.frames must be below the {frames} frames, the last is {objects.frames[-1]}")
 
 
 def _check_finite(value: Any, *names: str) -> None:

@@ -4,10 +4,12 @@ import math
 
 import numpy as np
 
+from quandary_server.selection.asked import Asked
 from quandary_server.selection.balance import class_floor
 from quandary_server.selection.candidates import Candidates, Taken
 from quandary_server.selection.core_set import k_centre, known, unit
-from quandary_server.selection.folding import spaced
+from quandary_server.selection.cover import cover, totals
+from quandary_server.selection.folding import siblings, spaced
 from quandary_server.selection.plan import QueryPlan, Strategy
 from quandary_server.selection.ranking import Order, power_order, random_order, top_k, within_budget
 
@@ -18,9 +20,10 @@ def query(
     """Return the indices of up to k candidates, first wanted first: rank, fold, reserve for classes, spread, leave some
     to chance, fit the budget.
 
-    Near copies of what is taken or picked fill up only where too few are apart. The class floor is filled from all that are
-    apart, the core-set of K_CENTRE and DIVERSE takes what it leaves of k. Picks are in the order of the ranking, those of
-    K_CENTRE in the order of picking, so that every start of them is a core-set; what chance draws is spread among them.
+    Near copies of what is taken or picked fill up only where too few are apart, with `fold` hardly ever (`_folded`). The class
+    floor is filled from all that are apart, the core-set or cover takes what it leaves of k. Picks are in the order of the
+    ranking, those of K_CENTRE and COVER in the order of picking, so that every start of them is a core-set or cover; what
+    chance draws is spread among them.
     budget_s: seconds of labelling work at which the picks end, though never before the first; None: no budget. Neither the
     order of the candidates nor that of the taken changes what is picked.
     Raises ValueError for k below 0 and for embeddings of two sizes.
@@ -37,14 +40,17 @@ def query(
 
     order = _folded(order, candidates, taken, plan, k)
 
-    by_score = k - math.floor(plan.chance * min(k, len(order)))
+    k = min(k, len(order))
+    by_score = k - math.floor(plan.chance * k)
     reserved = class_floor(order, candidates.class_shares, by_score, plan.class_floor)
 
     spread = _spread(_without(order, reserved), reserved, candidates, taken, plan, by_score - len(reserved))
 
     picks = np.concatenate([reserved, spread])
     drawn = _by_chance(_without(order, picks), candidates, rng)[: k - len(picks)]
-    if plan.strategy is not Strategy.K_CENTRE:
+    if plan.strategy is Strategy.COVER:
+        picks = cover(picks, candidates, taken, plan.reach, len(picks))
+    elif plan.strategy is not Strategy.K_CENTRE:
         picks = order[np.isin(order, picks)]
     picks = _interleaved(picks, drawn)
     if budget_s is not None:
@@ -52,11 +58,29 @@ def query(
     return np.asarray(by_id[picks])
 
 
+def asked(
+    candidates: Candidates, taken: Taken, plan: QueryPlan, k: int, rng: np.random.Generator, budget_s: float | None = None
+) -> Asked:
+    """Return what `query` picks, and what is folded: near copies of picks and of what was taken by the newest generation.
+
+    Raises as `query` does.
+    """
+    picks = query(candidates, taken, plan, k, rng, budget_s)
+    if not plan.fold:
+        return Asked(picks, np.full(len(candidates), -1, np.intp))
+    held = taken.that_are("folds")
+    under = siblings(picks, candidates, held, plan.nearness)
+    rows = np.append(np.flatnonzero(taken.folds if taken.folds is not None else []), len(taken) + np.arange(len(candidates)))
+    return Asked(picks, np.where(under < 0, -1, rows[under]).astype(np.intp))
+
+
 def _ranked(candidates: Candidates, plan: QueryPlan, rng: np.random.Generator) -> Order:
     if plan.strategy is Strategy.RANDOM:
         return random_order(rng, len(candidates))
     if plan.strategy is Strategy.POWER:
         return power_order(candidates.scores, rng, plan.power)
+    if plan.strategy is Strategy.COVER:
+        return top_k(totals(candidates), candidates.ids)
     return top_k(candidates.scores, candidates.ids)
 
 
@@ -72,13 +96,25 @@ def _interleaved(picks: Order, drawn: Order) -> Order:
 
 
 def _folded(order: Order, candidates: Candidates, taken: Taken, plan: QueryPlan, k: int) -> Order:
-    """Return those apart; where they are fewer than k, all of them and then the first of those passed over."""
-    apart, passed = spaced(order, candidates, taken, plan.gap_s, plan.max_distance)
-    return np.concatenate([apart, passed[: max(k - len(apart), 0)]])
+    """Return those apart; where they are fewer than k, all of them and then of those passed over.
+
+    With folds only those that are near to nothing but what earlier generations had labelled, and are apart from each other.
+    Where nothing is left but near copies of what is labelled, those are asked for too, apart from each other and the leased.
+    """
+    apart, passed = spaced(order, candidates, taken, plan.nearness)
+    if len(apart) >= k or not plan.fold:
+        return np.concatenate([apart, passed[: max(k - len(apart), 0)]])
+    order = np.concatenate([apart, passed])
+    again, _ = spaced(order, candidates, taken.that_are("folds"), plan.nearness)
+    if len(again) == 0:
+        again, _ = spaced(order, candidates, taken.that_are("leased"), plan.nearness)
+    return again
 
 
 def _spread(order: Order, reserved: Order, candidates: Candidates, taken: Taken, plan: QueryPlan, k: int) -> Order:
-    """Return k of an order: the first k, or a core-set of its first, whose unknown embeddings come last."""
+    """Return k of an order: the first k, or a core-set of its first, whose unknown embeddings come last, or a cover of them."""
+    if plan.strategy is Strategy.COVER:
+        return cover(order[: math.ceil(plan.shortlist * k)], candidates, taken, plan.reach, k)
     if not plan.spreads or k == 0:
         return order[:k]
     shortlist = order if plan.strategy is Strategy.K_CENTRE else order[: math.ceil(plan.shortlist * k)]

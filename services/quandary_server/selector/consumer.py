@@ -12,7 +12,7 @@ from quandary.errors import Aborted, InvalidArgument, QuandaryError, Unavailable
 from quandary.records import FrameRecord
 from quandary.v1 import fleet_log_pb2
 from quandary_server.selector.assignment import Assignment
-from quandary_server.selector.frame_scores import FrameRefused, FrameScorer, Scored, scored
+from quandary_server.selector.frame_scores import FrameRefused, Scored, Scorer, scored
 from quandary_server.selector.pace import Pace
 from quandary_server.storage.fleet_log import FleetLog, LogEntry
 from quandary_server.storage.store import Store
@@ -31,7 +31,7 @@ class Consumer:
         self,
         fleet_log: FleetLog,
         store: Store,
-        scorer: FrameScorer,
+        scorer: Scorer,
         assignment: Assignment,
         clock: Callable[[], datetime],
         applied: Applied,
@@ -111,6 +111,7 @@ class Consumer:
             generation=score.generation if score else "",
             frame_score=score.frame_score if score else None,
             tags=record.tags,
+            ego_position_m=None if (pose := record.ego_pose) is None else (pose.x_m, pose.y_m, pose.z_m),
         )
 
     async def _score(self, message: fleet_log_pb2.FrameRecord, record: FrameRecord) -> Scored | None:

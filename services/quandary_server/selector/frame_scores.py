@@ -5,6 +5,7 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_exponential_jitter
 
@@ -33,6 +34,16 @@ class Scored:
 
 class FrameRefused(Exception):
     """A frame that cannot be scored, today or tomorrow; its text says why."""
+
+
+class Scorer(Protocol):
+    """Scores frames by the generation that answers now."""
+
+    async def score(self, record: FrameRecord) -> Scored | None:
+        """Return the score of a frame, None while there is no generation; raises FrameRefused."""
+
+    async def generation(self) -> str:
+        """Return the id of the generation that answers; empty while none does."""
 
 
 class FrameScorer:

@@ -1,7 +1,8 @@
-"""What a query sees of a frame: its embedding and the classes it is expected to hold, from its FrameScore."""
+"""What a query sees of a frame: its objects, its embedding and the classes it is expected to hold, from its FrameScore."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,13 +13,37 @@ from quandary.labels import CLASSES
 from quandary.v1 import scoring_pb2
 from quandary_server.selection.core_set import unit
 
+Embedding = NDArray[np.float32]
+
+
+@dataclass(frozen=True, eq=False)
+class ObjectViews:
+    """D objects: scores (D,), embeddings (one each, None where unknown), class probabilities (D, C) of CLASSES, points (D,)."""
+
+    scores: NDArray[np.float64]
+    embeddings: tuple[Embedding | None, ...]
+    class_shares: NDArray[np.float64]
+    points: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+
+NO_OBJECTS = ObjectViews(np.empty(0), (), np.empty((0, len(CLASSES))), np.empty(0, np.int64))
+
 
 @dataclass(frozen=True, eq=False)
 class FrameView:
     """embedding (E,): the mean of its objects', each at length 1; None where none is known. class_shares (C,): of CLASSES."""
 
-    embedding: NDArray[np.float32] | None
+    embedding: Embedding | None
     class_shares: NDArray[np.float64]
+    objects: ObjectViews = NO_OBJECTS
+
+    def without_embeddings(self) -> "FrameView":
+        """Return the view as one sees it whose embeddings are another generation's."""
+        unknown = replace(self.objects, embeddings=(None,) * len(self.objects))
+        return replace(self, embedding=None, objects=unknown)
 
 
 UNSEEN = FrameView(None, np.zeros(len(CLASSES)))
@@ -33,25 +58,43 @@ def frame_view(frame_score: bytes | None) -> FrameView:
     if frame_score is None:
         return UNSEEN
     message = scoring_pb2.FrameScore.FromString(frame_score)
-    return FrameView(_embedding(message.objects), _class_shares(message))
-
-
-def _embedding(objects: Iterable[scoring_pb2.ObjectScore]) -> NDArray[np.float32] | None:
-    try:
-        rows = [tensor_values(found.embedding) for found in objects if found.HasField("embedding")]
-    except InvalidArgument:
-        return None
-    if not rows or any(row.ndim != 1 or row.shape != rows[0].shape or not np.isfinite(row).all() for row in rows):
-        return None
-    # (D, E)
-    return np.asarray(unit(np.stack(rows)).mean(axis=0))
-
-
-def _class_shares(message: scoring_pb2.FrameScore) -> NDArray[np.float64]:
-    rows = [found.class_probabilities for found in message.objects]
-    rows = [row for row in rows if len(row) == len(message.class_names)]
     # (D, classes of the message)
-    probabilities = np.array(rows, np.float64).reshape(len(rows), len(message.class_names))
-    sound = np.isfinite(probabilities).all(axis=1) & (probabilities >= 0).all(axis=1)
-    expected = dict(zip(message.class_names, probabilities[sound].sum(axis=0).tolist(), strict=True))
+    probabilities = [_probabilities(found, len(message.class_names)) for found in message.objects]
+    shares = np.array([_of_our_classes(row, message.class_names) for row in probabilities]).reshape(-1, len(CLASSES))
+    embeddings = _embeddings(message.objects)
+    known = [row for row in embeddings if row is not None]
+    return FrameView(
+        np.asarray(unit(np.stack(known)).mean(axis=0)) if known else None,
+        shares.sum(axis=0),
+        ObjectViews(
+            np.array([found.score if 0 <= found.score < math.inf else 0.0 for found in message.objects], np.float64),
+            embeddings,
+            shares,
+            np.array([found.points for found in message.objects], np.int64),
+        ),
+    )
+
+
+def _embeddings(objects: Sequence[scoring_pb2.ObjectScore]) -> tuple[Embedding | None, ...]:
+    """Return the objects' embeddings; none of any where one that is there is malformed."""
+    unknown = (None,) * len(objects)
+    try:
+        rows = [tensor_values(found.embedding) if found.HasField("embedding") else None for found in objects]
+    except InvalidArgument:
+        return unknown
+    there = [row for row in rows if row is not None]
+    if any(row.ndim != 1 or row.shape != there[0].shape or not np.isfinite(row).all() for row in there):
+        return unknown
+    return tuple(rows)
+
+
+def _probabilities(found: scoring_pb2.ObjectScore, classes: int) -> NDArray[np.float64]:
+    """Return the class probabilities of an object, zeros where they are malformed."""
+    row = np.array(found.class_probabilities, np.float64)
+    sound = len(row) == classes and np.isfinite(row).all() and (row >= 0).all()
+    return row if sound else np.zeros(classes)
+
+
+def _of_our_classes(row: NDArray[np.float64], names: Sequence[str]) -> NDArray[np.float64]:
+    expected = dict(zip(names, row.tolist(), strict=True))
     return np.array([expected.get(name, 0.0) for name in CLASSES])

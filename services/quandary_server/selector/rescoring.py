@@ -10,8 +10,8 @@ import numpy as np
 from quandary import convert
 from quandary.errors import QuandaryError, Unavailable
 from quandary.v1 import fleet_log_pb2
-from quandary_server.selection.query import query
-from quandary_server.selector.frame_scores import FrameRefused, FrameScorer
+from quandary_server.selection.query import asked
+from quandary_server.selector.frame_scores import FrameRefused, Scorer
 from quandary_server.selector.frame_views import FrameView
 from quandary_server.selector.pace import Pace
 from quandary_server.selector.query_input import query_input
@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 
 
 class Rescorer:
-    """Scores what the current generation has not scored yet, in lease order, and then runs the query.
+    """Scores what the current generation has not scored yet, in lease order, and then runs the query, which ranks and folds.
 
     generation: the newest seen to answer. ranked_generation: the one whose scores the last query ranked.
     """
@@ -32,7 +32,7 @@ class Rescorer:
     def __init__(
         self,
         store: Store,
-        scorer: FrameScorer,
+        scorer: Scorer,
         query: QuerySettings,
         clock: Callable[[], datetime],
         rescored: Callable[[int], None],
@@ -44,7 +44,7 @@ class Rescorer:
         self._pace, self._rng = pace, rng
         self._slots = asyncio.Semaphore(pace.in_flight)
         self._unscorable: set[str] = set()
-        self._viewer = Viewer(store, self._score, query.plan, clock, pace.batch)
+        self._viewer = Viewer(store, self._score, query.plan, clock, pace.batch, query.budget is not None)
         self._refill_below = query.refill_below
         self.generation = ""
         self.ranked_generation = ""
@@ -124,13 +124,15 @@ class Rescorer:
 
     def _write_ranks(self, waiting: Sequence[ScoredTask], taken: Sequence[TakenTask], views: Mapping[str, FrameView]) -> None:
         settings = self._query
-        candidates, held = query_input(waiting, taken, views, settings.labelling_cost)
+        candidates, held = query_input(waiting, taken, views, settings.labelling_cost, self.generation)
         budget_s = None if settings.budget is None else settings.budget.total_seconds()
-        picks = query(candidates, held, settings.plan, settings.picked, self._rng, budget_s)
-        picked = [waiting[index].frame_id for index in picks.tolist()]
-        if budget_s is not None and (first_s := candidates.seconds[picks[:1]].sum()) > budget_s:
+        found = asked(candidates, held, settings.plan, settings.picked, self._rng, budget_s)
+        picked = [waiting[index].frame_id for index in found.picks.tolist()]
+        frame_ids = [*(task.frame_id for task in taken), *(task.frame_id for task in waiting)]
+        folded = {waiting[i].frame_id: frame_ids[row] for i, row in enumerate(found.under.tolist()) if row >= 0}
+        if budget_s is not None and (first_s := candidates.seconds[found.picks[:1]].sum()) > budget_s:
             log.warning("budget_below_a_frame frame=%s frame_s=%g budget_s=%g", picked[0], first_s, budget_s)
-        ranked = self._store.ranking.write_ranks(ACTIVE_QUEUE, picked, now=self._clock())
+        ranked = self._store.ranking.write_ranks(ACTIVE_QUEUE, picked, folded=folded, now=self._clock())
         # a query that its limits end before refill_below would be due again at once: so it is when what it ranked runs out,
         # which it has where all of it was leased meanwhile
         limited = len(picked) < len(waiting)

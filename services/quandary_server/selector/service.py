@@ -85,6 +85,7 @@ class State:
             stats = self.store.tasks.stats(queue, generation=self.generation(), now=time)
             for state in TaskState:
                 yield metrics.SELECTOR_TASKS, (queue, state.value), float(getattr(stats, state.value))
+            yield metrics.SELECTOR_TASKS, (queue, "folded"), float(stats.folded)
             oldest = (time - stats.oldest_waiting).total_seconds() if stats.oldest_waiting else 0.0
             yield metrics.SELECTOR_OLDEST_SECONDS, (queue,), oldest
             yield metrics.SELECTOR_BEHIND, (queue,), float(stats.behind)

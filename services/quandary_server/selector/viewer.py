@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import replace
 from datetime import datetime
 
 from quandary_server.selection.plan import QueryPlan
@@ -18,11 +17,14 @@ class Viewer:
     """Views of frames, from their stored scores or from new ones.
 
     Each generation is trained anew, and its embeddings compare to no other's. So frames that it has not embedded, labelled
-    before it came or scored upstream, are scored once for their embedding alone: their tasks keep the score they have.
+    before it came or scored upstream, are scored once for their embedding alone: their tasks keep the score they have. A cover
+    does without: what older generations had labelled, the newest has learnt. budgeted: what labels cost is looked at.
     """
 
-    def __init__(self, store: Store, score: Score, plan: QueryPlan, clock: Callable[[], datetime], batch: int) -> None:
-        self._store, self._score, self._plan = store, score, plan
+    def __init__(
+        self, store: Store, score: Score, plan: QueryPlan, clock: Callable[[], datetime], batch: int, budgeted: bool = False
+    ) -> None:
+        self._store, self._score, self._plan, self._budgeted = store, score, plan, budgeted
         self._clock, self._batch = clock, batch
         self._generation = ""
         self._embedded: dict[str, FrameView | None] = {}
@@ -30,10 +32,10 @@ class Viewer:
     def tasks(self) -> tuple[tuple[ScoredTask, ...], tuple[TakenTask, ...]]:
         """Return what waits and what is taken, each with its FrameScores only where the query looks at them.
 
-        Of what waits it may look at the classes and the embedding, of what is taken at the embedding alone.
+        Of what waits it may look at objects, classes and embeddings, of what is taken at embeddings alone.
         """
-        now, embeddings = self._clock(), self._plan.needs_embeddings
-        with_scores = embeddings or self._plan.needs_class_shares
+        now, embeddings = self._clock(), self._plan.needs_embeddings or self._plan.needs_objects
+        with_scores = embeddings or self._plan.needs_class_shares or self._budgeted
         waiting = self._store.ranking.candidates(ACTIVE_QUEUE, now=now, with_scores=with_scores)
         return waiting, self._store.ranking.taken(ACTIVE_QUEUE, now=now, with_scores=embeddings)
 
@@ -42,9 +44,10 @@ class Viewer:
     ) -> Mapping[str, FrameView]:
         """Return views by frame id, of what the query looks at; of a frame that cannot be scored the embedding is unknown."""
         tasks: list[ScoredTask | TakenTask] = []
-        if self._plan.needs_embeddings or self._plan.needs_class_shares:
+        needs = self._plan.needs_embeddings or self._plan.needs_objects
+        if needs or self._plan.needs_class_shares or self._budgeted:
             tasks += waiting
-        if self._plan.needs_embeddings:
+        if needs:
             tasks += taken
         if generation != self._generation:
             self._generation = generation
@@ -60,7 +63,7 @@ class Viewer:
     def _stored(self, tasks: Sequence[ScoredTask | TakenTask]) -> dict[str, FrameView]:
         views = {task.frame_id: frame_view(task.frame_score) for task in tasks}
         foreign = [task.frame_id for task in tasks if task.generation != self._generation]
-        return views | {frame_id: replace(views[frame_id], embedding=None) for frame_id in foreign}
+        return views | {frame_id: views[frame_id].without_embeddings() for frame_id in foreign}
 
     async def _embed(self, frame_ids: Sequence[str]) -> None:
         for start in range(0, len(frame_ids), self._batch):

@@ -51,13 +51,17 @@ class World:
 
 @dataclass(frozen=True, eq=False)
 class SimulatedFrame:
-    """One frame: when (seconds into the drive), the LiDAR's pose, the cloud float32 (N, 4), labels and proposals."""
+    """One frame: when (seconds into the drive), the LiDAR's pose, the cloud float32 (N, 4), labels and proposals.
+
+    owners: the object behind each label, the same all along the drive.
+    """
 
     time_s: float
     pose: Pose
     points: NDArray[np.float32]
     content: LabelFile
     proposals: tuple[Proposal, ...]
+    owners: tuple[int, ...]
 
 
 def drive_frames(settings: FleetSettings, drive: int) -> Iterator[SimulatedFrame]:
@@ -113,7 +117,8 @@ def _observed(
     seen = sights([*_standing(world, pose), *moving], pose, calibration, solids)
     counts = np.bincount(owners[owners >= 0], minlength=len(world.strictness))
     labelled = oracle_labels(seen, counts, world.strictness)
-    return SimulatedFrame(time_s, pose, points, labelled.content, tuple(detections(seen, labelled.owners, calibration, rng)))
+    proposals = detections(seen, frozenset(labelled.owners), calibration, rng)
+    return SimulatedFrame(time_s, pose, points, labelled.content, tuple(proposals), labelled.owners)
 
 
 def _standing(world: World, pose: Pose) -> list[tuple[int, Placed]]:

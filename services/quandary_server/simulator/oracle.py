@@ -35,10 +35,10 @@ MIN_REGION_VISIBLE = 0.5
 
 @dataclass(frozen=True)
 class OracleLabels:
-    """The labels of a frame, and the owners that have one."""
+    """The labels of a frame, and their owners in the same order."""
 
     content: LabelFile
-    owners: frozenset[int]
+    owners: tuple[int, ...]
 
 
 def oracle_labels(seen: Sequence[Sight], points: NDArray[np.integer], strictness: NDArray[np.float64]) -> OracleLabels:
@@ -47,7 +47,7 @@ def oracle_labels(seen: Sequence[Sight], points: NDArray[np.integer], strictness
     points: LiDAR points (owners,) on each body. strictness: standard normal (owners, 2), how tall in the image and how well
     covered with points each object has to be. Objects that are not labelled but can be made out become ignored regions.
     """
-    labels, boxes, owners, regions = [], [], set(), []
+    labels, boxes, owners, regions = [], [], list[int](), []
     for sight in seen:
         if not sight.class_name or sight.visible < MIN_VISIBLE or sight.image_box.height_px < MIN_REGION_PX:
             continue
@@ -58,10 +58,10 @@ def oracle_labels(seen: Sequence[Sight], points: NDArray[np.integer], strictness
         if sight.image_box.height_px >= least_px and covered and sight.truncation <= MAX_TRUNCATION:
             labels.append(Label(sight.class_name, sight.box, round(sight.truncation, 2), _occlusion(sight, least_px)))
             boxes.append(sight.image_box)
-            owners.add(sight.owner)
+            owners.append(sight.owner)
         elif sight.visible >= MIN_REGION_VISIBLE:
             regions.append(sight.image_box)
-    return OracleLabels(LabelFile(tuple(labels), tuple(boxes), tuple(regions)), frozenset(owners))
+    return OracleLabels(LabelFile(tuple(labels), tuple(boxes), tuple(regions)), tuple(owners))
 
 
 def _occlusion(sight: Sight, least_px: float) -> int:

@@ -156,6 +156,7 @@ def _frame_values(entry: TaskEntry) -> dict[str, Any]:
         "stamp": entry.stamp,
         "crops": entry.crops,
         "tags": dict(entry.tags),
+        "ego_position_m": None if entry.ego_position_m is None else list(entry.ego_position_m),
         "record": entry.record,
     }
 

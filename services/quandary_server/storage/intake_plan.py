@@ -105,4 +105,4 @@ def _loses_score(task: KnownTask, entry: TaskEntry) -> bool:
 def _place(task: KnownTask | None, entry: TaskEntry) -> Place:
     if task is None:
         return entry.place(PriorityBand.ACTIVE_LEARNING, rank=None, pinned=False)
-    return entry.place(task.place.band, task.place.rank, task.place.pinned)
+    return replace(entry.place(task.place.band, task.place.rank, task.place.pinned), folded=task.place.folded)

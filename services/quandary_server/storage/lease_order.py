@@ -6,7 +6,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, Select, bindparam, exists
 
 from quandary_server.leasing.bands import Turn, turns
-from quandary_server.leasing.order import PriorityBand, keys_of
+from quandary_server.leasing.order import FOLDED_KEYS, PriorityBand, keys_of
 from quandary_server.storage import counters
 from quandary_server.storage.schema import WAITS, exclusions, tasks
 from quandary_server.storage.task_rows import TASKS
@@ -20,7 +20,7 @@ NOT_FOR_HOLDER = exists().where(
 )
 
 FIRST_WAITING: Select[Any] = (
-    TASKS.where(tasks.c.queue == bindparam("queue"), WAITS, ~NOT_FOR_HOLDER)
+    TASKS.where(tasks.c.queue == bindparam("queue"), WAITS, tasks.c.lease_key < FOLDED_KEYS, ~NOT_FOR_HOLDER)
     .order_by(tasks.c.lease_key)
     .limit(bindparam("at_most"))
     .with_for_update(of=tasks, skip_locked=True)  # what another is leasing at this moment does not wait any more

@@ -22,6 +22,7 @@ from quandary_server.storage.label_rows import stored_labels, write_labels
 from quandary_server.storage.label_values import frame_labels_json
 from quandary_server.storage.lease_order import next_tasks
 from quandary_server.storage.schema import exclusions, tasks
+from quandary_server.storage.siblings import with_siblings
 from quandary_server.storage.task_rows import (
     THIS_TASK,
     check_queue,
@@ -70,6 +71,8 @@ class Leases:
         The first are those in lease order, but for the turns of lower bands (`leasing.bands`) and what the holder skipped for
         others.
 
+        What is folded is not leased: it comes along as the siblings of what it is folded under.
+
         Raises NotFound for an unknown queue, InvalidArgument unless max_tasks >= 1 and duration > 0.
         """
         if max_tasks < 1:
@@ -84,7 +87,7 @@ class Leases:
             leased = [task_of(row, move(status_of(row), Grant(Lease(token(), holder, expires), now))) for row in rows]
             write_statuses(connection, [moved_to(task.queue, task.frame_id, task.status) for task in leased])
             write_audit(connection, [_leased(task, turn, now) for task, (_, turn) in zip(leased, found, strict=True)])
-        return tuple(leased)
+            return tuple(with_siblings(connection, leased))
 
     @again_after_conflict
     def renew(self, queue: str, frame_id: str, token: str, *, subject: str, duration: timedelta, now: datetime) -> Task:

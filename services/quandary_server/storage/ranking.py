@@ -1,8 +1,9 @@
 """Scores and ranks of the tasks that wait. A leased task keeps both: nothing moves under a labeller."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
+from types import MappingProxyType
 from typing import Any
 
 from sqlalchemy import Connection, Select, func, select, update
@@ -13,13 +14,19 @@ from quandary_server.leasing.status import TaskState
 from quandary_server.storage.conflicts import again_after_conflict
 from quandary_server.storage.database import Database
 from quandary_server.storage.expiry import expire_due, reading_settled
-from quandary_server.storage.schema import WAITS, frame_scores, frames, tasks
+from quandary_server.storage.schema import IS_FOLDED, LEASED, WAITS, frame_scores, frames, tasks
 from quandary_server.storage.task_rows import TASKS, THIS_TASK, place_of, task_of, this_task, write_frame_scores
 from quandary_server.storage.task_values import NewScore, ScoredTask, TakenTask, Task
 
 __all__ = ["Ranking"]
 
 IDS_PER_QUERY = 5_000
+OF_FRAME = (frames.c.crops, frames.c.ego_position_m)
+
+Standing = tuple[Place, str | None]
+"""A task's place, and the frame that it is folded under."""
+
+NOTHING_FOLDED: Mapping[str, str] = MappingProxyType({})
 
 
 class Ranking:
@@ -37,7 +44,7 @@ class Ranking:
 
     @again_after_conflict
     def rescore(self, queue: str, scores: Sequence[NewScore], *, generation: str, now: datetime) -> int:
-        """Give the tasks that still wait their new scores, by this generation; return how many.
+        """Give the tasks that still wait their new scores, by this generation; return how many. What was folded is so no more.
 
         Raises InvalidArgument without a generation or for a frame given twice.
         """
@@ -50,16 +57,16 @@ class Ranking:
             expire_due(connection, now, self._max_failed_leases)
             waiting = _waiting(connection, queue, list(found))
             rows = [
-                _placed(queue, replace(place, score=found[place.frame_id].score)) | {"generation": generation}
-                for place in waiting
+                _placed(queue, replace(place, score=found[frame_id].score), None) | {"generation": generation}
+                for frame_id, (place, _) in waiting.items()
             ]
             _write(connection, rows)
-            write_frame_scores(connection, {(queue, p.frame_id): found[p.frame_id].frame_score for p in waiting})
+            write_frame_scores(connection, {(queue, frame_id): found[frame_id].frame_score for frame_id in waiting})
         return len(rows)
 
     def candidates(self, queue: str, *, now: datetime, with_scores: bool = False) -> tuple[ScoredTask, ...]:
         """Return the waiting tasks that have a score, in lease order; with_scores: with their FrameScores, kilobytes each."""
-        columns = (tasks.c.frame_id, frames.c.drive_id, frames.c.stamp, tasks.c.score, tasks.c.generation, frames.c.crops)
+        columns = (tasks.c.frame_id, frames.c.drive_id, frames.c.stamp, tasks.c.score, tasks.c.generation, *OF_FRAME)
         query = (
             _of_frames(select(*columns), with_scores)
             .where(tasks.c.queue == queue, WAITS, tasks.c.score.is_not(None))
@@ -71,9 +78,10 @@ class Ranking:
     def taken(self, queue: str, *, now: datetime, with_scores: bool = False) -> tuple[TakenTask, ...]:
         """Return the tasks that are leased or acknowledged, by drive and stamp, for queries that keep their distance."""
         states = tasks.c.state.in_([TaskState.LEASED, TaskState.ACKNOWLEDGED])
-        columns = (tasks.c.frame_id, frames.c.drive_id, frames.c.stamp, tasks.c.generation, frames.c.crops)
+        leased = tasks.c.state == TaskState.LEASED
+        columns = (tasks.c.frame_id, frames.c.drive_id, frames.c.stamp, tasks.c.generation)
         query = (
-            _of_frames(select(*columns), with_scores)
+            _of_frames(select(*columns, frames.c.crops, leased, frames.c.ego_position_m), with_scores)
             .where(tasks.c.queue == queue, states)
             .order_by(frames.c.drive_id, frames.c.stamp)
         )
@@ -81,33 +89,47 @@ class Ranking:
             return tuple(TakenTask(*row) for row in connection.execute(query))
 
     def ranks_run_out(self, queue: str, below: int, *, now: datetime) -> bool:
-        """Return whether fewer than `below` ranked tasks wait while tasks with a score wait that no query picked."""
+        """Return whether fewer than `below` ranked tasks wait while tasks with a score wait that no query picked.
+
+        Folded ones count only where no ranked task is left and none is leased: nothing else can be asked for then.
+        """
         here = select(func.count()).select_from(tasks).where(tasks.c.queue == queue, WAITS)
         with reading_settled(self._database, now, self._max_failed_leases) as connection:
             ranked = connection.execute(here.where(tasks.c.rank.is_not(None))).scalar_one()
             if ranked >= below:
                 return False
             unpicked = here.where(tasks.c.rank.is_(None), tasks.c.score.is_not(None))
-            return bool(connection.execute(unpicked).scalar_one())
+            if connection.execute(unpicked.where(~IS_FOLDED)).scalar_one():
+                return True
+            leased = select(func.count()).select_from(tasks).where(tasks.c.queue == queue, LEASED)
+            alone = not ranked and not connection.execute(leased).scalar_one()
+            return alone and bool(connection.execute(unpicked).scalar_one())
 
     @again_after_conflict
-    def write_ranks(self, queue: str, frame_ids: Sequence[str], *, now: datetime) -> int:
+    def write_ranks(
+        self, queue: str, frame_ids: Sequence[str], *, folded: Mapping[str, str] = NOTHING_FOLDED, now: datetime
+    ) -> int:
         """Rank the frames' tasks 0, 1, ... as given, clear the rank of all others; return how many were ranked.
 
+        folded: near copies, each with the frame that it is folded under; nothing else is folded afterwards.
         Only tasks that wait are touched: one that was leased meanwhile keeps the rank it had and leaves its new one unused.
-        Raises InvalidArgument for a frame given twice.
+        Raises InvalidArgument for a frame given twice, or both ranked and folded.
         """
         ranks = {frame_id: rank for rank, frame_id in enumerate(frame_ids)}
         if len(ranks) < len(frame_ids):
             raise InvalidArgument.of("frame_ids", f"{len(frame_ids)} with {len(ranks)} frames", "each frame once")
+        if both := ranks.keys() & folded.keys():
+            raise InvalidArgument.of("folded", min(both), "a frame that is not ranked")
         with self._database.write() as connection:
             expire_due(connection, now, self._max_failed_leases)
-            picked = _waiting(connection, queue, frame_ids)
-            dropped = [place for place in _ranked(connection, queue) if place.frame_id not in ranks]
-            moved = [replace(place, rank=ranks[place.frame_id]) for place in picked]
-            moved += [replace(place, rank=None) for place in dropped]
-            _write(connection, [_placed(queue, place) for place in moved])
-        return len(picked)
+            before = _waiting(connection, queue, [*ranks, *folded]) | _placed_before(connection, queue)
+            rows = []
+            for frame_id, (place, under) in before.items():
+                rank, best = ranks.get(frame_id), folded.get(frame_id)
+                if (rank, best) != (place.rank, under):
+                    rows.append(_placed(queue, replace(place, rank=rank), best))
+            _write(connection, rows)
+        return len(ranks.keys() & before.keys())
 
 
 def _of_frames(query: Select[Any], with_scores: bool) -> Select[Any]:
@@ -119,21 +141,26 @@ def _of_frames(query: Select[Any], with_scores: bool) -> Select[Any]:
     return query.outerjoin(frame_scores, this).add_columns(frame_scores.c.frame_score)
 
 
-def _waiting(connection: Connection, queue: str, frame_ids: Sequence[str]) -> list[Place]:
-    places = []
+def _waiting(connection: Connection, queue: str, frame_ids: Sequence[str]) -> dict[str, Standing]:
+    found: dict[str, Standing] = {}
     for ids in _batches(frame_ids):
         query = select(tasks).where(tasks.c.queue == queue, WAITS, tasks.c.frame_id.in_(ids))
-        places += [place_of(row) for row in connection.execute(query)]
-    return places
+        found |= _standing(connection, query)
+    return found
 
 
-def _ranked(connection: Connection, queue: str) -> list[Place]:
-    query = select(tasks).where(tasks.c.queue == queue, WAITS, tasks.c.rank.is_not(None))
-    return [place_of(row) for row in connection.execute(query)]
+def _placed_before(connection: Connection, queue: str) -> dict[str, Standing]:
+    """Return where the waiting tasks stand that a query ranked or folded."""
+    return _standing(connection, select(tasks).where(tasks.c.queue == queue, WAITS, tasks.c.rank.is_not(None) | IS_FOLDED))
 
 
-def _placed(queue: str, place: Place) -> dict[str, Any]:
-    values = {"rank": place.rank, "score": place.score, "lease_key": place.key()}
+def _standing(connection: Connection, query: Select[Any]) -> dict[str, Standing]:
+    return {row.frame_id: (place_of(row), row.folded_under) for row in connection.execute(query)}
+
+
+def _placed(queue: str, place: Place, folded_under: str | None) -> dict[str, Any]:
+    place = replace(place, folded=folded_under is not None)
+    values = {"rank": place.rank, "score": place.score, "folded_under": folded_under, "lease_key": place.key()}
     return this_task(queue, place.frame_id) | values
 
 

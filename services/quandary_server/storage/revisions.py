@@ -10,9 +10,9 @@ from quandary.errors import WrongState
 from quandary_server.storage.columns import Text
 from quandary_server.storage.schema import marker, metadata
 
-__all__ = ["REVISIONS", "StoreSchema", "differences", "revision_of", "upgrade"]
+__all__ = ["NEWEST", "REVISIONS", "StoreSchema", "differences", "revision_of", "upgrade"]
 
-REVISIONS = ("0001", "0002", "0003")
+REVISIONS = ("0001", "0002", "0003", "0004")
 """All there are, as in `migrations`, the newest last: to open a store that is up to date takes no alembic."""
 
 NEWEST = REVISIONS[-1]

@@ -45,6 +45,8 @@ frames = Table(
     Column("crops", Integer, nullable=False),
     Column("tags", JSON, nullable=False),
     Column("record", LargeBinary, nullable=False),
+    # x, y, z of the LiDAR in the drive's frame, in metres; null where it is not known.
+    Column("ego_position_m", JSON(none_as_null=True)),
 )
 
 # Finds the queue that a drive has.
@@ -71,6 +73,8 @@ tasks = Table(
     Column("closed_by", Text, nullable=False),
     Column("skip_reason", Text, nullable=False),
     Column("skip_comment", Text, nullable=False),
+    # The frame that this one is a near copy of, and not leased beside; cleared by the next score or query.
+    Column("folded_under", Text),
     CheckConstraint("(score IS NULL) = (generation = '')", name="scored_by_a_generation"),
     CheckConstraint("(state = 'leased') = (lease_token IS NOT NULL)", name="leased_under_a_token"),
     postgresql_with=VACUUMED_EARLY,
@@ -80,6 +84,7 @@ tasks = Table(
 WAITS = tasks.c.state == literal(TaskState.WAITING, tasks.c.state.type, literal_execute=True)
 LEASED = tasks.c.state == literal(TaskState.LEASED, tasks.c.state.type, literal_execute=True)
 CLOSED = ~WAITS & ~LEASED
+IS_FOLDED = tasks.c.folded_under.is_not(None)
 
 # Carries the lease order. What is counted of the waiting rides along, so that neither counting them nor finding those behind
 # reads the table. Indexes cost a page each per leased task (no other does): hence no index over all states.
@@ -95,6 +100,7 @@ Index(
 Index("leased_until", tasks.c.lease_expires, tasks.c.queue, sqlite_where=LEASED, postgresql_where=LEASED)
 Index("closed_tasks", tasks.c.queue, tasks.c.state, sqlite_where=CLOSED, postgresql_where=CLOSED)
 Index("tasks_of_frame", tasks.c.frame_id)
+Index("folded_tasks", tasks.c.queue, tasks.c.folded_under, sqlite_where=IS_FOLDED, postgresql_where=IS_FOLDED)
 
 # Who is not to get a task again. The subject stands before the frame, since a lease asks for one subject and many frames.
 exclusions = Table(

@@ -4,11 +4,13 @@ from datetime import datetime
 
 from sqlalchemy import func, or_, select
 
+from quandary_server.leasing.order import FOLDED_KEYS
 from quandary_server.leasing.status import TaskState
 from quandary_server.storage.database import Database
 from quandary_server.storage.expiry import reading_settled
 from quandary_server.storage.paging import Page, check_page_size, continued_behind, page_of
 from quandary_server.storage.schema import CLOSED, LEASED, WAITS, queues, rejected, tasks
+from quandary_server.storage.siblings import with_siblings
 from quandary_server.storage.task_rows import TASKS, check_queue, load_task, task_of
 from quandary_server.storage.task_values import QueueStats, Task
 
@@ -30,7 +32,7 @@ class TaskList:
     def get(self, queue: str, frame_id: str, *, now: datetime) -> Task:
         """Return one task; raises NotFound if there is none."""
         with reading_settled(self._database, now, self._max_failed_leases) as connection:
-            return load_task(connection, queue, frame_id)
+            return with_siblings(connection, [load_task(connection, queue, frame_id)])[0]
 
     def list(
         self, queue: str, state: TaskState | None = None, *, page_size: int = 50, page_token: str = "", now: datetime
@@ -49,14 +51,15 @@ class TaskList:
             query = query.where(tasks.c.lease_key > after)
         with reading_settled(self._database, now, self._max_failed_leases) as connection:
             check_queue(connection, queue)
-            found = [task_of(row) for row in connection.execute(query)]
+            found = with_siblings(connection, [task_of(row) for row in connection.execute(query)])
         return page_of(listing, found, page_size, lambda task: task.place.key().hex())
 
     def stats(self, queue: str, *, generation: str, now: datetime) -> QueueStats:
         """Count a queue; generation: the one that its waiting tasks should be scored by. Raises NotFound."""
         here = tasks.c.queue == queue
         waiting = select(
-            func.count(),
+            func.count().filter(tasks.c.lease_key < FOLDED_KEYS),
+            func.count().filter(tasks.c.lease_key >= FOLDED_KEYS),
             func.count().filter(tasks.c.generation == ""),
             func.count().filter(or_(tasks.c.generation != generation, tasks.c.generation == "")),
             func.min(tasks.c.enqueued),
@@ -65,11 +68,12 @@ class TaskList:
         closed = select(tasks.c.state, func.count()).where(here, CLOSED).group_by(tasks.c.state)
         with reading_settled(self._database, now, self._max_failed_leases) as connection:
             check_queue(connection, queue)
-            waiting_count, unscored, behind, oldest = connection.execute(waiting).one()
+            waiting_count, folded, unscored, behind, oldest = connection.execute(waiting).one()
             ended = {row[0]: row[1] for row in connection.execute(closed)}
             return QueueStats(
                 queue=queue,
                 waiting=waiting_count,
+                folded=folded,
                 leased=connection.execute(leased).scalar_one(),
                 acknowledged=ended.get(TaskState.ACKNOWLEDGED, 0),
                 skipped=ended.get(TaskState.SKIPPED, 0),

@@ -96,6 +96,7 @@ def task_of(row: Row[Any], status: TaskStatus | None = None) -> Task:
         place=place_of(row),
         status=status or status_of(row),
         generation=row.generation,
+        folded_under=row.folded_under or "",
         enqueued=row.enqueued,
         tags=row.tags,
         record=row.record,
@@ -107,7 +108,9 @@ def task_of(row: Row[Any], status: TaskStatus | None = None) -> Task:
 
 def place_of(row: Row[Any]) -> Place:
     """Return the place of a row that has the columns of `tasks`."""
-    return Place(row.frame_id, row.shuffle, row.score, row.rank, PriorityBand(row.band), row.pinned)
+    return Place(
+        row.frame_id, row.shuffle, row.score, row.rank, PriorityBand(row.band), row.pinned, row.folded_under is not None
+    )
 
 
 def status_of(row: Row[*tuple[Any, ...]]) -> TaskStatus:

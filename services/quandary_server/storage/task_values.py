@@ -1,7 +1,7 @@
 """The values of the queues: what comes in from a fleet log, a task as it stands, and the counts."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -34,6 +34,7 @@ class TaskEntry:
     """A log entry that becomes a task.
 
     record: the serialised FrameRecord. crops: its number of proposals. shuffle: decides among equals, in [0, 2^63).
+    ego_position_m: of the LiDAR in the drive's frame, where known.
     score, generation, frame_score: the score, the generation that gave it and the serialised FrameScore; none while unscored.
     Raises InvalidArgument for a malformed id, a negative number, or a score that is not finite or has no generation.
     """
@@ -50,6 +51,7 @@ class TaskEntry:
     generation: str = ""
     frame_score: bytes | None = field(default=None, repr=False)
     tags: Mapping[str, str] = field(default_factory=dict)
+    ego_position_m: tuple[float, float, float] | None = None
 
     def __post_init__(self) -> None:
         for name in ("queue", "frame_id", "drive_id"):
@@ -91,7 +93,10 @@ class NewScore:
 
 @dataclass(frozen=True, slots=True)
 class ScoredTask:
-    """What the query needs of a waiting task; crops: what a label of it costs. frame_score: None unless asked for."""
+    """What the query needs of a waiting task; crops: what a label of it costs. frame_score: None unless asked for.
+
+    ego_position_m: of the LiDAR in the drive's frame, None where it is not known.
+    """
 
     frame_id: str
     drive_id: str
@@ -99,6 +104,7 @@ class ScoredTask:
     score: float
     generation: str
     crops: int
+    ego_position_m: Sequence[float] | None = None
     frame_score: bytes | None = field(default=None, repr=False)
 
 
@@ -106,7 +112,7 @@ class ScoredTask:
 class TakenTask:
     """What the query needs of a task that is leased or acknowledged; generation: empty if it was taken unscored.
 
-    frame_score: None unless asked for.
+    leased: not acknowledged yet. ego_position_m, frame_score: as of ScoredTask.
     """
 
     frame_id: str
@@ -114,6 +120,8 @@ class TakenTask:
     stamp: datetime
     generation: str
     crops: int
+    leased: bool = False
+    ego_position_m: Sequence[float] | None = None
     frame_score: bytes | None = field(default=None, repr=False)
 
 
@@ -121,7 +129,8 @@ class TakenTask:
 class Task:
     """One frame of one queue as it stands.
 
-    record: the serialised FrameRecord. frame_score: the serialised FrameScore, None while unscored.
+    record: the serialised FrameRecord. frame_score: the serialised FrameScore, None while unscored. folded_under: the frame
+    that this one is a near copy of, if any. siblings: the frames folded under this one, by stamp; where it was asked for.
     """
 
     queue: str
@@ -137,6 +146,8 @@ class Task:
     frame_score: bytes | None = field(repr=False)
     skip_reason: str = ""
     skip_comment: str = ""
+    folded_under: str = ""
+    siblings: tuple[str, ...] = ()
 
     @property
     def frame_id(self) -> str:
@@ -153,12 +164,14 @@ class Task:
 class QueueStats:
     """Counts of a queue; expired leases are waiting or dead letters.
 
-    unscored: waiting tasks without a score. behind: waiting tasks without a score of the generation asked about.
-    oldest_waiting: when the oldest waiting task was enqueued. rejected: entries refused, of all logs and queues together.
+    waiting: tasks that can be leased. folded: waiting near copies of others, which cannot. unscored: waiting tasks without a
+    score, behind: those without a score of the generation asked about, the folded included. oldest_waiting: when the oldest
+    waiting task was enqueued. rejected: entries refused, of all logs and queues together.
     """
 
     queue: str
     waiting: int
+    folded: int
     leased: int
     acknowledged: int
     skipped: int

@@ -11,7 +11,7 @@ from quandary_server.storage.task_values import CONTROL_QUEUE, QueueStats, Task
 
 
 def task_message(task: Task, view: view_pb2.View.ValueType, *, with_token: bool = False) -> queue_pb2.Task:
-    """Return the message of a task; record and per-object scores in the FULL view, the lease token where asked for."""
+    """Return the message of a task; record, objects' scores and siblings in the FULL view, the lease token where asked for."""
     frame_score = scoring_pb2.FrameScore.FromString(task.frame_score) if task.frame_score else None
     message = queue_pb2.Task(
         name=task_name(task.queue, task.frame_id),
@@ -28,12 +28,14 @@ def task_message(task: Task, view: view_pb2.View.ValueType, *, with_token: bool 
         enqueue_time=timestamp_message(task.enqueued),
         failed_leases=task.status.failed_leases,
         reason=reason(task, frame_score),
+        folded_under=task.folded_under,
     )
     if task.skip_reason:
         message.skip_reason = queue_pb2.SkipReason.Value(f"SKIP_REASON_{task.skip_reason.upper()}")
     if task.status.lease is not None:
         message.lease.CopyFrom(lease_message(task.status.lease, with_token=with_token))
     if view == view_pb2.VIEW_FULL:
+        message.siblings.extend(task.siblings)
         message.record.CopyFrom(fleet_log_pb2.FrameRecord.FromString(task.record))
         if frame_score is not None:
             message.frame_score.CopyFrom(frame_score)
@@ -79,6 +81,7 @@ def stats_message(stats: QueueStats, *, generation: str, ranked_generation: str,
     message = queue_pb2.QueueStats(
         name=queue_name(stats.queue),
         waiting=stats.waiting,
+        folded=stats.folded,
         leased=stats.leased,
         acknowledged=stats.acknowledged,
         skipped=stats.skipped,

@@ -151,13 +151,20 @@ class Demo:
             while done < crops:
                 with labelling.lease(queue) as tasks:
                     if not tasks:
-                        break
+                        if not self._comes_after_all(labelling, queue):
+                            break
+                        continue
                     (task,) = tasks
                     task.acknowledge(frames.oracle[task.task.frame_id])
                     labelled.append(task.task.frame_id)
                     done += task.task.crops
                     advance(min(done, crops))
         return labelled
+
+    def _comes_after_all(self, labelling: LabellingClient, queue: str) -> bool:
+        """Wait until near copies of what is labelled are asked for, nothing else being left; return whether there are any."""
+        *_, last = self._until_settled(labelling, lambda stats: bool(stats.waiting) or not stats.folded, queue)
+        return bool(last.waiting)
 
     def _train(self, training: TrainingClient, registry: Registry, seed: int, number: int) -> LoadedGeneration:
         run = training.start_run(seed=seed)
@@ -182,11 +189,11 @@ class Demo:
                 advance(stats.waiting - stats.behind)
 
     def _until_settled(
-        self, labelling: LabellingClient, settled: Callable[[queue_pb2.QueueStats], bool]
+        self, labelling: LabellingClient, settled: Callable[[queue_pb2.QueueStats], bool], queue: str = ACTIVE
     ) -> Iterator[queue_pb2.QueueStats]:
         deadline = time.monotonic() + WAIT_LIMIT.total_seconds()
         while True:
-            stats = labelling.queue_stats(ACTIVE)
+            stats = labelling.queue_stats(queue)
             yield stats
             if settled(stats):
                 return

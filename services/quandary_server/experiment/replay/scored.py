@@ -12,6 +12,7 @@ from quandary_server.experiment.pools.crops import Crops
 from quandary_server.experiment.settings import CostSettings
 from quandary_server.inference.generation import LoadedGeneration
 from quandary_server.selection.candidates import Candidates, Taken
+from quandary_server.selection.objects import Objects
 from quandary_server.uncertainty.acquisition import acquire
 from quandary_server.uncertainty.summary import summarise
 
@@ -66,6 +67,7 @@ def candidates(crops: Crops, units: NDArray[np.intp], found: Scored, cost: CostS
     np.add.at(embeddings, units, found.embeddings)
     length = np.linalg.norm(embeddings, axis=1, keepdims=True)
     boxes = shares[:, :-1].sum(axis=1)
+    by_unit = np.argsort(units, kind="stable")
     return Candidates(
         ids=np.array([f"{unit:08d}" for unit in range(count)]),
         drives=crops.examples.drives[first],
@@ -74,6 +76,7 @@ def candidates(crops: Crops, units: NDArray[np.intp], found: Scored, cost: CostS
         embeddings=(embeddings / np.maximum(length, 1e-12)).astype(np.float32),
         class_shares=shares,
         seconds=cost.seconds_per_frame + cost.seconds_per_crop * sizes + cost.seconds_per_box * boxes,
+        objects=Objects(units[by_unit], found.scores[by_unit], found.embeddings[by_unit]),
     )
 
 
