@@ -13,6 +13,7 @@ from quandary_server.storage.database import Database
 from quandary_server.storage.intake import Intake
 from quandary_server.storage.labels import Labels
 from quandary_server.storage.leases import Leases
+from quandary_server.storage.members import Members
 from quandary_server.storage.ranking import Ranking
 from quandary_server.storage.runs import Runs
 from quandary_server.storage.schema import SCHEMA_VERSION, metadata, queues
@@ -29,7 +30,7 @@ class Store:
     """The store of one Quandary: safe to use from many threads, and by several processes at once. All calls block.
 
     intake: from the fleet logs into the queues. leases: what labellers do. ranking: scores and ranks of what waits.
-    tasks: the queues to look at. labels, runs, audit: what their names say.
+    tasks: the queues to look at. members: the selectors alive. labels, runs, audit: what their names say.
     """
 
     def __init__(self, database: Database, max_failed_leases: int) -> None:
@@ -40,6 +41,7 @@ class Store:
         self.tasks = TaskList(database, max_failed_leases)
         self.labels = Labels(database, max_failed_leases)
         self.runs = Runs(database)
+        self.members = Members(database)
         self.audit = Audit(database)
 
     @classmethod
