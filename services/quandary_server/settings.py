@@ -228,6 +228,50 @@ class QuerySettings(Section):
         return LabellingCost(self.frame_time.total_seconds(), self.box_time.total_seconds())
 
 
+class LogKind(StrEnum):
+    """What holds the fleet log."""
+
+    SQLITE = "sqlite"
+    MCAP = "mcap"
+    KAFKA = "kafka"
+
+
+class McapCompression(StrEnum):
+    """How the chunks of published MCAP files are compressed."""
+
+    LZ4 = "lz4"
+    ZSTD = "zstd"
+
+
+class McapSettings(Section):
+    """A directory of MCAP files as the fleet log."""
+
+    directory: Path | None = Field(default=None, description="watched with all below it; None: <data>/<log>.mcap")
+    settle: timedelta = Field(
+        default=timedelta(minutes=1), gt=timedelta(), description="an unfinished file untouched for that long is truncated"
+    )
+    compression: McapCompression = Field(default=McapCompression.LZ4, description="of what is published")
+    rotate_bytes: int = Field(default=1 << 30, ge=1 << 10, description="bytes after which the next file is begun")
+
+
+class KafkaSettings(Section):
+    """A Kafka topic as the fleet log."""
+
+    servers: str = Field(default="", description="host:port of brokers, separated by commas")
+    topic: str = Field(default="quandary.frames", min_length=1, description="topic of the frame records")
+    dead_letter_topic: str = Field(default="", description="where rejected records go; empty: <topic>.dead-letter")
+    buffer: int = Field(default=1000, ge=1, description="records of a partition in memory, beyond which it is paused")
+    options: dict[str, str] = Field(default_factory=dict, description="further properties of librdkafka, for all clients")
+    options_file: Path | None = Field(
+        default=None, description="file of further properties, name=value a line: secrets, which settings would show"
+    )
+
+    @property
+    def dead_letters(self) -> str:
+        """Topic of the dead letters."""
+        return self.dead_letter_topic or f"{self.topic}.dead-letter"
+
+
 class SelectorSettings(Section):
     """The selector service."""
 
@@ -240,6 +284,17 @@ class SelectorSettings(Section):
     )
     scoring_tls: TlsSettings = TlsSettings()
     log: str = Field(default="fleet", description="name of the fleet log; its file is <data>/<name>.log.db")
+    log_kind: LogKind = Field(default=LogKind.SQLITE, description="what holds the fleet log")
+    log_partitions: int = Field(
+        default=1, ge=1, le=256, description="for sqlite, when the log is made: parts that selectors can share"
+    )
+    mcap: McapSettings = McapSettings()
+    kafka: KafkaSettings = KafkaSettings()
+    group: str = Field(default="quandary", min_length=1, description="selectors of one group and store share the log")
+    member: str = Field(default="", description="name in the group, the same after a restart; empty: <hostname>:<port>")
+    member_lasts: timedelta = Field(
+        default=timedelta(seconds=10), gt=timedelta(), description="silence after which a member's share goes to the others"
+    )
     batch: int = Field(default=64, ge=1, le=10_000, description="records applied in one transaction")
     in_flight: int = Field(default=8, ge=1, le=256, description="frames being read and scored at once")
     poll: timedelta = Field(default=timedelta(milliseconds=200), description="how often an empty log is read")
@@ -260,6 +315,12 @@ class SelectorSettings(Section):
     @model_validator(mode="after")
     def _scorable(self) -> Self:
         self.scoring_options()
+        return self
+
+    @model_validator(mode="after")
+    def _brokers(self) -> Self:
+        if self.log_kind is LogKind.KAFKA and not self.kafka.servers:
+            raise ValueError("kafka.servers are missing, which log_kind kafka needs")
         return self
 
     def scoring_options(self) -> ScoringOptions:
@@ -357,6 +418,11 @@ class Settings(BaseSettings):
     def fleet_log(self) -> Path:
         """File of the fleet log."""
         return self.data / f"{self.selector.log}.log.db"
+
+    @property
+    def mcap_directory(self) -> Path:
+        """Directory of the fleet log's MCAP files."""
+        return self.selector.mcap.directory or self.data / f"{self.selector.log}.mcap"
 
     @property
     def tokens(self) -> Path:

@@ -1,7 +1,6 @@
 """The log's records become tasks, each exactly once, scored by a real scoring service."""
 
 import asyncio
-from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import timedelta
@@ -11,6 +10,7 @@ from typing import Any
 import pytest
 from support.records import START, log_record, record_of
 from support.scoring import ScoringService
+from support.tally import CountingTally
 
 from quandary import AsyncScoringClient, FrameRecord, ScoringOptions
 from quandary.convert import record_message
@@ -22,7 +22,8 @@ from quandary_server.selector.assignment import Assignment
 from quandary_server.selector.consumer import Consumer
 from quandary_server.selector.frame_scores import FrameScorer
 from quandary_server.selector.pace import Pace
-from quandary_server.storage.fleet_log import LogRecord, SqliteFleetLog
+from quandary_server.storage.fleet_log import SqliteFleetLog
+from quandary_server.storage.frame_log import LogRecord
 from quandary_server.storage.store import Store
 
 PACE = Pace(batch=4, in_flight=3, poll=timedelta(milliseconds=10))
@@ -40,7 +41,8 @@ class Selector:
 
     def __init__(self, target: str, token: str | Callable[[], str], fleet_log: SqliteFleetLog, store: Store) -> None:
         self._target, self._token, self._log, self._store = target, token, fleet_log, store
-        self.applied: Counter[str] = Counter()
+        self._tally = CountingTally()
+        self.counts = self._tally.counts
         self.waits = 0
         self.seconds: list[float] = []
 
@@ -49,7 +51,7 @@ class Selector:
             async with AsyncScoringClient(self._target, token=self._token) as client:
                 scorer = FrameScorer(client, ScoringOptions(), self._wait, self.seconds.append)
                 assignment = Assignment(0.0, control, seed=0)
-                await work(Consumer(self._log, self._store, scorer, assignment, lambda: NOW, self._count, PACE))
+                await work(Consumer(self._log, self._store, scorer, assignment, lambda: NOW, self._tally, PACE))
 
         asyncio.run(go())
 
@@ -60,9 +62,6 @@ class Selector:
             assert consumer.lag() == 0
 
         self.run(work, control)
-
-    def _count(self, outcome: str, count: int) -> None:
-        self.applied[outcome] += count
 
     def _wait(self) -> None:
         self.waits += 1
@@ -104,7 +103,7 @@ def test_with_a_generation_they_wait_ranked_by_its_scores(
     stored = scoring_pb2.FrameScore.FromString(tasks[0].frame_score)
     assert stored.score == tasks[0].place.score
     assert len(stored.objects) == tasks[0].crops == 3
-    assert selector.applied == {"applied": 9, "rejected": 0}
+    assert selector.counts == {"applied": 9}
 
 
 def test_a_frame_published_twice_or_by_a_second_run_is_one_task(
@@ -163,7 +162,7 @@ def test_what_is_wrong_with_a_record_is_kept_with_its_reason_and_stops_nothing(
     assert "proposals[0].box.left_px" in reasons["f4"]
     assert reasons["junk"] == "the payload is no FrameRecord"
     assert "stamp is missing" in reasons["empty"]
-    assert selector.applied == {"applied": 2, "rejected": 6}
+    assert selector.counts == {"applied": 2, "cloud": 3, "invalid": 2, "undecodable": 1}
     payloads = {entry.frame_id: entry.payload for entry in store.intake.rejected(fleet_log.name).items}
     assert payloads["junk"] == b"\xff\xff\xff"
 
@@ -223,7 +222,7 @@ def test_a_fault_that_is_not_the_frames_refuses_no_frame(
     told = Selector(scoring.target, token, fleet_log, store)
     told.drain()
     assert told.waits >= 5
-    assert told.applied == Counter(applied=3)
+    assert told.counts == {"applied": 3}
     assert all(task.generation for task in waiting(store))
     assert len(told.seconds) == 3
 
@@ -244,5 +243,5 @@ def test_of_two_selectors_on_one_log_each_record_is_applied_by_one(
     selector.run(work)
     assert len(waiting(store)) == 12
     # the last batch may be applied and its count cancelled
-    assert selector.applied["applied"] in (8, 12)
+    assert selector.counts["applied"] in (8, 12)
     assert store.intake.offset(fleet_log.name) == 12

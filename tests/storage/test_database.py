@@ -16,7 +16,8 @@ from sqlalchemy.schema import CreateIndex, CreateTable
 
 from quandary.errors import CorruptArtefact, InvalidArgument, Unavailable, WrongState
 from quandary_server.storage import Store
-from quandary_server.storage.fleet_log import LogRecord, SqliteFleetLog
+from quandary_server.storage.fleet_log import SqliteFleetLog
+from quandary_server.storage.frame_log import LogRecord
 from quandary_server.storage.schema import metadata
 
 NOW = datetime(2026, 1, 1, 12, 0, tzinfo=UTC)

@@ -16,6 +16,7 @@ from quandary.records import FrameRecord
 from quandary.scoring import AsyncScoringClient
 from quandary.v1 import scoring_pb2
 from quandary_server.storage.blobs import read_cloud
+from quandary_server.storage.task_values import RejectKind
 
 log = logging.getLogger(__name__)
 
@@ -32,7 +33,11 @@ class Scored:
 
 
 class FrameRefused(Exception):
-    """A frame that cannot be scored, today or tomorrow; its text says why."""
+    """A frame that cannot be scored, today or tomorrow; its text says why, `kind` what was wrong in a word."""
+
+    def __init__(self, text: str, kind: RejectKind = RejectKind.NOT_SCORABLE) -> None:
+        super().__init__(text)
+        self.kind = kind
 
 
 class FrameScorer:
@@ -54,7 +59,7 @@ class FrameScorer:
         try:
             frame = await asyncio.to_thread(_crop, record)
         except QuandaryError as error:
-            raise FrameRefused(str(error)) from error
+            raise FrameRefused(str(error), RejectKind.CLOUD) from error
         async for attempt in self._retrying():
             with attempt:
                 try:

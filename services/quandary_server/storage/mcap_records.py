@@ -1,0 +1,123 @@
+"""MCAP files (mcap.dev/spec), record by record: what lies where, and which file it is."""
+
+import hashlib
+import struct
+from dataclasses import dataclass
+from io import BytesIO
+from typing import BinaryIO
+
+import zstandard
+from mcap.data_stream import ReadDataStream
+from mcap.exceptions import McapError
+from mcap.opcode import Opcode
+from mcap.reader import make_reader
+from mcap.records import Chunk, McapRecord
+from mcap.stream_reader import CRCValidationError, breakup_chunk
+from mcap.summary import Summary
+
+from quandary.errors import CorruptArtefact
+
+__all__ = [
+    "DATA_END_BYTES",
+    "HEAD_BYTES",
+    "MAGIC",
+    "Framed",
+    "chunk_records",
+    "data_end_at",
+    "framed_at",
+    "identity_of",
+    "summary_of",
+]
+
+MAGIC = b"\x89MCAP0\r\n"
+HEAD_BYTES = 9
+"""Of a record: opcode and length."""
+DATA_END_BYTES = HEAD_BYTES + 4
+FOOTER_BYTES = HEAD_BYTES + 20
+IDENTITY_BYTES = 2**16
+MAX_CHUNK_BYTES = 2**30
+
+UNREADABLE = (McapError, CRCValidationError, zstandard.ZstdError, RuntimeError, struct.error, ValueError, MemoryError)
+"""What the libraries raise for bytes that are not what they should be; lz4 raises RuntimeError."""
+
+
+@dataclass(frozen=True, slots=True)
+class Framed:
+    """A record of a file: its opcode, where its content begins, and where the next record does."""
+
+    opcode: int
+    content: int
+    end: int
+
+    def read(self, file: BinaryIO) -> BytesIO:
+        """Return the content."""
+        file.seek(self.content)
+        return BytesIO(file.read(self.end - self.content))
+
+
+def framed_at(file: BinaryIO, at: int, size: int) -> Framed | None:
+    """Return the record that begins at a byte; None where the file of `size` bytes ends before it begins.
+
+    Its end may lie beyond the file's: then it is not all there.
+    """
+    if at + HEAD_BYTES > size:
+        return None
+    file.seek(at)
+    opcode, length = struct.unpack("<BQ", file.read(HEAD_BYTES))
+    return Framed(opcode, at + HEAD_BYTES, at + HEAD_BYTES + length)
+
+
+def chunk_records(content: BytesIO) -> list[McapRecord]:
+    """Return the schemas, channels and messages of a chunk. Raises CorruptArtefact with what is wrong with it."""
+    try:
+        chunk = Chunk.read(ReadDataStream(content))
+        if chunk.uncompressed_size > MAX_CHUNK_BYTES:
+            raise CorruptArtefact(f"it would have {chunk.uncompressed_size} bytes, at most {MAX_CHUNK_BYTES} are read")
+        return breakup_chunk(chunk, validate_crc=True)
+    except UNREADABLE as error:
+        raise CorruptArtefact(str(error) or type(error).__name__) from error
+
+
+def identity_of(file: BinaryIO, size: int) -> str | None:
+    """Return what a file is known by wherever it lies; None while it has too little for that.
+
+    It is a digest of its bytes up to the end of its first chunk or message, 64 KiB at most. They are there once the file has
+    its first message and stay the same however much it grows: a chunk begins with its times, its size and its CRC.
+    """
+    at = len(MAGIC)
+    file.seek(0)
+    if file.read(at) != MAGIC:
+        return None
+    while (framed := framed_at(file, at, size)) is not None and framed.opcode not in (Opcode.DATA_END, Opcode.FOOTER, 0):
+        if framed.opcode in (Opcode.CHUNK, Opcode.MESSAGE) or framed.end >= IDENTITY_BYTES:
+            end = min(framed.end, IDENTITY_BYTES)
+            if end > size:
+                return None
+            file.seek(0)
+            return hashlib.blake2b(file.read(end), digest_size=16).hexdigest()
+        at = framed.end
+    return None
+
+
+def data_end_at(file: BinaryIO, size: int) -> int | None:
+    """Return where the data of a finished file end; None for a file that is not finished."""
+    footer = size - len(MAGIC) - FOOTER_BYTES
+    if footer < len(MAGIC):
+        return None
+    file.seek(footer)
+    tail = file.read(FOOTER_BYTES + len(MAGIC))
+    if tail[0] != Opcode.FOOTER or tail[FOOTER_BYTES:] != MAGIC:
+        return None
+    summary_start: int = struct.unpack_from("<Q", tail, HEAD_BYTES)[0]
+    at = (summary_start or footer) - DATA_END_BYTES
+    framed = framed_at(file, at, size) if at >= len(MAGIC) else None
+    return at if framed is not None and framed.opcode == Opcode.DATA_END else None
+
+
+def summary_of(file: BinaryIO) -> Summary | None:
+    """Return the summary of a finished file; None where there is none, or it cannot be read."""
+    file.seek(0)
+    try:
+        return make_reader(file).get_summary()
+    except (*UNREADABLE, OSError, KeyError):
+        return None
