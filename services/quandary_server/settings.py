@@ -262,6 +262,7 @@ class KafkaSettings(Section):
     dead_letter_topic: str = Field(default="", description="where rejected records go; empty: <topic>.dead-letter")
     buffer: int = Field(default=1000, ge=1, description="records of a partition in memory, beyond which it is paused")
     options: dict[str, str] = Field(default_factory=dict, description="further properties of librdkafka, for all clients")
+    consumer_options: dict[str, str] = Field(default_factory=dict, description="further properties of the group's consumer")
     options_file: Path | None = Field(
         default=None, description="file of further properties, name=value a line: secrets, which settings would show"
     )

@@ -1,7 +1,7 @@
 """The log's records become tasks, each exactly once, scored by a real scoring service."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -14,7 +14,7 @@ from support.tally import CountingTally
 
 from quandary import AsyncScoringClient, FrameRecord, ScoringOptions
 from quandary.convert import record_message
-from quandary.errors import CorruptArtefact, Unauthenticated
+from quandary.errors import CorruptArtefact, Unauthenticated, Unavailable
 from quandary.v1 import fleet_log_pb2, scoring_pb2
 from quandary_server.cluster import free_ports
 from quandary_server.registry.directory import Artefacts
@@ -23,7 +23,9 @@ from quandary_server.selector.consumer import Consumer
 from quandary_server.selector.frame_scores import FrameScorer
 from quandary_server.selector.pace import Pace
 from quandary_server.storage.fleet_log import SqliteFleetLog
-from quandary_server.storage.frame_log import LogRecord
+from quandary_server.storage.frame_log import FrameLog, LogBatch, LogRecord, SourceLag
+from quandary_server.storage.mcap_log import McapLog
+from quandary_server.storage.mcap_writer import McapLogWriter
 from quandary_server.storage.store import Store
 
 PACE = Pace(batch=4, in_flight=3, poll=timedelta(milliseconds=10))
@@ -39,7 +41,7 @@ def records(make_frame: Any, tmp_path: Path) -> MakeRecords:
 class Selector:
     """A consumer over real parts."""
 
-    def __init__(self, target: str, token: str | Callable[[], str], fleet_log: SqliteFleetLog, store: Store) -> None:
+    def __init__(self, target: str, token: str | Callable[[], str], fleet_log: FrameLog, store: Store) -> None:
         self._target, self._token, self._log, self._store = target, token, fleet_log, store
         self._tally = CountingTally()
         self.counts = self._tally.counts
@@ -245,3 +247,51 @@ def test_of_two_selectors_on_one_log_each_record_is_applied_by_one(
     # the last batch may be applied and its count cancelled
     assert selector.counts["applied"] in (8, 12)
     assert store.intake.offset(fleet_log.name) == 12
+
+
+def test_clouds_in_mcap_files_are_scored_as_those_in_files_of_their_own(
+    scoring: ScoringService, selector: Selector, fleet_log: SqliteFleetLog, store: Store, records: MakeRecords, tmp_path: Path
+) -> None:
+    scoring.promote(scoring.register())
+    found = [log_record(record) for record in records(5)]
+    fleet_log.append(found, now=NOW)
+    selector.drain()
+    writer = McapLogWriter(tmp_path / "mcap", "zstd", rotate_bytes=2**30)
+    writer.append(found, now=NOW)
+    writer.close()
+    with Store.open(tmp_path / "other.db") as other:
+        mcap = Selector(scoring.target, scoring.token, McapLog(tmp_path / "mcap", PACE.poll, lambda: NOW), other)
+        mcap.drain()
+        assert mcap.counts == {"applied": 5}
+        scores = {task.frame_id: task.place.score for task in waiting(other)}
+    assert scores == {task.frame_id: task.place.score for task in waiting(store)}
+
+
+class HalfBroken(SqliteFleetLog):
+    """A log of two sources, of which one cannot be read."""
+
+    def sources(self) -> Sequence[str]:
+        return ("broken", *super().sources())
+
+    def read(self, source: str, after: int, limit: int) -> LogBatch:
+        if source == "broken":
+            raise Unavailable("the disk is away")
+        return super().read(source, after, limit)
+
+    def lags(self, offset: Callable[[str], int]) -> Sequence[SourceLag]:
+        return []
+
+
+def test_a_source_that_cannot_be_read_holds_up_no_other(
+    scoring: ScoringService,
+    fleet_log: SqliteFleetLog,
+    store: Store,
+    records: MakeRecords,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    fleet_log.append([log_record(record) for record in records(2)], now=NOW)
+    with HalfBroken.open(tmp_path / "fleet.log.db") as broken:
+        Selector(scoring.target, scoring.token, broken, store).drain()
+    assert len(waiting(store)) == 2
+    assert "log_or_store_away source=broken" in caplog.text

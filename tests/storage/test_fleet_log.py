@@ -1,6 +1,7 @@
 """The SQLite fleet log."""
 
 import shutil
+import sqlite3
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -119,3 +120,38 @@ def test_an_older_state_of_the_log_is_told_and_not_taken_for_silence(log: Sqlite
 def remove(path: Path) -> None:
     for file in path.parent.glob(f"{path.name}*"):
         file.unlink()
+
+
+def test_a_log_of_partitions_keeps_drives_together_and_in_order(tmp_path: Path) -> None:
+    made = [LogRecord(f"f{i}", b"", f"drive-{i % 30}") for i in range(90)]
+    with SqliteFleetLog.open(tmp_path / "parts.db", partitions=4) as log:
+        log.append(made, now=NOW)
+        found = {source: log.read(source, 0, 1000).entries for source in log.sources()}
+        assert list(found) == [f"{log.name}/{i}" for i in range(4)]
+        drives = [{int(entry.frame_id[1:]) % 30 for entry in entries} for entries in found.values()]
+        assert sorted(drive for of in drives for drive in of) == list(range(30))
+        assert sorted(entry.position for entries in found.values() for entry in entries) == list(range(1, 91))
+        for entries in found.values():
+            assert [entry.position for entry in entries] == sorted(entry.position for entry in entries)
+        waiting = [lag.waiting for lag in log.lags(lambda source: found[source][0].position)]
+        assert waiting == [len(entries) - 1 for entries in found.values()]
+        assert [entry.frame_id for entry in log.tail(2)] == ["f88", "f89"]
+    with SqliteFleetLog.open(tmp_path / "parts.db") as log:
+        assert log.partitions == 4, "decided when it was made"
+
+
+def test_a_log_of_before_is_one_partition_without_the_column(tmp_path: Path) -> None:
+    with SqliteFleetLog.open(tmp_path / "old.db") as log:
+        log.append(records("a"), now=NOW)
+    with sqlite3.connect(tmp_path / "old.db") as connection:
+        connection.execute("DROP INDEX entries_of_partition")
+        connection.execute("ALTER TABLE entries DROP COLUMN partition")
+    with SqliteFleetLog.open(tmp_path / "old.db", partitions=4) as log:
+        log.append(records("b"), now=NOW)
+        assert [entry.frame_id for entry in read(log, 0, 10)] == ["a", "b"]
+        assert [lag.waiting for lag in log.lags(lambda _: 1)] == [1]
+
+
+def test_partitions_out_of_bounds_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(InvalidArgument, match=r"partitions is 257, must be in \[1, 256\]"):
+        SqliteFleetLog.open(tmp_path / "log.db", partitions=257)

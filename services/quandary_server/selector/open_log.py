@@ -38,7 +38,8 @@ def open_log(settings: Settings, store: Store, clock: Callable[[], datetime], lo
             from quandary_server.storage.kafka_log import KafkaLog
 
         client = kafka_client(settings)
-        frames = KafkaLog(client, selector.kafka.topic, selector.group, store.intake.offset, selector.kafka.buffer, lost)
+        consumer = {**client, **selector.kafka.consumer_options}
+        frames = KafkaLog(consumer, selector.kafka.topic, selector.group, store.intake.offset, selector.kafka.buffer, lost)
         return OpenLog(frames, KafkaDeadLetters(client, selector.kafka.dead_letters))
     member = selector.member or f"{socket.gethostname()}:{selector.port}"
     membership = Membership(store.members, selector.group, member, clock, selector.member_lasts)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from functools import partial
 from pathlib import Path
+from typing import Self
 
 from sqlalchemy import (
     Column,
@@ -75,7 +76,7 @@ class SqliteFleetLog:
         self.name = name
 
     @classmethod
-    def open(cls, place: str | Path, *, partitions: int = 1) -> "SqliteFleetLog":
+    def open(cls, place: str | Path, *, partitions: int = 1) -> Self:
         """Open the log at a path or `sqlite:///` URL, or make it with so many partitions. Raises as `Store.open` does."""
         if not 1 <= partitions <= MAX_PARTITIONS:
             raise InvalidArgument.of("partitions", partitions, f"in [1, {MAX_PARTITIONS}]")
@@ -176,7 +177,7 @@ class SqliteFleetLog:
         """Close all connections."""
         self._database.close()
 
-    def __enter__(self) -> "SqliteFleetLog":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -27,29 +27,23 @@ class KafkaDeadLetters:
 
     def send(self, source: str, letters: Sequence[RejectedEntry]) -> None:
         """Send the letters of a source; they have arrived on return. Raises Unavailable."""
-        by_position = {str(letter.position): letter for letter in letters}
-        first = self._sent([(letter, letter.payload, _headers(source, letter)) for letter in letters])
-        large = [by_position[position] for position, error in first.items() if error.code() == KafkaError.MSG_SIZE_TOO_LARGE]
-        without = [(letter, b"", [*_headers(source, letter), ("omitted_bytes", str(len(letter.payload)))]) for letter in large]
-        again = self._sent(without) if without else {}
-        for error in (*again.values(), *(e for e in first.values() if e.code() != KafkaError.MSG_SIZE_TOO_LARGE)):
-            raise Unavailable(f"the dead-letter topic {self._topic} cannot be written: {error.str()}")
+        failed = self._sent([(letter.payload, letter, _headers(source, letter)) for letter in letters])
+        large = [letters[n] for n, error in failed.items() if error.code() == KafkaError.MSG_SIZE_TOO_LARGE]
+        others = [error for error in failed.values() if error.code() != KafkaError.MSG_SIZE_TOO_LARGE]
+        omitted = [(letter, [*_headers(source, letter), ("omitted_bytes", str(len(letter.payload)))]) for letter in large]
+        others += self._sent([(b"", letter, headers) for letter, headers in omitted]).values()
+        if others:
+            raise Unavailable(f"the dead-letter topic {self._topic} cannot be written: {others[0].str()}")
 
-    def _sent(self, letters: Sequence[tuple[RejectedEntry, bytes, Headers]]) -> dict[str, KafkaError]:
-        """Return what failed, by position."""
+    def _sent(self, letters: Sequence[tuple[bytes, RejectedEntry, Headers]]) -> dict[int, KafkaError]:
+        """Return what failed, by number."""
         deliveries = Deliveries(self._producer)
-        for letter, payload, headers in letters:
-            deliveries.send(self._topic, letter.frame_id or str(letter.position), payload, headers)
+        for number, (payload, letter, headers) in enumerate(letters):
+            deliveries.send(number, self._topic, letter.frame_id or str(letter.position), payload, headers)
         deliveries.finish()
-        return {_position(message.headers()): error for message, error in deliveries.failed}
+        return deliveries.failed
 
 
 def _headers(source: str, letter: RejectedEntry) -> Headers:
     reason = letter.reason[:MAX_REASON_CHARACTERS]
     return [("reason", reason), ("source", source), ("position", str(letter.position)), (FRAME_ID_HEADER, letter.frame_id)]
-
-
-def _position(headers: object) -> str:
-    found = dict(headers) if isinstance(headers, list) else {}
-    value = found.get("position", b"")
-    return value.decode() if isinstance(value, bytes) else str(value)

@@ -32,9 +32,15 @@ RETRY_S = 1.0
 
 @dataclass
 class Buffer:
-    """What was fetched of a partition that is ours. floor: the position behind which nothing is missing here."""
+    """What was fetched of a partition that is ours.
+
+    floor: the position behind which nothing is missing here. high: where Kafka says the partition ends. done: the position
+    applied, which the group is to hear of.
+    """
 
     floor: int
+    high: int = 0
+    done: int | None = None
     waiting: deque[LogEntry] = field(default_factory=deque)
     paused: bool = False
     rewind_to: int | None = None
@@ -47,6 +53,7 @@ class KafkaLog:
     A thread of its own polls all the time, so that the group does not take us for dead while a batch waits for scoring. It
     fills a buffer per partition, pauses the partition while that is full, and resumes it when half of it is gone. Reading
     starts where the store's offset is, whatever the group's says; the group is told afterwards, for those who look there.
+    Only that thread calls the client: called from another, a commit has been seen to wait for ever.
     """
 
     def __init__(
@@ -79,7 +86,7 @@ class KafkaLog:
         self._over = threading.Event()
         self._failure: Exception | None = None
         with opened("consumer", client):
-            self._consumer = Consumer(options)
+            self._consumer = Consumer(options, logger=events)
         try:
             self._topic: Topic = topic_of(self._consumer, topic)
         except Unavailable:
@@ -117,23 +124,20 @@ class KafkaLog:
         return LogBatch(entries, entries[-1].position if entries else after)
 
     def committed(self, source: str, position: int) -> None:
-        """Tell the group; where that fails it hears of a later position."""
-        try:
-            place = TopicPartition(self._topic.name, partition_of(source), position)
-            self._consumer.commit(offsets=[place], asynchronous=True)
-        except KafkaException as error:
-            events.info("group_not_told source=%s problem=%s", source, error)
+        """Have the group told; where that fails it hears of a later position."""
+        with self._lock:
+            if (buffer := self._buffers.get(partition_of(source))) is not None:
+                buffer.done = position
 
     def lags(self, offset: Callable[[str], int]) -> Sequence[SourceLag]:
         """Return how far the partitions that are ours are behind, by what Kafka told last."""
         with self._lock:
-            ours = {partition: buffer.problem for partition, buffer in sorted(self._buffers.items())}
+            ours = {p: (buffer.high, buffer.problem) for p, buffer in sorted(self._buffers.items())}
         found = []
-        for partition, problem in ours.items():
-            applied = offset(self._topic.source(partition))
-            low, high = self._consumer.get_watermark_offsets(TopicPartition(self._topic.name, partition), cached=True)
-            waiting = max(high - max(applied, low, 0), 0)
-            found.append(SourceLag(self._topic.source(partition), str(partition), applied, waiting, problem=problem))
+        for partition, (high, problem) in ours.items():
+            source = self._topic.source(partition)
+            applied = offset(source)
+            found.append(SourceLag(source, str(partition), applied, max(high - applied, 0), problem=problem))
         return found
 
     def tail(self, count: int) -> Sequence[LogEntry]:
@@ -155,6 +159,7 @@ class KafkaLog:
                 for message in self._consumer.consume(AT_ONCE, POLL_S):
                     self._take(message)
                 self._hold_back()
+                self._tell()
         except Exception as error:
             # whoever reads ends with it, and the service is started anew
             self._failure = error
@@ -184,6 +189,21 @@ class KafkaLog:
         if low:
             self._consumer.resume([TopicPartition(self._topic.name, partition) for partition in low])
 
+    def _tell(self) -> None:
+        """Tell the group what was applied, and hear where partitions end."""
+        with self._lock:
+            done = {p: b.done for p, b in self._buffers.items() if b.done is not None}
+            for partition, buffer in self._buffers.items():
+                place = TopicPartition(self._topic.name, partition)
+                buffer.high = max(self._consumer.get_watermark_offsets(place, cached=True)[1], buffer.high)
+                buffer.done = None
+        if done:
+            places = [TopicPartition(self._topic.name, partition, position) for partition, position in done.items()]
+            try:
+                self._consumer.commit(offsets=places, asynchronous=True)
+            except KafkaException as error:
+                events.info("group_not_told topic=%s problem=%s", self._topic.name, error)
+
     def _rewind(self) -> None:
         with self._lock:
             wanted = {p: b.rewind_to for p, b in self._buffers.items() if b.rewind_to is not None}
@@ -191,7 +211,7 @@ class KafkaLog:
             self._consumer.seek(TopicPartition(self._topic.name, partition, position))
             with self._lock:
                 if partition in self._buffers:
-                    self._buffers[partition] = Buffer(position)
+                    self._buffers[partition] = Buffer(position, self._buffers[partition].high)
 
     def _start_anew(self, partition: int | None) -> None:
         """Go on where Kafka has something: it let go of what we were at."""
@@ -235,8 +255,8 @@ class KafkaLog:
                     return Buffer(0, problem="closed")
         if applied > high:
             problem = f"{source} was replaced by another: it ends at {high}, read was up to {applied}"
-            return Buffer(applied, paused=True, problem=problem)
+            return Buffer(applied, high, paused=True, problem=problem)
         if 0 < applied < low:
             events.error("entries_lost source=%s from=%d to=%d", source, applied, low)
             self._lost(low - applied)
-        return Buffer(max(applied, low))
+        return Buffer(max(applied, low), high)

@@ -1,5 +1,6 @@
 """A Kafka topic to look at, without being a member of the group that reads it."""
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 
 from confluent_kafka import Consumer, TopicPartition
@@ -18,6 +19,8 @@ from quandary_server.storage.kafka_topic import (
 
 __all__ = ["KafkaView"]
 
+events = logging.getLogger(__name__)
+
 
 class KafkaView:
     """All partitions of a topic as they are now."""
@@ -33,7 +36,7 @@ class KafkaView:
             "error_cb": tell_error,
         }
         with opened("consumer", client):
-            self._consumer = Consumer(options)
+            self._consumer = Consumer(options, logger=events)
         try:
             self._topic = topic_of(self._consumer, topic)
         except Unavailable:

@@ -1,7 +1,9 @@
 """Publishes to a Kafka topic."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from functools import partial
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
@@ -11,6 +13,8 @@ from quandary_server.storage.kafka_topic import FRAME_ID_HEADER, opened, tell_er
 
 __all__ = ["Deliveries", "KafkaLogWriter", "producer_of"]
 
+events = logging.getLogger(__name__)
+
 FLUSH_S = 60.0
 MAX_MESSAGE_BYTES = 2**21
 """What our producers send at most: a record of 1 MiB with its headers. The brokers' own bound may be lower."""
@@ -19,23 +23,25 @@ Headers = list[tuple[str, str | bytes | None]]
 
 
 class Deliveries:
-    """Messages on their way, and what became of them."""
+    """Messages on their way. failed: what was not taken, by the number that its sender gave it."""
 
     def __init__(self, producer: Producer) -> None:
         self._producer = producer
-        self.failed: list[tuple[Message, KafkaError]] = []
+        self.failed: dict[int, KafkaError] = {}
 
-    def send(self, topic: str, key: str, value: bytes | None, headers: Headers) -> None:
-        """Send a message; raises Unavailable where it cannot even be queued, but for one that is too large: that fails."""
+    def send(self, number: int, topic: str, key: str, value: bytes, headers: Headers) -> None:
+        """Send a message, waiting for room where many are on their way."""
         while True:
             try:
-                self._producer.produce(topic, value=value, key=key, headers=headers, on_delivery=self._delivered)
+                delivered = partial(self._delivered, number)
+                self._producer.produce(topic, value=value, key=key, headers=headers, on_delivery=delivered)
                 self._producer.poll(0)
                 return
             except BufferError:
                 self._producer.poll(1.0)
             except KafkaException as error:
-                raise Unavailable(f"the topic {topic} cannot be written: {error.args[0].str()}") from error
+                self.failed[number] = error.args[0]
+                return
 
     def finish(self) -> None:
         """Wait until all have arrived or failed; raises Unavailable where that takes too long."""
@@ -43,16 +49,16 @@ class Deliveries:
         if left:
             raise Unavailable(f"{left} messages have not arrived after {FLUSH_S:.0f} s")
 
-    def _delivered(self, error: KafkaError | None, message: Message) -> None:
+    def _delivered(self, number: int, error: KafkaError | None, message: Message) -> None:
         if error is not None:
-            self.failed.append((message, error))
+            self.failed[number] = error
 
 
 def producer_of(client: Mapping[str, str]) -> Producer:
     """Return a producer that repeats nothing and keeps the order. Raises InvalidArgument for properties."""
     options: dict[str, object] = {"message.max.bytes": MAX_MESSAGE_BYTES, "linger.ms": 5, **client}
     with opened("producer", client):
-        return Producer({**options, "enable.idempotence": True, "error_cb": tell_error})
+        return Producer({**options, "enable.idempotence": True, "error_cb": tell_error}, logger=events)
 
 
 class KafkaLogWriter:
@@ -66,12 +72,13 @@ class KafkaLogWriter:
     def append(self, records: Sequence[LogRecord], *, now: datetime) -> None:
         """Append records; all have arrived on return. Raises Unavailable where some have not, and names the first."""
         deliveries = Deliveries(self._producer)
-        for record in records:
-            deliveries.send(self._topic, record.key, record.payload, [(FRAME_ID_HEADER, record.frame_id)])
+        for number, record in enumerate(records):
+            deliveries.send(number, self._topic, record.key, record.payload, [(FRAME_ID_HEADER, record.frame_id)])
         deliveries.finish()
         if deliveries.failed:
-            message, error = deliveries.failed[0]
-            raise Unavailable(f"{len(deliveries.failed)} records were not taken, {message.key()!r} first: {error.str()}")
+            number = min(deliveries.failed)
+            first, error = records[number].frame_id, deliveries.failed[number]
+            raise Unavailable(f"{len(deliveries.failed)} records were not taken, that of {first} first: {error.str()}")
 
     def close(self) -> None:
         """Wait for what is on its way."""

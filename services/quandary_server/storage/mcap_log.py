@@ -49,6 +49,7 @@ class McapLog:
         self._by_source: dict[str, McapFile] = {}
         self._done: set[str] = set()
         self._retry: set[Path] = set()
+        self._unreadable: dict[Path, str] = {}
         self._told: dict[Path, tuple[str, str]] = {}
         self._lock = threading.Lock()
         try:
@@ -89,7 +90,9 @@ class McapLog:
         now = self._clock()
         if self._exact:
             self._count(offset)
-        return [self._lag(file, offset, now) for file in list(self._files.values())]
+        lags = [self._lag(file, offset, now) for file in list(self._files.values())]
+        unreadable = [SourceLag(self._name(path), LABEL, 0, 0, "unreadable", why) for path, why in self._unreadable.items()]
+        return lags + unreadable
 
     def tail(self, count: int) -> Sequence[LogEntry]:
         """Return the last entries by time, of the files changed last; parts that cannot be read are left out."""
@@ -114,22 +117,25 @@ class McapLog:
     def _look(self) -> None:
         """Find out which files are new, changed or gone."""
         found = dict(self._stats())
+        self._unreadable = {path: why for path, why in self._unreadable.items() if path in found}
         for path in self._files.keys() - found.keys():
             events.info("file_gone path=%s", path)
             del self._files[path]
             self._told.pop(path, None)
         for path, signature in found.items():
             known = self._files.get(path)
+            if known is not None and known.signature == signature and path not in self._retry:
+                self._tell(known)  # what was growing may count as truncated now
+                continue
             try:
                 if known is None or (known.signature != signature and not known.change(signature)):
                     self._files[path] = McapFile(path, signature)
-                elif known.signature == signature and path not in self._retry and path in self._told:
-                    self._tell(self._files[path])
-                    continue
+                self._refresh(self._files[path])
+                self._unreadable.pop(path, None)
             except OSError as error:
-                events.warning("file_unreadable path=%s problem=%s", path, error.strerror)
-                continue
-            self._refresh(self._files[path])
+                if self._unreadable.get(path) != error.strerror:
+                    events.warning("file_state path=%s state=unreadable problem=%s", path, error.strerror)
+                self._unreadable[path] = error.strerror or "an error without a name"
         self._retry.clear()
         self._by_source = dict(self._named())
 
@@ -176,7 +182,10 @@ class McapLog:
                     behind = offset(name)
                     waiting += sum(entry.position > behind for entry in entries)
         state, problem = self._state(file, now)
-        return SourceLag(str(file.path.relative_to(self._directory)), LABEL, applied, waiting, state, problem)
+        return SourceLag(self._name(file.path), LABEL, applied, waiting, state, problem)
+
+    def _name(self, path: Path) -> str:
+        return str(path.relative_to(self._directory))
 
     def _state(self, file: McapFile, now: datetime) -> tuple[str, str]:
         """Return what a file is in a word, and what keeps the rest from being read."""

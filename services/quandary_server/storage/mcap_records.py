@@ -81,22 +81,35 @@ def chunk_records(content: BytesIO) -> list[McapRecord]:
 def identity_of(file: BinaryIO, size: int) -> str | None:
     """Return what a file is known by wherever it lies; None while it has too little for that.
 
-    It is a digest of its bytes up to the end of its first chunk or message, 64 KiB at most. They are there once the file has
-    its first message and stay the same however much it grows: a chunk begins with its times, its size and its CRC.
+    It is a digest of its bytes up to the end of its first message or chunk with messages, 64 KiB at most. They are there once
+    the file has its first message and stay the same however much it grows: a chunk begins with its times, size and CRC.
     """
     at = len(MAGIC)
     file.seek(0)
     if file.read(at) != MAGIC:
         return None
-    while (framed := framed_at(file, at, size)) is not None and framed.opcode not in (Opcode.DATA_END, Opcode.FOOTER, 0):
-        if framed.opcode in (Opcode.CHUNK, Opcode.MESSAGE) or framed.end >= IDENTITY_BYTES:
+    chunks = False
+    while (framed := framed_at(file, at, size)) is not None and framed.opcode != 0:
+        ends = framed.opcode in (Opcode.DATA_END, Opcode.FOOTER)
+        if ends and not chunks:
+            return None
+        if ends or framed.end >= IDENTITY_BYTES or _has_messages(file, framed):
             end = min(framed.end, IDENTITY_BYTES)
             if end > size:
                 return None
             file.seek(0)
             return hashlib.blake2b(file.read(end), digest_size=16).hexdigest()
+        chunks |= framed.opcode == Opcode.CHUNK
         at = framed.end
     return None
+
+
+def _has_messages(file: BinaryIO, framed: Framed) -> bool:
+    """Return whether a record is a message, or a chunk that has the times of some."""
+    if framed.opcode != Opcode.CHUNK:
+        return framed.opcode == Opcode.MESSAGE
+    file.seek(framed.content)
+    return any(file.read(16))
 
 
 def data_end_at(file: BinaryIO, size: int) -> int | None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
+from google.protobuf.message import DecodeError
 from mcap.writer import CompressionType
 from mcap_protobuf.writer import Writer
 
@@ -37,7 +38,7 @@ class McapLogWriter:
     def __init__(self, directory: Path, compression: str, rotate_bytes: int) -> None:
         """Publish to a directory, which is made if there is none; compression: lz4 or zstd."""
         self._directory, self._rotate_bytes = directory, rotate_bytes
-        self._compression = CompressionType(compression)
+        self._compression = CompressionType[compression.upper()]
         self._run = uuid.uuid4().hex[:8]
         self._count = self._files = 0
         self._open: tuple[Path, BinaryIO, Writer] | None = None
@@ -56,7 +57,7 @@ class McapLogWriter:
             message = fleet_log_pb2.FrameRecord()
             try:
                 message.ParseFromString(record.payload)
-            except ValueError:  # DecodeError is one
+            except DecodeError:
                 raise InvalidArgument.of("payload", f"{len(record.payload)} bytes", "a quandary.v1.FrameRecord") from None
             try:
                 self._write(message, now)
@@ -97,5 +98,9 @@ class McapLogWriter:
         name = f"{now:%Y%m%dT%H%M%S}-{self._run}-{self._files:04d}.mcap.part"
         path = self._directory / name
         file = path.open("xb")
-        self._open = path, file, Writer(file, chunk_size=CHUNK_BYTES, compression=self._compression)
+        self._open = (
+            path,
+            file,
+            Writer(file, chunk_size=min(CHUNK_BYTES, self._rotate_bytes // 4), compression=self._compression),
+        )
         return self._open
