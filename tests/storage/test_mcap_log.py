@@ -71,6 +71,7 @@ class Reader:
 
 @pytest.fixture
 def reader(tmp_path: Path) -> Reader:
+    (tmp_path / "log").mkdir()
     return Reader(tmp_path / "log")
 
 
@@ -293,3 +294,14 @@ def test_what_waits_is_counted_where_it_is_asked_for(reader: Reader, begin: Call
         0,
         0,
     ]
+
+
+def test_a_directory_that_goes_and_comes_back_loses_nothing(reader: Reader, begin: Callable[..., FleetFile]) -> None:
+    begin().add(1, 2).finish()
+    assert reader.new() == ["f1", "f2"]
+    away = reader.directory.rename(reader.directory.with_name("unmounted"))
+    with pytest.raises(Unavailable, match="there is no directory"):
+        reader.log.sources()
+    away.rename(reader.directory)
+    assert reader.new() == []
+    assert reader.state("a.mcap") == "complete"

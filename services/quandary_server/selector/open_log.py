@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 
+from quandary_server.files import make_directory
 from quandary_server.selector.dead_letters import DeadLetterBox
 from quandary_server.selector.shared_log import Membership, SharedLog
 from quandary_server.settings import LogKind, Settings
@@ -41,10 +42,13 @@ def open_log(settings: Settings, store: Store, clock: Callable[[], datetime], lo
         consumer = {**client, **selector.kafka.consumer_options}
         frames = KafkaLog(consumer, selector.kafka.topic, selector.group, store.intake.offset, selector.kafka.buffer, lost)
         return OpenLog(frames, KafkaDeadLetters(client, selector.kafka.dead_letters))
+    if selector.log_kind is LogKind.MCAP:
+        make_directory(settings.mcap_directory)
+    files = _files(settings, store, clock)
     member = selector.member or f"{socket.gethostname()}:{selector.port}"
     membership = Membership(store.members, selector.group, member, clock, selector.member_lasts)
     membership.join()
-    return OpenLog(SharedLog(_files(settings, store, clock), membership, even=selector.log_kind is LogKind.SQLITE))
+    return OpenLog(SharedLog(files, membership, even=selector.log_kind is LogKind.SQLITE))
 
 
 @contextmanager

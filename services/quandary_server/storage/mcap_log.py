@@ -37,7 +37,7 @@ class McapLog:
         *,
         exact: bool = False,
     ) -> None:
-        """Watch a directory, which is made if there is none.
+        """Watch a directory.
 
         passed_over: positions of a source that were rejected unread. settle: how long ago an unfinished file was written that
         counts as truncated. exact: whether `lags` reads all files to count what waits.
@@ -52,10 +52,6 @@ class McapLog:
         self._unreadable: dict[Path, str] = {}
         self._told: dict[Path, tuple[str, str]] = {}
         self._lock = threading.Lock()
-        try:
-            directory.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise Unavailable(f"the directory {directory} cannot be made: {error.strerror}") from error
 
     def sources(self) -> Sequence[str]:
         """Return the files that may have entries to read, and the damaged chunks that have become readable, by path."""
@@ -115,7 +111,9 @@ class McapLog:
                 self._counted[source] = sum(len(batch.entries) for batch in _batches(file, offset(source)))
 
     def _look(self) -> None:
-        """Find out which files are new, changed or gone."""
+        """Find out which files are new, changed or gone. Raises Unavailable where the directory is."""
+        if not self._directory.is_dir():
+            raise Unavailable(f"there is no directory {self._directory}")
         found = dict(self._stats())
         self._unreadable = {path: why for path, why in self._unreadable.items() if path in found}
         for path in self._files.keys() - found.keys():

@@ -14,7 +14,7 @@ from mcap_protobuf.writer import Writer
 
 from quandary.errors import InvalidArgument, Unavailable
 from quandary.v1 import fleet_log_pb2
-from quandary_server.files import sync_directory
+from quandary_server.files import make_directory, sync_directory
 from quandary_server.storage.blobs import read_cloud
 from quandary_server.storage.frame_log import LogRecord
 from quandary_server.storage.mcap_reference import McapReference
@@ -25,7 +25,8 @@ __all__ = ["CLOUD_TOPIC", "RECORD_TOPIC", "McapLogWriter"]
 RECORD_TOPIC = "/quandary/frames"
 CLOUD_TOPIC = "/lidar/points"
 FRAME_OF_REFERENCE = "lidar"
-CHUNK_BYTES = 4 * 2**20
+CHUNK_BYTES = 2**18
+"""A cloud or few: whoever wants one has to unpack the chunk that it is in."""
 
 
 class McapLogWriter:
@@ -42,10 +43,7 @@ class McapLogWriter:
         self._run = uuid.uuid4().hex[:8]
         self._count = self._files = 0
         self._open: tuple[Path, BinaryIO, Writer] | None = None
-        try:
-            directory.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise Unavailable(f"the directory {directory} cannot be made: {error.strerror}") from error
+        make_directory(directory)
 
     def append(self, records: Sequence[LogRecord], *, now: datetime) -> None:
         """Append records with their clouds; they are there for readers once their file is finished.

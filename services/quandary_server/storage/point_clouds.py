@@ -40,9 +40,14 @@ def points_of(cloud: PointCloud, name: str) -> NDArray[np.float32]:
         raise InvalidArgument.of(f"{name}.fields", f"no {missing[0]}", "x, y and z")
     shine = next((fields[of] for of in INTENSITIES if of in fields), None)
     columns = [_column(cloud, fields[axis], name) for axis in COORDINATES]
-    positions = _in_reference(np.column_stack(columns).astype(np.float64), cloud)
-    intensity = np.zeros(len(positions)) if shine is None else _share(_column(cloud, shine, name))
-    return check_points(name, np.column_stack([positions, intensity]).astype(np.float32))
+    points = np.zeros((len(cloud.data) // stride, 4), np.float32)
+    for i, column in enumerate(columns):
+        points[:, i] = column
+    if shine is not None:
+        points[:, 3] = _share(_column(cloud, shine, name))
+    if _moved(cloud):
+        points[:, :3] = _in_reference(np.column_stack(columns).astype(np.float64), cloud)
+    return check_points(name, points)
 
 
 def sweep_message(rows: bytes, stamp_ns: int, frame_of_reference: str) -> PointCloud:
@@ -63,21 +68,25 @@ def _column(cloud: PointCloud, field: PackedElementField, name: str) -> NDArray[
     if field.offset + dtype.itemsize > cloud.point_stride:
         bound = f"at most point_stride - {dtype.itemsize} ({cloud.point_stride - dtype.itemsize})"
         raise InvalidArgument.of(f"{name}.fields[{field.name}].offset", field.offset, bound)
-    rows = np.frombuffer(cloud.data, "u1").reshape(-1, cloud.point_stride)
-    return np.ascontiguousarray(rows[:, field.offset : field.offset + dtype.itemsize]).view(dtype)[:, 0]
+    rows = len(cloud.data) // cloud.point_stride
+    return np.ndarray((rows,), dtype, cloud.data, field.offset, (cloud.point_stride,))
 
 
-def _share(intensity: NDArray[np.generic]) -> NDArray[np.float64]:
+def _share(intensity: NDArray[np.generic]) -> NDArray[np.generic]:
     kind = intensity.dtype
-    largest = 2 ** (8 * kind.itemsize - (kind.kind == "i")) - 1 if kind.kind in "iu" else 1
-    share: NDArray[np.float64] = intensity.astype(np.float64) / largest
+    if kind.kind not in "iu":
+        return intensity
+    share: NDArray[np.float64] = intensity.astype(np.float64) / (2 ** (8 * kind.itemsize - (kind.kind == "i")) - 1)
     return share
 
 
+def _moved(cloud: PointCloud) -> bool:
+    origin, turn = cloud.pose.position, cloud.pose.orientation
+    return any((origin.x, origin.y, origin.z, turn.x, turn.y, turn.z))
+
+
 def _in_reference(positions: NDArray[np.float64], cloud: PointCloud) -> NDArray[np.float64]:
-    """Return positions (N, 3) moved by the pose of the cloud's origin, where it has one that is not the identity."""
-    if not cloud.HasField("pose"):
-        return positions
+    """Return positions (N, 3) moved by the pose of the cloud's origin."""
     origin, turn = cloud.pose.position, cloud.pose.orientation
     w, axis = turn.w, np.array([turn.x, turn.y, turn.z])
     if axis.any():
