@@ -267,6 +267,31 @@ def test_clouds_in_mcap_files_are_scored_as_those_in_files_of_their_own(
     assert scores == {task.frame_id: task.place.score for task in waiting(store)}
 
 
+def test_a_cloud_that_cannot_be_read_now_is_waited_for(
+    selector: Selector,
+    fleet_log: SqliteFleetLog,
+    store: Store,
+    records: MakeRecords,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    away = tmp_path / "away.bin"
+    away.symlink_to("/proc/self/mem")  # a regular file, of which the first byte cannot be read
+    found = records(3)
+    fleet_log.append([log_record(replace(found[0], cloud_uri=away.as_uri())), *map(log_record, found[1:])], now=NOW)
+
+    async def work(consumer: Consumer) -> None:
+        assert not await consumer.step()
+        assert store.intake.offset(fleet_log.name) == 0
+        away.unlink()
+        away.write_bytes((tmp_path / "clouds" / "f0.bin").read_bytes())
+        assert await consumer.step()
+
+    selector.run(work)
+    assert "cannot be read: Input/output error" in caplog.text
+    assert len(waiting(store)) == 3
+
+
 class HalfBroken(SqliteFleetLog):
     """A log of two sources, of which one cannot be read."""
 

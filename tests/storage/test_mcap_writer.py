@@ -12,9 +12,9 @@ from support.records import log_record, record_of
 from quandary import Calibration, Frame
 from quandary.errors import InvalidArgument, NotFound
 from quandary.v1 import fleet_log_pb2
-from quandary_server.settings import McapSettings
 from quandary_server.storage.blobs import read_cloud
 from quandary_server.storage.frame_log import LogRecord
+from quandary_server.storage.log_settings import McapSettings
 from quandary_server.storage.mcap_log import McapLog
 from quandary_server.storage.mcap_writer import McapLogWriter
 

@@ -17,7 +17,7 @@ from quandary_server.selector.assignment import Assignment
 from quandary_server.selector.dead_letters import DeadLetters
 from quandary_server.selector.frame_scores import FrameRefused, FrameScorer, Scored, scored
 from quandary_server.selector.pace import Pace
-from quandary_server.storage.frame_log import MAX_PAYLOAD_BYTES, FrameLog, LogEntry, SourceLag
+from quandary_server.storage.frame_log import MAX_PAYLOAD_BYTES, FrameLog, LogBatch, LogEntry, SourceLag
 from quandary_server.storage.store import Store
 from quandary_server.storage.task_values import CONTROL_QUEUE, RejectedEntry, RejectKind, TaskEntry
 
@@ -95,7 +95,7 @@ class Consumer:
 
         rejected = 0
         if batch.position > after:
-            entries = await asyncio.gather(*(self._prepare(entry) for entry in batch.entries))
+            entries = await self._prepare_all(batch)
             applied = await asyncio.to_thread(
                 self._store.intake.apply, entries, log=source, after=after, position=batch.position, now=self._clock()
             )
@@ -108,6 +108,15 @@ class Consumer:
         if self._dead_letters is not None:
             await asyncio.to_thread(self._dead_letters.forward, source, rejected)
         return batch.position > after
+
+    async def _prepare_all(self, batch: LogBatch) -> list[TaskEntry | RejectedEntry]:
+        preparing = [asyncio.ensure_future(self._prepare(entry)) for entry in batch.entries]
+        try:
+            return await asyncio.gather(*preparing)
+        except BaseException:
+            for one in preparing:
+                one.cancel()
+            raise
 
     async def _prepare(self, entry: LogEntry) -> TaskEntry | RejectedEntry:
         """Return the task of a log entry, or the entry as rejected with what is wrong with it."""
@@ -123,6 +132,8 @@ class Consumer:
                 return kept("the payload is no FrameRecord", kind=RejectKind.UNDECODABLE)
             except FrameRefused as error:
                 return kept(str(error), kind=error.kind)
+            except Unavailable:
+                raise  # no fault of the frame's: its source waits
             except QuandaryError as error:
                 return kept(str(error))
 

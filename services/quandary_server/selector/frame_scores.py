@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_exponential_jitter
 
 from quandary.error_messages import result_score
-from quandary.errors import InvalidArgument, NoGeneration, QuandaryError, TooLarge
+from quandary.errors import InvalidArgument, NoGeneration, QuandaryError, TooLarge, Unavailable
 from quandary.frames import Frame
 from quandary.options import ScoringOptions
 from quandary.records import FrameRecord
@@ -54,10 +54,15 @@ class FrameScorer:
         self._client, self._options, self._waiting, self._took = client, options, waiting, took
 
     async def score(self, record: FrameRecord) -> Scored | None:
-        """Return the score of a frame, None while there is no generation; raises FrameRefused."""
+        """Return the score of a frame, None while there is no generation.
+
+        Raises FrameRefused, and Unavailable where the cloud cannot be read now: the disk is away, a library is not installed.
+        """
         started = time.perf_counter()
         try:
             frame = await asyncio.to_thread(_crop, record)
+        except Unavailable:
+            raise
         except QuandaryError as error:
             raise FrameRefused(str(error), RejectKind.CLOUD) from error
         async for attempt in self._retrying():

@@ -9,11 +9,12 @@ from datetime import datetime
 from quandary_server.files import make_directory
 from quandary_server.selector.dead_letters import DeadLetterBox
 from quandary_server.selector.shared_log import Membership, SharedLog
-from quandary_server.settings import LogKind, Settings
+from quandary_server.settings import Settings
 from quandary_server.storage.extras import needed
 from quandary_server.storage.fleet_log import SqliteFleetLog
 from quandary_server.storage.frame_log import FrameLog, FrameLogWriter
 from quandary_server.storage.kafka_options import options_of
+from quandary_server.storage.log_settings import LogKind
 from quandary_server.storage.store import Store
 
 __all__ = ["OpenLog", "log_writer", "look_at_log", "open_log"]

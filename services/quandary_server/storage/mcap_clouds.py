@@ -32,7 +32,10 @@ def read_mcap_cloud(uri: str, *, max_bytes: int) -> NDArray[np.float32]:
     if reference.path is None:
         raise InvalidArgument.of("cloud_uri", uri, "an mcap: URI with a path, outside of the file that it means")
     try:
-        with _file_of(reference, reference.path).open("rb") as file:
+        path = _file_of(reference, reference.path)
+        if path.exists() and not path.is_file():  # a pipe would never end
+            raise InvalidArgument.of("cloud_uri", uri, "the URI of a regular file")
+        with path.open("rb") as file:
             data = _hinted(file, reference) or _searched(file, reference)
     except FileNotFoundError:
         raise NotFound(f"there is no file of the cloud at {uri}") from None
@@ -61,6 +64,8 @@ def _file_of(reference: McapReference, path: Path) -> Path:
 
 def _begins(path: Path, identity: str) -> bool:
     try:
+        if not path.is_file():
+            return False
         with path.open("rb") as file:
             return identity_of(file, path.stat().st_size) == identity
     except OSError:

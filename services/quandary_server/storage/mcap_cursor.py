@@ -15,7 +15,7 @@ from mcap.records import Channel, McapRecord, Message, Schema
 from quandary.errors import CorruptArtefact, InvalidArgument
 from quandary.v1 import fleet_log_pb2
 from quandary_server.storage.frame_log import LogEntry
-from quandary_server.storage.mcap_records import MAGIC, UNREADABLE, chunk_records, framed_at
+from quandary_server.storage.mcap_records import MAGIC, UNREADABLE, Framed, chunk_records, framed_at
 from quandary_server.storage.mcap_reference import SCHEME, McapReference
 
 __all__ = ["CLOUD_SCHEMA", "INDEX_BITS", "RECORD_SCHEMA", "McapCursor", "Stop", "position_of"]
@@ -98,7 +98,7 @@ class McapCursor:
         found: list[LogEntry] = []
         if framed.opcode == Opcode.CHUNK:
             if not (self._complete and position_of(self.at + 1) <= after):
-                found = self.entries_of_chunk(framed.read(file), self.at)
+                found = self.entries_of_chunk(file, framed, self.at)
         elif framed.opcode in (Opcode.SCHEMA, Opcode.CHANNEL, Opcode.MESSAGE):
             try:
                 found = self._entries([_parsed(framed.opcode, framed.read(file), framed.end - framed.content)], self.at)
@@ -107,10 +107,10 @@ class McapCursor:
         self.at, self.stop, self.why = framed.end, None, ""
         return [entry for entry in found if entry.position > after]
 
-    def entries_of_chunk(self, content: BytesIO, at: int) -> list[LogEntry]:
+    def entries_of_chunk(self, file: BinaryIO, framed: Framed, at: int) -> list[LogEntry]:
         """Return the entries of a chunk; one that says what is wrong, with the chunk's own position, if it cannot be read."""
         try:
-            return self._entries(chunk_records(content), at)
+            return self._entries(chunk_records(framed.read(file)), at)
         except CorruptArtefact as error:
             problem = f"the chunk at byte {at} of {self._path.name} cannot be read: {error}"
             return [LogEntry(position_of(at), "", b"", _time(0), problem)]

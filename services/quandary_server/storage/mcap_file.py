@@ -135,7 +135,7 @@ class McapFile:
         framed = framed_at(file, at, self.signature.size)
         if framed is None or framed.end > self.signature.size:
             return None
-        found = self._cursor.entries_of_chunk(framed.read(file), at)
+        found = self._cursor.entries_of_chunk(file, framed, at)
         return None if any(entry.problem for entry in found) else found
 
     def _restart(self, file: BinaryIO) -> None:

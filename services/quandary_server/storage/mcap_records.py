@@ -35,7 +35,7 @@ HEAD_BYTES = 9
 DATA_END_BYTES = HEAD_BYTES + 4
 FOOTER_BYTES = HEAD_BYTES + 20
 IDENTITY_BYTES = 2**16
-MAX_CHUNK_BYTES = 2**30
+MAX_RECORD_BYTES = 2**30
 
 UNREADABLE = (McapError, CRCValidationError, zstandard.ZstdError, RuntimeError, struct.error, ValueError, MemoryError)
 """What the libraries raise for bytes that are not what they should be; lz4 raises RuntimeError."""
@@ -50,9 +50,12 @@ class Framed:
     end: int
 
     def read(self, file: BinaryIO) -> BytesIO:
-        """Return the content."""
+        """Return the content. Raises CorruptArtefact for more than is ever read at once."""
+        length = self.end - self.content
+        if length > MAX_RECORD_BYTES:
+            raise CorruptArtefact(f"it has {length} bytes, at most {MAX_RECORD_BYTES} are read")
         file.seek(self.content)
-        return BytesIO(file.read(self.end - self.content))
+        return BytesIO(file.read(length))
 
 
 def framed_at(file: BinaryIO, at: int, size: int) -> Framed | None:
@@ -71,8 +74,8 @@ def chunk_records(content: BytesIO) -> list[McapRecord]:
     """Return the schemas, channels and messages of a chunk. Raises CorruptArtefact with what is wrong with it."""
     try:
         chunk = Chunk.read(ReadDataStream(content))
-        if chunk.uncompressed_size > MAX_CHUNK_BYTES:
-            raise CorruptArtefact(f"it would have {chunk.uncompressed_size} bytes, at most {MAX_CHUNK_BYTES} are read")
+        if chunk.uncompressed_size > MAX_RECORD_BYTES:
+            raise CorruptArtefact(f"it would have {chunk.uncompressed_size} bytes, at most {MAX_RECORD_BYTES} are read")
         return breakup_chunk(chunk, validate_crc=True)
     except UNREADABLE as error:
         raise CorruptArtefact(str(error) or type(error).__name__) from error
