@@ -5,9 +5,12 @@ import shutil
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from mcap.opcode import Opcode
 from mcap.writer import CompressionType
 from support.mcap_files import FleetFile, cloud_of
@@ -305,3 +308,41 @@ def test_a_directory_that_goes_and_comes_back_loses_nothing(reader: Reader, begi
     away.rename(reader.directory)
     assert reader.new() == []
     assert reader.state("a.mcap") == "complete"
+
+
+@pytest.fixture(scope="module")
+def six(calibration: Calibration, tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """A whole file of six frames."""
+    path = tmp_path_factory.mktemp("six") / "a.mcap"
+    return FleetFile(path, calibration).add(*range(6)).finish().read_bytes()
+
+
+def read_damaged_then_mended(six: bytes, damaged: bytes, folder: Path) -> tuple[list[str], list[str]]:
+    """Return the frames read of a damaged file, and then, once it is mended, those read besides."""
+    path = folder / "a.mcap"
+    path.write_bytes(damaged)
+    reader = Reader(folder)
+    before = reader.new()
+    path.write_bytes(six)
+    touch(path)
+    return before, reader.new()
+
+
+@given(share=st.floats(0, 1))
+def test_wherever_a_file_is_cut_each_frame_is_read_once(six: bytes, share: float) -> None:
+    with TemporaryDirectory() as folder:
+        before, after = read_damaged_then_mended(six, six[: int(share * len(six))], Path(folder))
+    assert before + after == [f"f{i}" for i in range(6)]
+
+
+@settings(max_examples=300)
+@given(at=st.floats(0, 1, exclude_max=True), flip=st.integers(1, 255))
+def test_whatever_byte_is_wrong_no_frame_is_lost_once_it_is_mended(six: bytes, at: float, flip: int) -> None:
+    damaged = bytearray(six)
+    damaged[int(at * len(six))] ^= flip
+    with TemporaryDirectory() as folder:
+        before, after = read_damaged_then_mended(six, bytes(damaged), Path(folder))
+    # where the file's beginning is wrong, the mended one is another file, of which all is read
+    assert len(before) >= 4 or after == [f"f{i}" for i in range(6)]
+    found = [frame for frame in before + after if frame]  # an index taken for a message has no frame, and is rejected
+    assert after == [f"f{i}" for i in range(6)] or sorted(found) == [f"f{i}" for i in range(6)]

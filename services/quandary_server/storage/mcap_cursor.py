@@ -1,5 +1,6 @@
 """Reads the frame records of an MCAP file forward, and goes on where it stopped when the file has grown."""
 
+from bisect import bisect_right
 from collections import OrderedDict
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -11,11 +12,20 @@ from google.protobuf.message import DecodeError
 from mcap.data_stream import ReadDataStream
 from mcap.opcode import Opcode
 from mcap.records import Channel, McapRecord, Message, Schema
+from mcap.summary import Summary
 
 from quandary.errors import CorruptArtefact, InvalidArgument
 from quandary.v1 import fleet_log_pb2
 from quandary_server.storage.frame_log import LogEntry
-from quandary_server.storage.mcap_records import MAGIC, UNREADABLE, Framed, chunk_records, framed_at
+from quandary_server.storage.mcap_records import (
+    MAGIC,
+    UNREADABLE,
+    Framed,
+    chunk_records,
+    framed_at,
+    is_known,
+    spans_its_content,
+)
 from quandary_server.storage.mcap_reference import SCHEME, McapReference
 
 __all__ = ["CLOUD_SCHEMA", "INDEX_BITS", "RECORD_SCHEMA", "McapCursor", "Stop", "position_of"]
@@ -24,6 +34,8 @@ RECORD_SCHEMA = "quandary.v1.FrameRecord"
 CLOUD_SCHEMA = "foxglove.PointCloud"
 INDEX_BITS = 20
 REMEMBERED_CLOUDS = 10_000
+ENDS: dict[int, int] = {Opcode.DATA_END: 4, Opcode.FOOTER: 20}
+"""Records behind which there are no data, and how long they are."""
 
 
 class Stop(StrEnum):
@@ -49,14 +61,25 @@ class McapCursor:
         self._schemas: dict[int, Schema] = {}
         self._channels: dict[int, Channel] = {}
         self._clouds: OrderedDict[tuple[str, int, int], tuple[int, int]] = OrderedDict()
+        self._chunks: dict[int, int] = {}
+        self._marks: list[int] = []
         self._complete = False
+        self._sure = 0
         self.at = 0
         self.stop: Stop | None = None
         self.why = ""
 
-    def learn(self, schemas: dict[int, Schema], channels: dict[int, Channel]) -> None:
-        """Take what a summary says of all schemas and channels: parts of the file need not be read for them."""
-        self._schemas, self._channels, self._complete = dict(schemas), dict(channels), True
+    def learn(self, summary: Summary, data_end: int) -> None:
+        """Take what a summary says: parts of the file need not be read for its schemas and channels, and what is damaged
+        does not hide where the next chunk is.
+        """
+        self._schemas, self._channels, self._complete = dict(summary.schemas), dict(summary.channels), True
+        self._chunks = {index.chunk_start_offset: index.chunk_length for index in summary.chunk_indexes}
+        self._marks = [*sorted(self._chunks), data_end] if self._chunks else []
+
+    def look_again(self) -> None:
+        """Go on, since the file has changed: behind the last record whose place was sure."""
+        self.at, self.stop = self._sure, None
 
     def has_records_in(self, channel: int) -> bool:
         """Return whether a channel is known to have frame records."""
@@ -87,33 +110,63 @@ class McapCursor:
         framed = framed_at(file, self.at, size)
         if framed is None:
             return self._stop(Stop.UNFINISHED, f"it ends at byte {size}, without an end")
-        if framed.opcode in (Opcode.DATA_END, Opcode.FOOTER):
+        if self._marks and (passed := self._by_index(framed)) is not None:
+            return [entry for entry in passed if entry.position > after]
+        if framed.end - framed.content == ENDS.get(framed.opcode):
             return self._stop(Stop.COMPLETE, "")
-        if framed.opcode == 0:
+        if not is_known(framed.opcode) or framed.opcode in ENDS:
             return self._stop(Stop.BROKEN, f"there is no record at byte {self.at}")
         if framed.end > size:
             there, all_of_it = size - framed.content, framed.end - framed.content
             return self._stop(Stop.UNFINISHED, f"of the {all_of_it} bytes of the record at byte {self.at}, {there} are there")
+        return self._read(file, framed, after)
 
+    def _by_index(self, framed: Framed) -> list[LogEntry] | None:
+        """Go on by the index of the file where a record is not what that says; None where it is."""
+        length = self._chunks.get(self.at)
+        if length is not None:
+            if framed.opcode == Opcode.CHUNK and framed.end == self.at + length:
+                return None
+            passed, self.at = self._passed(self.at, "its head is damaged"), self.at + length
+            return [passed]
+        following = bisect_right(self._marks, self.at)
+        if following == len(self._marks):
+            return None
+        between = is_known(framed.opcode) and framed.opcode not in ENDS
+        if between and framed.end <= self._marks[following]:
+            return None
+        self.at = self._marks[following]
+        return []
+
+    def _read(self, file: BinaryIO, framed: Framed, after: int) -> list[LogEntry] | None:
+        """Read a record that is all there, and go on behind it."""
         found: list[LogEntry] = []
         if framed.opcode == Opcode.CHUNK:
             if not (self._complete and position_of(self.at + 1) <= after):
-                found = self.entries_of_chunk(file, framed, self.at)
+                content = framed.read(file)
+                if not self._chunks and not spans_its_content(framed, content):
+                    return self._stop(Stop.BROKEN, f"the chunk at byte {self.at} is not as long as it says")
+                found = self.entries_of_chunk(content, self.at)
+            self._sure = framed.end
         elif framed.opcode in (Opcode.SCHEMA, Opcode.CHANNEL, Opcode.MESSAGE):
             try:
                 found = self._entries([_parsed(framed.opcode, framed.read(file), framed.end - framed.content)], self.at)
             except (CorruptArtefact, *UNREADABLE) as error:
                 return self._stop(Stop.BROKEN, f"the record at byte {self.at} cannot be read: {error}")
+            self._sure = framed.end
         self.at, self.stop, self.why = framed.end, None, ""
         return [entry for entry in found if entry.position > after]
 
-    def entries_of_chunk(self, file: BinaryIO, framed: Framed, at: int) -> list[LogEntry]:
+    def entries_of_chunk(self, content: BytesIO, at: int) -> list[LogEntry]:
         """Return the entries of a chunk; one that says what is wrong, with the chunk's own position, if it cannot be read."""
         try:
-            return self._entries(chunk_records(framed.read(file)), at)
+            return self._entries(chunk_records(content), at)
         except CorruptArtefact as error:
-            problem = f"the chunk at byte {at} of {self._path.name} cannot be read: {error}"
-            return [LogEntry(position_of(at), "", b"", _time(0), problem)]
+            return [self._passed(at, str(error))]
+
+    def _passed(self, at: int, why: str) -> LogEntry:
+        problem = f"the chunk at byte {at} of {self._path.name} cannot be read: {why}"
+        return LogEntry(position_of(at), "", b"", _time(0), problem)
 
     def _begin(self, file: BinaryIO, size: int) -> list[LogEntry] | None:
         file.seek(0)
@@ -124,7 +177,7 @@ class McapCursor:
             return self._stop(Stop.FOREIGN, "it is no MCAP file")
         if len(start) < len(MAGIC):
             return self._stop(Stop.UNFINISHED, f"it ends at byte {size}")
-        self.at = len(MAGIC)
+        self.at = self._sure = len(MAGIC)
         return []
 
     def _entries(self, records: list[McapRecord], at: int) -> list[LogEntry]:

@@ -58,7 +58,7 @@ class McapFile:
             same = self.identity is not None and identity_of(file, signature.size) == self.identity
             self.signature = signature
             if same:
-                self._cursor.stop = None
+                self._cursor.look_again()
                 self._look_at_end(file)
         return same
 
@@ -135,7 +135,7 @@ class McapFile:
         framed = framed_at(file, at, self.signature.size)
         if framed is None or framed.end > self.signature.size:
             return None
-        found = self._cursor.entries_of_chunk(file, framed, at)
+        found = self._cursor.entries_of_chunk(framed.read(file), at)
         return None if any(entry.problem for entry in found) else found
 
     def _restart(self, file: BinaryIO) -> None:
@@ -149,10 +149,10 @@ class McapFile:
 
     def _look_at_end(self, file: BinaryIO) -> None:
         self._end = data_end_at(file, self.signature.size)
-        summary = summary_of(file) if self._end is not None else None
-        if summary is None:
+        summary = None if self._end is None else summary_of(file)
+        if summary is None or self._end is None:
             return
-        self._cursor.learn(summary.schemas, summary.channels)
+        self._cursor.learn(summary, self._end)
         if summary.statistics is not None:
             counts = summary.statistics.channel_message_counts
             self.records = sum(count for channel, count in counts.items() if self._cursor.has_records_in(channel))

@@ -2,6 +2,7 @@
 
 import hashlib
 import struct
+import zlib
 from dataclasses import dataclass
 from io import BytesIO
 from typing import BinaryIO
@@ -26,6 +27,8 @@ __all__ = [
     "data_end_at",
     "framed_at",
     "identity_of",
+    "is_known",
+    "spans_its_content",
     "summary_of",
 ]
 
@@ -34,11 +37,22 @@ HEAD_BYTES = 9
 """Of a record: opcode and length."""
 DATA_END_BYTES = HEAD_BYTES + 4
 FOOTER_BYTES = HEAD_BYTES + 20
+CHUNK_HEAD_BYTES = 40
+"""Of a chunk: all but the name of the compression and the data."""
 IDENTITY_BYTES = 2**16
 MAX_RECORD_BYTES = 2**30
 
-UNREADABLE = (McapError, CRCValidationError, zstandard.ZstdError, RuntimeError, struct.error, ValueError, MemoryError)
-"""What the libraries raise for bytes that are not what they should be; lz4 raises RuntimeError."""
+UNREADABLE = (
+    McapError,
+    CRCValidationError,
+    zstandard.ZstdError,
+    RuntimeError,  # lz4's
+    struct.error,
+    ValueError,
+    MemoryError,
+    OverflowError,
+)
+"""What the libraries raise for bytes that are not what they should be."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,12 +64,9 @@ class Framed:
     end: int
 
     def read(self, file: BinaryIO) -> BytesIO:
-        """Return the content. Raises CorruptArtefact for more than is ever read at once."""
-        length = self.end - self.content
-        if length > MAX_RECORD_BYTES:
-            raise CorruptArtefact(f"it has {length} bytes, at most {MAX_RECORD_BYTES} are read")
+        """Return the content; of what is larger than anything that is read, the start."""
         file.seek(self.content)
-        return BytesIO(file.read(length))
+        return BytesIO(file.read(min(self.end - self.content, MAX_RECORD_BYTES)))
 
 
 def framed_at(file: BinaryIO, at: int, size: int) -> Framed | None:
@@ -68,6 +79,21 @@ def framed_at(file: BinaryIO, at: int, size: int) -> Framed | None:
     file.seek(at)
     opcode, length = struct.unpack("<BQ", file.read(HEAD_BYTES))
     return Framed(opcode, at + HEAD_BYTES, at + HEAD_BYTES + length)
+
+
+def spans_its_content(framed: Framed, content: BytesIO) -> bool:
+    """Return whether the length of a chunk's record is that of what it says it has: where the next record is can be trusted."""
+    try:
+        compression: int = struct.unpack_from("<I", content.getbuffer(), 28)[0]
+        data: int = struct.unpack_from("<Q", content.getbuffer(), 32 + compression)[0]
+    except struct.error:
+        return False
+    return framed.end - framed.content == CHUNK_HEAD_BYTES + compression + data
+
+
+def is_known(opcode: int) -> bool:
+    """Return whether there are records of an opcode: of the specification, or private ones."""
+    return opcode in set(Opcode) or opcode >= 0x80
 
 
 def chunk_records(content: BytesIO) -> list[McapRecord]:
@@ -131,9 +157,18 @@ def data_end_at(file: BinaryIO, size: int) -> int | None:
 
 
 def summary_of(file: BinaryIO) -> Summary | None:
-    """Return the summary of a finished file; None where there is none, or it cannot be read."""
+    """Return the summary of a finished file; None where there is none, or it cannot be read or fails its CRC."""
     file.seek(0)
     try:
-        return make_reader(file).get_summary()
+        return make_reader(file).get_summary() if _summary_is_sound(file) else None
     except (*UNREADABLE, OSError, KeyError):
         return None
+
+
+def _summary_is_sound(file: BinaryIO) -> bool:
+    footer = file.seek(-len(MAGIC) - FOOTER_BYTES, 2)
+    start, _, crc = struct.unpack_from("<QQI", file.read(FOOTER_BYTES), HEAD_BYTES)
+    file.seek(start)
+    checked = zlib.crc32(file.read(footer + FOOTER_BYTES - 4 - start)) if start else 0
+    file.seek(0)
+    return crc in (0, checked)
