@@ -34,11 +34,12 @@ RETRY_S = 1.0
 class Buffer:
     """What was fetched of a partition that is ours.
 
-    floor: the position behind which nothing is missing here. high: where Kafka says the partition ends. done: the position
-    applied, which the group is to hear of.
+    floor: the position behind which all is here that there is. start: where fetching began; later than that where Kafka let go
+    of something. high: where Kafka says the partition ends. done: the position applied, which the group is to hear of.
     """
 
     floor: int
+    start: int
     high: int = 0
     done: int | None = None
     waiting: deque[LogEntry] = field(default_factory=deque)
@@ -208,17 +209,20 @@ class KafkaLog:
         with self._lock:
             wanted = {p: b.rewind_to for p, b in self._buffers.items() if b.rewind_to is not None}
         for partition, position in wanted.items():
-            self._consumer.seek(TopicPartition(self._topic.name, partition, position))
-            with self._lock:
-                if partition in self._buffers:
-                    self._buffers[partition] = Buffer(position, self._buffers[partition].high)
+            self._go_on_at(partition, Buffer(position, position, self._buffers[partition].high))
 
     def _start_anew(self, partition: int | None) -> None:
         """Go on where Kafka has something: it let go of what we were at."""
-        if partition is None:
-            return
-        start = self._start_of(partition)
-        self._consumer.seek(TopicPartition(self._topic.name, partition, start.floor))
+        with self._lock:
+            buffer = self._buffers.get(partition) if partition is not None else None
+        if partition is not None and buffer is not None:
+            self._go_on_at(partition, self._start_of(partition, reached=max(buffer.start, buffer.floor)))
+
+    def _go_on_at(self, partition: int, start: Buffer) -> None:
+        """Assign a partition that is ours anew: seeking is refused while it is not being fetched."""
+        place = TopicPartition(self._topic.name, partition, start.start)
+        self._consumer.incremental_unassign([place])
+        self._consumer.incremental_assign([place])
         with self._lock:
             self._buffers[partition] = start
 
@@ -226,7 +230,7 @@ class KafkaLog:
         starts = {place.partition: self._start_of(place.partition) for place in partitions}
         with self._lock:
             self._buffers.update(starts)
-        places = [TopicPartition(self._topic.name, partition, start.floor) for partition, start in starts.items()]
+        places = [TopicPartition(self._topic.name, partition, start.start) for partition, start in starts.items()]
         consumer.incremental_assign(places)
         if stopped := [place for place in places if starts[place.partition].problem]:
             consumer.pause(stopped)
@@ -239,8 +243,11 @@ class KafkaLog:
         consumer.incremental_unassign(partitions)
         events.info("partitions_revoked topic=%s partitions=%s", self._topic.name, [p.partition for p in partitions])
 
-    def _start_of(self, partition: int) -> Buffer:
-        """Return an empty buffer at the position to go on behind, waiting for store and brokers as long as it takes."""
+    def _start_of(self, partition: int, reached: int = 0) -> Buffer:
+        """Return an empty buffer at the position to go on behind, waiting for store and brokers as long as it takes.
+
+        reached: a position behind which nothing is missing, if it is later than the store's.
+        """
         source = self._topic.source(partition)
         while True:
             try:
@@ -252,11 +259,12 @@ class KafkaLog:
             except QuandaryError as error:
                 events.warning("partition_waits source=%s problem=%s", source, error)
                 if self._over.wait(RETRY_S):
-                    return Buffer(0, problem="closed")
+                    return Buffer(0, 0, problem="closed")
         if applied > high:
             problem = f"{source} was replaced by another: it ends at {high}, read was up to {applied}"
-            return Buffer(applied, high, paused=True, problem=problem)
-        if 0 < applied < low:
-            events.error("entries_lost source=%s from=%d to=%d", source, applied, low)
-            self._lost(low - applied)
-        return Buffer(max(applied, low), high)
+            return Buffer(applied, applied, high, paused=True, problem=problem)
+        reached = max(reached, applied)
+        if 0 < reached < low:
+            events.error("entries_lost source=%s from=%d to=%d", source, reached, low)
+            self._lost(low - reached)
+        return Buffer(applied, max(reached, low), high)
