@@ -81,16 +81,16 @@ def publish(client: dict[str, str], topic: str, *numbers: int) -> None:
 
 
 def test_a_drive_keeps_its_order_and_a_full_buffer_pauses_its_partition(client: dict[str, str]) -> None:
-    publish(client, "ordered", *range(280))
+    publish(client, "ordered", *range(140))
     reader = Reader(client, "ordered", capacity=20)
-    found = reader.read(280, limit=7)
+    found = reader.read(140, limit=7)
     for drive in range(7):
         numbers = [int(frame[1:]) for frame in found if int(frame[1:]) % 7 == drive]
-        assert numbers == list(range(drive, 280, 7))
+        assert numbers == list(range(drive, 140, 7))
     assert sum(lag.waiting for lag in reader.log.lags(reader.offset)) == 0
     reader.log.close()
     view = KafkaView(client, "ordered")
-    assert sum(lag.waiting for lag in view.lags(never)) == 280
+    assert sum(lag.waiting for lag in view.lags(never)) == 140
     assert sum(lag.waiting for lag in view.lags(reader.offset)) == 0
     assert {entry.frame_id for entry in view.tail(1000)} == set(found)
     assert len(view.tail(5)) == 5

@@ -67,17 +67,17 @@ def check_every_record_once(ledger: Ledger, records: int) -> None:
 
 def test_sqlite(tmp_path: Path, calibration: Calibration, selectors: Selectors, pytestconfig: pytest.Config) -> None:
     settings = file_settings(tmp_path, "sqlite", log_partitions=3)
-    kill_again_and_again(settings, Size.of(pytestconfig, 5_000, 10), calibration, selectors)
+    kill_again_and_again(settings, Size.of(pytestconfig, 3_000, 10), calibration, selectors)
 
 
 def test_mcap(tmp_path: Path, calibration: Calibration, selectors: Selectors, pytestconfig: pytest.Config) -> None:
     settings = file_settings(tmp_path, "mcap", mcap={"rotate_bytes": 100_000})
-    kill_again_and_again(settings, Size.of(pytestconfig, 5_000, 10), calibration, selectors)
+    kill_again_and_again(settings, Size.of(pytestconfig, 3_000, 10), calibration, selectors)
 
 
 def test_kafka(
     tmp_path: Path, calibration: Calibration, selectors: Selectors, broker: KafkaBroker, pytestconfig: pytest.Config
 ) -> None:
     settings = file_settings(tmp_path, "kafka", kafka=broker.settings("killed"))
-    # the mock takes 3 s to settle a group at first and 6 s to notice that a member died: two kills are 15 s, mostly waiting
-    kill_again_and_again(settings, Size.of(pytestconfig, 5_000, 2), calibration, selectors)
+    # the mock takes 3 s to settle a group at first and 4.5 s to notice that a member died: two kills are 12 s of waiting
+    kill_again_and_again(settings, Size.of(pytestconfig, 3_000, 2), calibration, selectors)

@@ -25,7 +25,7 @@ class KafkaBroker:
 
     def settings(self, topic: str) -> dict[str, object]:
         """Return the settings of a log in a topic here, whose group notices soon that a member died."""
-        quick = {"session.timeout.ms": "6000", "heartbeat.interval.ms": "500"}
+        quick = {"session.timeout.ms": "4500", "heartbeat.interval.ms": "500"}
         return {"servers": self.servers, "topic": topic, "consumer_options": quick}
 
     def stop(self) -> None:

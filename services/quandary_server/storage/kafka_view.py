@@ -53,9 +53,11 @@ class KafkaView:
         low, high = self._bounds(partition)
         found: list[LogEntry] = []
         with named_errors(f"partition {partition} of {self._topic.name}"):
-            self._consumer.assign([TopicPartition(self._topic.name, partition, max(after, low))])
-            while len(found) < limit and max(after, low) + len(found) < high:
-                messages = self._consumer.consume(limit - len(found), TIMEOUT_S / 10)
+            start = max(after, low)
+            self._consumer.assign([TopicPartition(self._topic.name, partition, start)])
+            # no more than there are: it waits until it has as many as it is asked for
+            while (left := min(limit, high - start) - len(found)) > 0:
+                messages = self._consumer.consume(left, TIMEOUT_S / 10)
                 if not messages:
                     break  # what is left are marks of transactions
                 found += [entry_of(message) for message in messages if message.error() is None]
