@@ -1,6 +1,6 @@
 """A selector that is killed at random points applies every record once, whatever log it reads.
 
-In full: pytest tests/streams --stream-records 20000 --stream-kills 10
+Kafka in full too, which takes some 90 s: pytest tests/streams --stream-records 20000 --stream-kills 10
 """
 
 import random
@@ -67,12 +67,12 @@ def check_every_record_once(ledger: Ledger, records: int) -> None:
 
 def test_sqlite(tmp_path: Path, calibration: Calibration, selectors: Selectors, pytestconfig: pytest.Config) -> None:
     settings = file_settings(tmp_path, "sqlite", log_partitions=3)
-    kill_again_and_again(settings, Size.of(pytestconfig, 3_000, 10), calibration, selectors)
+    kill_again_and_again(settings, Size.of(pytestconfig, 20_000, 10), calibration, selectors)
 
 
 def test_mcap(tmp_path: Path, calibration: Calibration, selectors: Selectors, pytestconfig: pytest.Config) -> None:
     settings = file_settings(tmp_path, "mcap", mcap={"rotate_bytes": 100_000})
-    kill_again_and_again(settings, Size.of(pytestconfig, 3_000, 10), calibration, selectors)
+    kill_again_and_again(settings, Size.of(pytestconfig, 20_000, 10), calibration, selectors)
 
 
 def test_kafka(
