@@ -40,8 +40,9 @@ class EgoPose:
 class FrameRecord:
     """One frame of the fleet log.
 
-    stamp: when the sweep was taken, with a time zone. cloud_uri: where float32 (N, 4) rows x, y, z, intensity lie.
-    Raises InvalidArgument for a malformed id or URI, a stamp without time zone, a proposal outside the image, too many tags.
+    stamp: when the sweep was taken, with a time zone. cloud_uri: where float32 (N, 4) rows x, y, z, intensity lie (file:), or a
+    foxglove.PointCloud in an MCAP file (mcap:). Raises InvalidArgument for a malformed id or URI, a stamp without time zone, a
+    proposal outside the image, too many tags.
     """
 
     frame_id: str

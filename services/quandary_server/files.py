@@ -4,6 +4,8 @@ import os
 import tempfile
 from pathlib import Path
 
+from quandary.errors import Unavailable
+
 
 def write_atomically(path: Path, data: bytes, *, durable: bool = True, mode: int = 0o644) -> None:
     """Write to a temporary name, sync (unless not `durable`), rename over `path`."""
@@ -21,6 +23,14 @@ def write_atomically(path: Path, data: bytes, *, durable: bool = True, mode: int
         raise
     if durable:
         sync_directory(path.parent)
+
+
+def make_directory(path: Path) -> None:
+    """Make a directory and those above it, where they are not there. Raises Unavailable."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise Unavailable(f"the directory {path} cannot be made: {error.strerror}") from error
 
 
 def sync_directory(path: Path) -> None:

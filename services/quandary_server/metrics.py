@@ -1,7 +1,7 @@
 """Every metric, by name. Scoring's go through Ray, which puts `ray_` in front; selector's and trainer's are their own.
 
-Labels are bounded: methods, status codes, kinds of requests, outcomes, causes, queues, states and estimators; never a frame,
-drive or subject.
+Labels are bounded: methods, status codes, kinds of requests, outcomes, causes, reasons, queues, states, estimators, and the
+partitions of a log as its sources; never a frame, file, drive or subject.
 """
 
 import logging
@@ -64,7 +64,11 @@ SELECTOR_RETRIES = Metric("quandary_selector_retries_total", "Waits because scor
 SELECTOR_TASKS = Metric("quandary_selector_tasks", "Tasks, read at scrape", ("queue", "state"))
 SELECTOR_OLDEST_SECONDS = Metric("quandary_selector_oldest_waiting_seconds", "Age of the oldest waiting task", ("queue",))
 SELECTOR_BEHIND = Metric("quandary_selector_tasks_behind", "Waiting tasks without a score of the newest generation", ("queue",))
-SELECTOR_LAG = Metric("quandary_selector_log_lag", "Records of the fleet log not yet applied")
+SELECTOR_REJECTED = Metric("quandary_selector_rejected_total", "Log records rejected, by kind of reason", ("reason",))
+SELECTOR_DEAD_LETTERS = Metric("quandary_selector_dead_lettered_total", "Rejected records sent to the dead-letter topic")
+SELECTOR_LOST = Metric("quandary_selector_log_lost_total", "Log records that the log let go of before they were applied")
+SELECTOR_LAG = Metric("quandary_selector_log_lag", "Records of the fleet log known and not yet applied", ("source",))
+SELECTOR_FILES = Metric("quandary_selector_log_files", "Files of an MCAP directory, by what they are", ("state",))
 
 TRAINER_CALLS = Metric("quandary_trainer_calls_total", "Calls answered, by method and status code", ("method", "code"))
 TRAINER_CALL_SECONDS = Metric("quandary_trainer_call_seconds", "Time to answer a call", ("method",), SECONDS)

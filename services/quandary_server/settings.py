@@ -40,6 +40,7 @@ from quandary_server.inference.provider import Provider
 from quandary_server.leasing.bands import PASSED_OVER_AT_MOST
 from quandary_server.selection.cost import LabellingCost
 from quandary_server.selection.plan import QueryPlan, Strategy
+from quandary_server.storage.log_settings import KafkaSettings, LogKind, McapSettings
 
 if TYPE_CHECKING:
     import grpc
@@ -325,6 +326,17 @@ class SelectorSettings(Section):
     )
     scoring_tls: TlsSettings = TlsSettings()
     log: str = Field(default="fleet", description="name of the fleet log; its file is <data>/<name>.log.db")
+    log_kind: LogKind = Field(default=LogKind.SQLITE, description="what holds the fleet log")
+    log_partitions: int = Field(
+        default=1, ge=1, le=256, description="for sqlite, when the log is made: parts that selectors can share"
+    )
+    mcap: McapSettings = McapSettings()
+    kafka: KafkaSettings = KafkaSettings()
+    group: str = Field(default="quandary", min_length=1, description="selectors of one group and store share the log")
+    member: str = Field(default="", description="name in the group, the same after a restart; empty: <hostname>:<port>")
+    member_lasts: timedelta = Field(
+        default=timedelta(seconds=10), gt=timedelta(), description="silence after which a member's share goes to the others"
+    )
     batch: int = Field(default=64, ge=1, le=10_000, description="records applied in one transaction")
     in_flight: int = Field(default=8, ge=1, le=256, description="frames being read and scored at once")
     poll: timedelta = Field(default=timedelta(milliseconds=200), description="how often an empty log is read")
@@ -348,6 +360,12 @@ class SelectorSettings(Section):
     @model_validator(mode="after")
     def _scorable(self) -> Self:
         self.scoring_options()
+        return self
+
+    @model_validator(mode="after")
+    def _brokers(self) -> Self:
+        if self.log_kind is LogKind.KAFKA and not self.kafka.servers:
+            raise ValueError("kafka.servers are missing, which log_kind kafka needs")
         return self
 
     def scoring_options(self) -> ScoringOptions:
@@ -462,6 +480,11 @@ class Settings(BaseSettings):
     def fleet_log(self) -> Path:
         """File of the fleet log."""
         return self.data / f"{self.selector.log}.log.db"
+
+    @property
+    def mcap_directory(self) -> Path:
+        """Directory of the fleet log's MCAP files."""
+        return self.selector.mcap.directory or self.data / f"{self.selector.log}.mcap"
 
     @property
     def tokens(self) -> Path:

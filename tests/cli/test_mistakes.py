@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from quandary_server.auth import ensure_tokens
-from quandary_server.storage.fleet_log import LogRecord, SqliteFleetLog
+from quandary_server.storage.fleet_log import SqliteFleetLog
+from quandary_server.storage.frame_log import LogRecord
 
 BAD_INPUT, FAILED = 2, 1
 

@@ -1,8 +1,7 @@
 """The log's records become tasks, each exactly once, scored by a real scoring service."""
 
 import asyncio
-from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -11,10 +10,11 @@ from typing import Any
 import pytest
 from support.records import START, log_record, record_of
 from support.scoring import ScoringService
+from support.tally import CountingTally
 
 from quandary import AsyncScoringClient, FrameRecord, ScoringOptions
 from quandary.convert import record_message
-from quandary.errors import CorruptArtefact, Unauthenticated
+from quandary.errors import CorruptArtefact, Unauthenticated, Unavailable
 from quandary.v1 import fleet_log_pb2, scoring_pb2
 from quandary_server.cluster import free_ports
 from quandary_server.registry.directory import Artefacts
@@ -22,7 +22,10 @@ from quandary_server.selector.assignment import Assignment
 from quandary_server.selector.consumer import Consumer
 from quandary_server.selector.frame_scores import FrameScorer
 from quandary_server.selector.pace import Pace
-from quandary_server.storage.fleet_log import LogRecord, SqliteFleetLog
+from quandary_server.storage.fleet_log import SqliteFleetLog
+from quandary_server.storage.frame_log import FrameLog, LogBatch, LogRecord, SourceLag
+from quandary_server.storage.mcap_log import McapLog
+from quandary_server.storage.mcap_writer import McapLogWriter
 from quandary_server.storage.store import Store
 
 PACE = Pace(batch=4, in_flight=3, poll=timedelta(milliseconds=10))
@@ -38,9 +41,10 @@ def records(make_frame: Any, tmp_path: Path) -> MakeRecords:
 class Selector:
     """A consumer over real parts."""
 
-    def __init__(self, target: str, token: str | Callable[[], str], fleet_log: SqliteFleetLog, store: Store) -> None:
+    def __init__(self, target: str, token: str | Callable[[], str], fleet_log: FrameLog, store: Store) -> None:
         self._target, self._token, self._log, self._store = target, token, fleet_log, store
-        self.applied: Counter[str] = Counter()
+        self._tally = CountingTally()
+        self.counts = self._tally.counts
         self.waits = 0
         self.seconds: list[float] = []
 
@@ -49,7 +53,7 @@ class Selector:
             async with AsyncScoringClient(self._target, token=self._token) as client:
                 scorer = FrameScorer(client, ScoringOptions(), self._wait, self.seconds.append)
                 assignment = Assignment(0.0, control, seed=0)
-                await work(Consumer(self._log, self._store, scorer, assignment, lambda: NOW, self._count, PACE))
+                await work(Consumer(self._log, self._store, scorer, assignment, lambda: NOW, self._tally, PACE))
 
         asyncio.run(go())
 
@@ -60,9 +64,6 @@ class Selector:
             assert consumer.lag() == 0
 
         self.run(work, control)
-
-    def _count(self, outcome: str, count: int) -> None:
-        self.applied[outcome] += count
 
     def _wait(self) -> None:
         self.waits += 1
@@ -104,7 +105,7 @@ def test_with_a_generation_they_wait_ranked_by_its_scores(
     stored = scoring_pb2.FrameScore.FromString(tasks[0].frame_score)
     assert stored.score == tasks[0].place.score
     assert len(stored.objects) == tasks[0].crops == 3
-    assert selector.applied == {"applied": 9, "rejected": 0}
+    assert selector.counts == {"applied": 9}
 
 
 def test_a_frame_published_twice_or_by_a_second_run_is_one_task(
@@ -163,7 +164,7 @@ def test_what_is_wrong_with_a_record_is_kept_with_its_reason_and_stops_nothing(
     assert "proposals[0].box.left_px" in reasons["f4"]
     assert reasons["junk"] == "the payload is no FrameRecord"
     assert "stamp is missing" in reasons["empty"]
-    assert selector.applied == {"applied": 2, "rejected": 6}
+    assert selector.counts == {"applied": 2, "cloud": 3, "invalid": 2, "undecodable": 1}
     payloads = {entry.frame_id: entry.payload for entry in store.intake.rejected(fleet_log.name).items}
     assert payloads["junk"] == b"\xff\xff\xff"
 
@@ -223,7 +224,7 @@ def test_a_fault_that_is_not_the_frames_refuses_no_frame(
     told = Selector(scoring.target, token, fleet_log, store)
     told.drain()
     assert told.waits >= 5
-    assert told.applied == Counter(applied=3)
+    assert told.counts == {"applied": 3}
     assert all(task.generation for task in waiting(store))
     assert len(told.seconds) == 3
 
@@ -244,5 +245,78 @@ def test_of_two_selectors_on_one_log_each_record_is_applied_by_one(
     selector.run(work)
     assert len(waiting(store)) == 12
     # the last batch may be applied and its count cancelled
-    assert selector.applied["applied"] in (8, 12)
+    assert selector.counts["applied"] in (8, 12)
     assert store.intake.offset(fleet_log.name) == 12
+
+
+def test_clouds_in_mcap_files_are_scored_as_those_in_files_of_their_own(
+    scoring: ScoringService, selector: Selector, fleet_log: SqliteFleetLog, store: Store, records: MakeRecords, tmp_path: Path
+) -> None:
+    scoring.promote(scoring.register())
+    found = [log_record(record) for record in records(5)]
+    fleet_log.append(found, now=NOW)
+    selector.drain()
+    writer = McapLogWriter(tmp_path / "mcap", "zstd", rotate_bytes=2**30)
+    writer.append(found, now=NOW)
+    writer.close()
+    with Store.open(tmp_path / "other.db") as other:
+        mcap = Selector(scoring.target, scoring.token, McapLog(tmp_path / "mcap", PACE.poll, lambda: NOW), other)
+        mcap.drain()
+        assert mcap.counts == {"applied": 5}
+        scores = {task.frame_id: task.place.score for task in waiting(other)}
+    assert scores == {task.frame_id: task.place.score for task in waiting(store)}
+
+
+def test_a_cloud_that_cannot_be_read_now_is_waited_for(
+    selector: Selector,
+    fleet_log: SqliteFleetLog,
+    store: Store,
+    records: MakeRecords,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    away = tmp_path / "away.bin"
+    away.symlink_to("/proc/self/mem")  # a regular file, of which the first byte cannot be read
+    found = records(3)
+    fleet_log.append([log_record(replace(found[0], cloud_uri=away.as_uri())), *map(log_record, found[1:])], now=NOW)
+
+    async def work(consumer: Consumer) -> None:
+        assert not await consumer.step()
+        assert store.intake.offset(fleet_log.name) == 0
+        away.unlink()
+        away.write_bytes((tmp_path / "clouds" / "f0.bin").read_bytes())
+        assert await consumer.step()
+
+    selector.run(work)
+    assert "cannot be read: Input/output error" in caplog.text
+    assert len(waiting(store)) == 3
+
+
+class HalfBroken(SqliteFleetLog):
+    """A log of two sources, of which one cannot be read."""
+
+    def sources(self) -> Sequence[str]:
+        return ("broken", *super().sources())
+
+    def read(self, source: str, after: int, limit: int) -> LogBatch:
+        if source == "broken":
+            raise Unavailable("the disk is away")
+        return super().read(source, after, limit)
+
+    def lags(self, offset: Callable[[str], int]) -> Sequence[SourceLag]:
+        return []
+
+
+def test_a_source_that_cannot_be_read_holds_up_no_other(
+    scoring: ScoringService,
+    fleet_log: SqliteFleetLog,
+    store: Store,
+    records: MakeRecords,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    fleet_log.append([log_record(record) for record in records(2)], now=NOW)
+    with HalfBroken.open(tmp_path / "fleet.log.db") as broken:
+        Selector(scoring.target, scoring.token, broken, store).drain()
+    assert len(waiting(store)) == 2
+    assert "log_or_store_away source=broken" in caplog.text

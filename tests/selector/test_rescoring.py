@@ -12,6 +12,7 @@ import pytest
 from numpy.typing import NDArray
 from support.records import START, log_record, record_of
 from support.scoring import ScoringService
+from support.tally import CountingTally
 
 from quandary import AsyncScoringClient, Frame, FrameRecord, ScoringOptions, convert, result_score
 from quandary.labels import FrameLabels
@@ -48,7 +49,7 @@ class Selector:
                 options = ScoringOptions(include_embedding=self.query.plan.needs_embeddings)
                 scorer = FrameScorer(client, options, lambda: None, lambda _: None)
                 assignment = Assignment(0.0, frozenset(), seed=0)
-                consumer = Consumer(self._log, self._store, scorer, assignment, lambda: NOW, lambda *_: None, PACE)
+                consumer = Consumer(self._log, self._store, scorer, assignment, lambda: NOW, CountingTally(), PACE)
                 while await consumer.step():
                     pass
                 rescorer = Rescorer(self._store, scorer, self.query, self.clock, self._count, PACE, np.random.default_rng(0))

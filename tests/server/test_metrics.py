@@ -18,7 +18,8 @@ def test_names_follow_the_scheme_and_say_what_they_are(metric: Metric) -> None:
         assert metric.name.endswith("_seconds")
         assert list(metric.buckets) == sorted(metric.buckets)
     assert metric.text
-    assert set(metric.labels) <= {"method", "code", "outcome", "estimator", "queue", "state", "figure", "kind", "cause"}
+    bounded = {"method", "code", "outcome", "estimator", "queue", "state", "figure", "kind", "cause", "reason", "source"}
+    assert set(metric.labels) <= bounded
 
 
 def test_names_are_given_once() -> None:
@@ -46,8 +47,8 @@ def test_a_source_that_cannot_be_read_costs_the_others_nothing(caplog: pytest.Lo
         raise Unavailable("the database is locked")
 
     registry = CollectorRegistry()
-    registry.register(metrics.StateCollector(half, lambda: [(metrics.SELECTOR_LAG, (), 7.0)]))
+    registry.register(metrics.StateCollector(half, lambda: [(metrics.SELECTOR_LAG, ("3",), 7.0)]))
     scraped = generate_latest(registry).decode()
     assert 'quandary_selector_tasks{queue="active",state="waiting"} 3.0' in scraped
-    assert "quandary_selector_log_lag 7.0" in scraped
+    assert 'quandary_selector_log_lag{source="3"} 7.0' in scraped
     assert "state_not_read source=half problem=the database is locked" in caplog.text

@@ -27,7 +27,9 @@ def full(tmp_path: Path) -> str:
     connection.close()
     Store.open(path).close()
     with sqlite3.connect(path) as connection:
-        connection.execute("INSERT INTO exclusions VALUES ('active', 'ada', 'f000')")  # a table of a later revision
+        # tables of later revisions
+        connection.execute("INSERT INTO exclusions VALUES ('active', 'ada', 'f000')")
+        connection.execute("INSERT INTO selectors VALUES ('selector', 'one', '2026-01-01 12:00:00.000000')")
     connection.close()
     return str(path)
 

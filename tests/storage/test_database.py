@@ -11,7 +11,8 @@ from sqlalchemy.pool import Pool
 
 from quandary.errors import CorruptArtefact, InvalidArgument, Unavailable, WrongState
 from quandary_server.storage import Store
-from quandary_server.storage.fleet_log import LogRecord, SqliteFleetLog
+from quandary_server.storage.fleet_log import SqliteFleetLog
+from quandary_server.storage.frame_log import LogRecord
 
 NOW = datetime(2026, 1, 1, 12, 0, tzinfo=UTC)
 

@@ -17,7 +17,8 @@ import pytest
 
 from quandary_server.leasing.status import TaskState
 from quandary_server.storage import Store
-from quandary_server.storage.fleet_log import LogRecord, SqliteFleetLog
+from quandary_server.storage.fleet_log import SqliteFleetLog
+from quandary_server.storage.frame_log import LogRecord
 from quandary_server.storage.task_values import TaskEntry
 
 NOW = datetime(2026, 1, 1, 12, 0, tzinfo=UTC)
@@ -58,7 +59,7 @@ print("ready", flush=True)
 while True:
     sys.stdin.readline()  # a batch per line; all that are left once the input is closed
     after = store.intake.offset(log.name)
-    read = log.read(after, 7)
+    read = log.read(log.name, after, 7).entries
     if not read:
         break
     entries = []

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quandary import Box3D, Calibration, Frame, FrameLabels, FrameRecord, ImageBox, Label, Proposal, convert
-from quandary_server.storage.fleet_log import LogRecord
+from quandary_server.storage.frame_log import LogRecord
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 

@@ -64,7 +64,10 @@ class FrameRecord(_message.Message):
     drive_id: _builtins.str
     """Required. The drive, as frame_id: frames of one drive are near copies of each other."""
     cloud_uri: _builtins.str
-    """Required. Where the cloud is: a file: URI of float32 (N, 4) rows x, y, z (metres, LiDAR frame), intensity in [0, 1]."""
+    """Required. Where the cloud is: a file: URI of float32 (N, 4) rows x, y, z (metres, LiDAR frame), intensity in [0, 1]; or a
+    foxglove.PointCloud in an MCAP file, mcap:///PATH?topic=TOPIC&time=LOG_TIME_NS[&sequence=N], without the path in a record
+    that lies in the same file, behind its cloud.
+    """
     image_uri: _builtins.str
     """Where the camera image is, for labellers; optional."""
     @_builtins.property

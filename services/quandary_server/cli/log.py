@@ -1,4 +1,4 @@
-"""quandary log publish | tail | lag: the fleet log."""
+"""quandary log publish | tail | lag: the fleet log, whatever holds it."""
 
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated
@@ -9,13 +9,13 @@ from google.protobuf.message import DecodeError
 from quandary import convert
 from quandary.v1 import fleet_log_pb2
 from quandary_server.cli.frames import FolderArgument, SeedOption, SourceOption, SplitOption
-from quandary_server.cli.output import err, out, print_json, print_table, progress_bar
+from quandary_server.cli.output import err, print_json, print_table, progress_bar
 from quandary_server.cli.session import DataOption, JsonOption, settings_of
 from quandary_server.clock import now
 from quandary_server.datasets.sources import ProposalSource
 
 if TYPE_CHECKING:
-    from quandary_server.storage.fleet_log import LogEntry
+    from quandary_server.storage.frame_log import LogEntry, SourceLag
 
 app = typer.Typer(help="Publish frame records to the fleet log, and look at it.", no_args_is_help=True)
 
@@ -30,21 +30,25 @@ def publish(
     seed: SeedOption = 0,
     data: DataOption = None,
 ) -> None:
-    """Append the frames of a folder to the fleet log, in drive order. The clouds stay where they are."""
+    """Append the frames of a folder to the fleet log, in drive order.
+
+    The clouds stay where they are; MCAP files hold them beside their records.
+    """
     from quandary_server.datasets.kitti import KittiFolder
     from quandary_server.datasets.proposals import proposals_of
     from quandary_server.datasets.records import frame_record
-    from quandary_server.storage.fleet_log import LogRecord, SqliteFleetLog
+    from quandary_server.selector.open_log import log_writer
+    from quandary_server.storage.frame_log import LogRecord
 
-    dataset, settings = KittiFolder(folder), settings_of(data)
-    settings.data.mkdir(parents=True, exist_ok=True)
+    dataset = KittiFolder(folder)
     entries = dataset.frames(split)
-    with SqliteFleetLog.open(settings.fleet_log) as fleet_log, progress_bar("publishing", len(entries)) as advance:
+    with log_writer(settings_of(data)) as fleet_log, progress_bar("publishing", len(entries)) as advance:
         for start in range(0, len(entries), BATCH):
             frames = [dataset.read(entry.frame_id) for entry in entries[start : start + BATCH]]
             records = [frame_record(frame, proposals_of(frame, source, seed)) for frame in frames]
             payloads = [convert.record_message(record).SerializeToString() for record in records]
-            fleet_log.append([LogRecord(r.frame_id, p) for r, p in zip(records, payloads, strict=True)], now=now())
+            logged = [LogRecord(r.frame_id, p, r.drive_id) for r, p in zip(records, payloads, strict=True)]
+            fleet_log.append(logged, now=now())
             advance(start + len(frames))
     err.print(f"{len(entries)} frames published")
 
@@ -56,10 +60,10 @@ def tail(
     as_json: JsonOption = False,
 ) -> None:
     """Show the last records of the fleet log."""
-    from quandary_server.storage.fleet_log import SqliteFleetLog
+    from quandary_server.selector.open_log import look_at_log
 
-    with SqliteFleetLog.open(settings_of(data).fleet_log) as fleet_log:
-        entries = fleet_log.read(max(fleet_log.end() - count, 0), count)
+    with look_at_log(settings_of(data), None, now) as fleet_log:
+        entries = fleet_log.tail(count)
     rows = [_row(entry) for entry in entries]
     if as_json:
         print_json(rows)
@@ -70,16 +74,23 @@ def tail(
 
 @app.command()
 def lag(data: DataOption = None, as_json: JsonOption = False) -> None:
-    """Show how far the selector is behind the fleet log."""
-    from quandary_server.storage.fleet_log import SqliteFleetLog
+    """Show how far the selector is behind each source of the fleet log, and what of it cannot be read."""
+    from quandary_server.selector.open_log import look_at_log
 
     settings = settings_of(data)
-    with SqliteFleetLog.open(settings.fleet_log) as fleet_log, settings.open_store() as store:
-        end, applied = fleet_log.end(), store.intake.offset(fleet_log.name)
+    with settings.open_store() as store, look_at_log(settings, store, now) as fleet_log:
+        found = fleet_log.lags(store.intake.offset)
+    total = sum(lag.waiting for lag in found)
     if as_json:
-        print_json({"end": end, "applied": applied, "lag": end - applied})
-    else:
-        out.print(f"end {end}, applied {applied}, lag {end - applied}")
+        print_json({"lag": total, "sources": [_lag(lag) for lag in found]})
+        return
+    table = [tuple(_lag(lag).values()) for lag in found]
+    print_table(["source", "#applied", "#lag", "?state", "~problem"], table, empty="the log has no sources")
+    err.print(f"{total} records wait")
+
+
+def _lag(lag: "SourceLag") -> dict[str, object]:
+    return {"source": lag.source, "applied": lag.applied, "lag": lag.waiting, "state": lag.state, "problem": lag.problem}
 
 
 def _row(entry: "LogEntry") -> dict[str, object]:

@@ -2,8 +2,10 @@
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
+from functools import partial
+from typing import Protocol
 
 from google.protobuf.message import DecodeError
 
@@ -12,34 +14,46 @@ from quandary.errors import Aborted, InvalidArgument, QuandaryError, Unavailable
 from quandary.records import FrameRecord
 from quandary.v1 import fleet_log_pb2
 from quandary_server.selector.assignment import Assignment
+from quandary_server.selector.dead_letters import DeadLetters
 from quandary_server.selector.frame_scores import FrameRefused, Scored, Scorer, scored
 from quandary_server.selector.pace import Pace
-from quandary_server.storage.fleet_log import FleetLog, LogEntry
+from quandary_server.storage.frame_log import MAX_PAYLOAD_BYTES, FrameLog, LogBatch, LogEntry, SourceLag
 from quandary_server.storage.store import Store
-from quandary_server.storage.task_values import CONTROL_QUEUE, RejectedEntry, TaskEntry
+from quandary_server.storage.task_values import CONTROL_QUEUE, RejectedEntry, RejectKind, TaskEntry
 
 log = logging.getLogger(__name__)
 
-Applied = Callable[[str, int], None]
-"""Called with an outcome, applied or rejected, and how many records had it."""
+
+class Tally(Protocol):
+    """Hears what became of records."""
+
+    def applied(self, count: int) -> None:
+        """Hear how many were applied."""
+
+    def rejected(self, kind: RejectKind, count: int) -> None:
+        """Hear how many were rejected, for what kind of reason."""
 
 
 class Consumer:
-    """Applies a fleet log to the queues, batch by batch: the offset moves in the transaction that upserts the tasks."""
+    """Applies a fleet log to the queues, batch by batch: the offset moves in the transaction that upserts the tasks.
+
+    Sources take turns, a batch each.
+    """
 
     def __init__(
         self,
-        fleet_log: FleetLog,
+        fleet_log: FrameLog,
         store: Store,
         scorer: Scorer,
         assignment: Assignment,
         clock: Callable[[], datetime],
-        applied: Applied,
+        tally: Tally,
         pace: Pace,
+        dead_letters: DeadLetters | None = None,
     ) -> None:
         self._log, self._store, self._scorer, self._assignment = fleet_log, store, scorer, assignment
-        self._clock, self._applied = clock, applied
-        self._pace = pace
+        self._clock, self._tally = clock, tally
+        self._pace, self._dead_letters = pace, dead_letters
         self._slots = asyncio.Semaphore(pace.in_flight)
 
     async def run(self) -> None:
@@ -47,10 +61,6 @@ class Consumer:
         while True:
             try:
                 moved = await self.step()
-            except Aborted as error:
-                # another selector was faster: go on behind what it applied
-                log.warning("batch_taken_by_another problem=%s", error)
-                moved = True
             except Unavailable as error:
                 log.warning("log_or_store_away problem=%s", error)
                 moved = False
@@ -58,40 +68,74 @@ class Consumer:
                 await asyncio.sleep(self._pace.poll.total_seconds())
 
     async def step(self) -> bool:
-        """Apply the next batch; return whether there was one."""
-        after = await asyncio.to_thread(self._store.intake.offset, self._log.name)
-        batch = await asyncio.to_thread(self._log.read, after, self._pace.batch)
-        if not batch:
-            return False
-
-        entries = await asyncio.gather(*(self._prepare(entry) for entry in batch))
-
-        await asyncio.to_thread(
-            self._store.intake.apply,
-            entries,
-            log=self._log.name,
-            after=after,
-            position=batch[-1].position,
-            now=self._clock(),
-        )
-        rejected = sum(isinstance(entry, RejectedEntry) for entry in entries)
-        self._applied("rejected", rejected)
-        self._applied("applied", len(entries) - rejected)
-        return True
+        """Apply the next batch of every source; return whether there was one. What cannot be read holds up no other source."""
+        moved = False
+        for source in await asyncio.to_thread(self._log.sources):
+            try:
+                moved |= await self._advance(source)
+            except Aborted as error:
+                # another selector was faster: go on behind what it applied
+                log.warning("batch_taken_by_another source=%s problem=%s", source, error)
+                moved = True
+            except Unavailable as error:
+                log.warning("log_or_store_away source=%s problem=%s", source, error)
+        return moved
 
     def lag(self) -> int:
-        """Return how many positions the log is ahead of the queues."""
-        return max(self._log.end() - self._store.intake.offset(self._log.name), 0)
+        """Return how many records of the log are known to wait."""
+        return sum(lag.waiting for lag in self.lags())
+
+    def lags(self) -> Sequence[SourceLag]:
+        """Return how far each source is behind."""
+        return self._log.lags(self._store.intake.offset)
+
+    async def _advance(self, source: str) -> bool:
+        after = await asyncio.to_thread(self._store.intake.offset, source)
+        batch = await asyncio.to_thread(self._log.read, source, after, self._pace.batch)
+
+        rejected = 0
+        if batch.position > after:
+            entries = await self._prepare_all(batch)
+            applied = await asyncio.to_thread(
+                self._store.intake.apply, entries, log=source, after=after, position=batch.position, now=self._clock()
+            )
+            await asyncio.to_thread(self._log.committed, source, batch.position)
+            rejected = applied.rejected
+            self._tally.applied(len(entries) - rejected)
+            for kind, count in applied.kinds.items():
+                self._tally.rejected(kind, count)
+
+        if self._dead_letters is not None:
+            await asyncio.to_thread(self._dead_letters.forward, source, rejected)
+        return batch.position > after
+
+    async def _prepare_all(self, batch: LogBatch) -> list[TaskEntry | RejectedEntry]:
+        preparing = [asyncio.ensure_future(self._prepare(entry)) for entry in batch.entries]
+        try:
+            return await asyncio.gather(*preparing)
+        except BaseException:
+            for one in preparing:
+                one.cancel()
+            raise
 
     async def _prepare(self, entry: LogEntry) -> TaskEntry | RejectedEntry:
         """Return the task of a log entry, or the entry as rejected with what is wrong with it."""
+        kept = partial(RejectedEntry, entry.position, payload=entry.payload[:MAX_PAYLOAD_BYTES], frame_id=entry.frame_id)
+        if entry.problem:
+            return kept(entry.problem, kind=RejectKind.UNREADABLE)
+        if len(entry.payload) > MAX_PAYLOAD_BYTES:
+            return kept(f"the payload has {len(entry.payload)} bytes, at most {MAX_PAYLOAD_BYTES} are taken; kept is its start")
         async with self._slots:
             try:
                 return await self._task(entry)
             except DecodeError:
-                return RejectedEntry(entry.position, "the payload is no FrameRecord", entry.payload, entry.frame_id)
-            except (QuandaryError, FrameRefused) as error:
-                return RejectedEntry(entry.position, str(error), entry.payload, entry.frame_id)
+                return kept("the payload is no FrameRecord", kind=RejectKind.UNDECODABLE)
+            except FrameRefused as error:
+                return kept(str(error), kind=error.kind)
+            except Unavailable:
+                raise  # no fault of the frame's: its source waits
+            except QuandaryError as error:
+                return kept(str(error))
 
     async def _task(self, entry: LogEntry) -> TaskEntry:
         message = fleet_log_pb2.FrameRecord.FromString(entry.payload)

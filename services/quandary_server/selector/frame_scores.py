@@ -10,13 +10,14 @@ from typing import Protocol
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_exponential_jitter
 
 from quandary.error_messages import result_score
-from quandary.errors import InvalidArgument, NoGeneration, QuandaryError, TooLarge
+from quandary.errors import InvalidArgument, NoGeneration, QuandaryError, TooLarge, Unavailable
 from quandary.frames import Frame
 from quandary.options import ScoringOptions
 from quandary.records import FrameRecord
 from quandary.scoring import AsyncScoringClient
 from quandary.v1 import scoring_pb2
 from quandary_server.storage.blobs import read_cloud
+from quandary_server.storage.task_values import RejectKind
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +34,11 @@ class Scored:
 
 
 class FrameRefused(Exception):
-    """A frame that cannot be scored, today or tomorrow; its text says why."""
+    """A frame that cannot be scored, today or tomorrow; its text says why, `kind` what was wrong in a word."""
+
+    def __init__(self, text: str, kind: RejectKind = RejectKind.NOT_SCORABLE) -> None:
+        super().__init__(text)
+        self.kind = kind
 
 
 class Scorer(Protocol):
@@ -60,12 +65,17 @@ class FrameScorer:
         self._client, self._options, self._waiting, self._took = client, options, waiting, took
 
     async def score(self, record: FrameRecord) -> Scored | None:
-        """Return the score of a frame, None while there is no generation; raises FrameRefused."""
+        """Return the score of a frame, None while there is no generation.
+
+        Raises FrameRefused, and Unavailable where the cloud cannot be read now: the disk is away, a library is not installed.
+        """
         started = time.perf_counter()
         try:
             frame = await asyncio.to_thread(_crop, record)
+        except Unavailable:
+            raise
         except QuandaryError as error:
-            raise FrameRefused(str(error)) from error
+            raise FrameRefused(str(error), RejectKind.CLOUD) from error
         async for attempt in self._retrying():
             with attempt:
                 try:

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
@@ -21,14 +22,16 @@ from quandary_server.grpc_server import GRACE, start_server, until_told_to_stop
 from quandary_server.leasing.status import TaskState
 from quandary_server.selector.assignment import Assignment
 from quandary_server.selector.consumer import Consumer
+from quandary_server.selector.dead_letters import DeadLetters
 from quandary_server.selector.frame_scores import FrameScorer
 from quandary_server.selector.label_servicer import LabelServicer
+from quandary_server.selector.open_log import open_log
 from quandary_server.selector.pace import Pace
 from quandary_server.selector.queue_servicer import QueueServicer
 from quandary_server.selector.rescoring import Rescorer
 from quandary_server.settings import Settings
-from quandary_server.storage.fleet_log import SqliteFleetLog
 from quandary_server.storage.store import Store
+from quandary_server.storage.task_values import RejectKind
 from quandary_server.wire.door import Door
 
 log = logging.getLogger(__name__)
@@ -44,6 +47,9 @@ class Meters:
         self._calls = metrics.counter(metrics.SELECTOR_CALLS, self.registry)
         self._seconds = metrics.histogram(metrics.SELECTOR_CALL_SECONDS, self.registry)
         self._records = metrics.counter(metrics.SELECTOR_RECORDS, self.registry)
+        self._rejected = metrics.counter(metrics.SELECTOR_REJECTED, self.registry)
+        self.dead_letters = metrics.counter(metrics.SELECTOR_DEAD_LETTERS, self.registry)
+        self.lost = metrics.counter(metrics.SELECTOR_LOST, self.registry)
         self.rescored = metrics.counter(metrics.SELECTOR_RESCORED, self.registry)
         self.score_seconds = metrics.histogram(metrics.SELECTOR_SCORE_SECONDS, self.registry)
         self.retries = metrics.counter(metrics.SELECTOR_RETRIES, self.registry)
@@ -53,9 +59,14 @@ class Meters:
         self._calls.labels(method, code).inc()
         self._seconds.labels(method).observe(seconds)
 
-    def applied(self, outcome: str, count: int) -> None:
-        """Count log records."""
-        self._records.labels(outcome).inc(count)
+    def applied(self, count: int) -> None:
+        """Count log records that were applied."""
+        self._records.labels("applied").inc(count)
+
+    def rejected(self, kind: RejectKind, count: int) -> None:
+        """Count log records that were rejected."""
+        self._records.labels("rejected").inc(count)
+        self._rejected.labels(kind.value).inc(count)
 
 
 @dataclass(frozen=True)
@@ -92,7 +103,16 @@ class State:
 
     def lag_samples(self) -> Iterable[metrics.Sample]:
         """Yield the state of the log, for a scrape."""
-        yield metrics.SELECTOR_LAG, (), float(self.lag())
+        waiting: Counter[str] = Counter()
+        states: Counter[str] = Counter()
+        for lag in self.consumer.lags():
+            waiting[lag.label] += lag.waiting
+            states[lag.state] += 1
+        for label, count in waiting.items():
+            yield metrics.SELECTOR_LAG, (label,), float(count)
+        for state, count in states.items():
+            if state:
+                yield metrics.SELECTOR_FILES, (state,), float(count)
 
 
 async def serve_selector(settings: Settings) -> None:
@@ -102,7 +122,8 @@ async def serve_selector(settings: Settings) -> None:
     meters = Meters()
     async with contextlib.AsyncExitStack() as stack:
         store = stack.enter_context(settings.open_store())
-        fleet_log = stack.enter_context(SqliteFleetLog.open(settings.fleet_log))
+        fleet_log = open_log(settings, store, now, meters.lost.inc)
+        stack.callback(fleet_log.frames.close)
         client = await stack.enter_async_context(
             AsyncScoringClient(
                 settings.scoring_target, token=partial(_scoring_token, settings), credentials=selector.scoring_tls.credentials()
@@ -111,7 +132,9 @@ async def serve_selector(settings: Settings) -> None:
         scorer = FrameScorer(client, selector.scoring_options(), meters.retries.inc, meters.score_seconds.observe)
         assignment = Assignment(selector.control_share, frozenset(selector.control_drives), selector.shuffle_seed)
         pace = Pace(selector.batch, selector.in_flight, selector.poll)
-        consumer = Consumer(fleet_log, store, scorer, assignment, now, meters.applied, pace)
+        box = fleet_log.dead_letters
+        dead_letters = DeadLetters(box, store, now, meters.dead_letters.inc) if box else None
+        consumer = Consumer(fleet_log.frames, store, scorer, assignment, now, meters, pace, dead_letters)
         rng = np.random.default_rng(selector.shuffle_seed)
         rescorer = Rescorer(store, scorer, selector.query, now, meters.rescored.inc, pace, rng)
         state = State(consumer, rescorer, store)

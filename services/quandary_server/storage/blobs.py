@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from quandary.clouds import cloud_from_bytes
 from quandary.errors import InvalidArgument, NotFound, TooLarge, Unavailable, Violation
+from quandary_server.storage.extras import needed
 
 __all__ = ["MAX_CLOUD_BYTES", "read_cloud"]
 
@@ -18,11 +19,16 @@ NO_SUCH_FILE = (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP)
 
 
 def read_cloud(uri: str, *, max_bytes: int = MAX_CLOUD_BYTES) -> NDArray[np.float32]:
-    """Return the points (N, 4) of the cloud at a file: URI, as `cloud_from_bytes` does.
+    """Return the points (N, 4) of the cloud at a file: URI, as `cloud_from_bytes` does, or at an mcap: URI.
 
     Raises InvalidArgument for another scheme, a malformed URI or cloud, or what is no regular file; NotFound if there is
-    none; TooLarge over `max_bytes`; Unavailable if it cannot be read. All name the URI.
+    none; TooLarge over `max_bytes`; Unavailable if it cannot be read; for mcap: URIs what `read_mcap_cloud` does. All name the
+    URI.
     """
+    if uri.startswith("mcap:"):
+        with needed("mcap", "to read clouds inside MCAP files"):
+            from quandary_server.storage.mcap_clouds import read_mcap_cloud
+        return read_mcap_cloud(uri, max_bytes=max_bytes)
     path = file_path(uri)
     try:
         found = path.stat()

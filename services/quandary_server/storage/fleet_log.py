@@ -1,25 +1,42 @@
-"""The fleet log: frame records in the order in which the fleet published them."""
+"""The fleet log in a SQLite file: frame records in the order in which the fleet published them."""
 
+import hashlib
 import uuid
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
 from datetime import datetime
+from functools import partial
 from pathlib import Path
-from typing import Protocol
+from typing import Self
 
-from sqlalchemy import Column, Connection, LargeBinary, MetaData, String, Table, column, func, insert, select, table
+from sqlalchemy import (
+    Column,
+    ColumnElement,
+    Connection,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    column,
+    func,
+    insert,
+    select,
+    table,
+    true,
+)
 
-from quandary.errors import InvalidArgument, TooLarge, Unavailable, Violation
-from quandary.frames import check_identifier
+from quandary.errors import InvalidArgument, Unavailable
 from quandary_server.storage.columns import Serial, Time
 from quandary_server.storage.fixed_schema import FixedSchema
+from quandary_server.storage.frame_log import LogBatch, LogEntry, LogRecord, SourceLag
 from quandary_server.storage.opening import sqlite_url
 from quandary_server.storage.sqlite import SqliteDatabase
 
-__all__ = ["FleetLog", "LogEntry", "LogRecord", "SqliteFleetLog"]
+__all__ = ["MAX_PARTITIONS", "SqliteFleetLog"]
 
 LOG_VERSION = 1
-MAX_PAYLOAD_BYTES = 2**20
+MAX_PARTITIONS = 256
 
 metadata = MetaData()
 
@@ -30,57 +47,18 @@ entries = Table(
     Column("frame_id", String, nullable=False),
     Column("payload", LargeBinary, nullable=False),
     Column("appended", Time, nullable=False),
+    # Logs made before it have it not: they are one partition, of which nobody asks for the column.
+    Column("partition", Integer, nullable=False, server_default="0"),
     sqlite_autoincrement=True,  # a position is never given twice, not even after entries were removed
 )
+Index("entries_of_partition", entries.c.partition, entries.c.position)
+
+ENTRY = (entries.c.position, entries.c.frame_id, entries.c.payload, entries.c.appended)
 
 identity = Table("identity", metadata, Column("name", String, primary_key=True))
 
 # SQLite's own: the last position ever given, whether or not its entry is there still
 given = table("sqlite_sequence", column("name"), column("seq"))
-
-
-@dataclass(frozen=True, slots=True)
-class LogRecord:
-    """What is published; payload: a serialised quandary.v1.FrameRecord.
-
-    Raises InvalidArgument for a malformed frame id, TooLarge for more than 1 MiB: clouds are referred to, not logged.
-    """
-
-    frame_id: str
-    payload: bytes = field(repr=False)
-
-    def __post_init__(self) -> None:
-        check_identifier("frame_id", self.frame_id)
-        if len(self.payload) > MAX_PAYLOAD_BYTES:
-            violation = Violation("payload", f"{len(self.payload)} bytes", f"at most {MAX_PAYLOAD_BYTES} bytes")
-            raise TooLarge(str(violation), violations=[violation])
-
-
-@dataclass(frozen=True, slots=True)
-class LogEntry:
-    """A record in the log; positions start at 1 and ascend, not always by 1."""
-
-    position: int
-    frame_id: str
-    payload: bytes = field(repr=False)
-    appended: datetime
-
-
-class FleetLog(Protocol):
-    """Where the fleet publishes its records. One frame may be published twice: producers retry, consumers ignore it."""
-
-    @property
-    def name(self) -> str:
-        """What offsets call this log: a log made anew has another name, so that its entries are not taken for old ones."""
-
-    def append(self, records: Sequence[LogRecord], *, now: datetime) -> int:
-        """Append records, all or none, and return the position of the last."""
-
-    def read(self, after: int, limit: int) -> tuple[LogEntry, ...]:
-        """Return up to `limit` entries with positions larger than `after`, in order."""
-
-    def end(self) -> int:
-        """Return the position of the last entry, 0 in an empty log."""
 
 
 class SqliteFleetLog:
@@ -90,7 +68,9 @@ class SqliteFleetLog:
     given in the order of the commits and nothing can appear behind it later. PostgreSQL gives that no guarantee: there a
     smaller position may be committed after a larger one was read.
 
-    Where the file at the path is replaced by another, reading and appending go on with that one, under its `name`.
+    Its partitions are its sources; how many it has is decided when it is made, and stands in its name. A drive's records are
+    in one of them. Where the file at the path is replaced by another, reading and appending go on with that one, under its
+    `name`.
     """
 
     def __init__(self, database: SqliteDatabase, name: str) -> None:
@@ -98,42 +78,92 @@ class SqliteFleetLog:
         self.name = name
 
     @classmethod
-    def open(cls, place: str | Path) -> "SqliteFleetLog":
-        """Open the log at a path or `sqlite:///` URL, or make it. Raises as `Store.open` does."""
-        return cls(*_opened(place))
+    def open(cls, place: str | Path, *, partitions: int = 1) -> Self:
+        """Open the log at a path or `sqlite:///` URL, or make it with so many partitions. Raises as `Store.open` does."""
+        if not 1 <= partitions <= MAX_PARTITIONS:
+            raise InvalidArgument.of("partitions", partitions, f"in [1, {MAX_PARTITIONS}]")
+        return cls(*_opened(place, partitions))
 
-    def append(self, records: Sequence[LogRecord], *, now: datetime) -> int:
-        """Append records, all or none, and return the position of the last. Raises InvalidArgument for no records."""
+    @property
+    def partitions(self) -> int:
+        """How many sources the log has."""
+        _, several, count = self.name.partition("-p")
+        return int(count) if several else 1
+
+    def append(self, records: Sequence[LogRecord], *, now: datetime) -> None:
+        """Append records, all or none. Raises InvalidArgument for no records."""
         if not records:
             raise InvalidArgument.of("records", "none", "at least one")
         self._follow()
-        rows = [{"frame_id": r.frame_id, "payload": r.payload, "appended": now} for r in records]
+        rows = [{"frame_id": r.frame_id, "payload": r.payload, "appended": now, **self._partition_of(r)} for r in records]
         with self._database.write() as connection:
             connection.execute(insert(entries), rows)
-            return _end(connection)
 
-    def read(self, after: int, limit: int) -> tuple[LogEntry, ...]:
-        """Return up to `limit` entries with positions larger than `after`, in order.
+    def sources(self) -> Sequence[str]:
+        """Return the partitions; a log of one partition is called by its name."""
+        self._follow()
+        count = self.partitions
+        return (self.name,) if count == 1 else tuple(f"{self.name}/{i}" for i in range(count))
+
+    def read(self, source: str, after: int, limit: int) -> LogBatch:
+        """Return up to `limit` entries of a source with positions larger than `after`, in order.
 
         Raises InvalidArgument for a negative position or a limit below 1, Unavailable for a position that this log has not
-        given yet: another log, or an older state of this one, took its place.
+        given yet, or a source that is none of its own: another log, or an older state of this one, took its place.
         """
         if after < 0:
             raise InvalidArgument.of("after", after, ">= 0")
         if limit < 1:
             raise InvalidArgument.of("limit", limit, ">= 1")
-        self._follow()
-        query = select(entries).where(entries.c.position > after).order_by(entries.c.position).limit(limit)
+        if source not in self.sources():
+            raise Unavailable(f"the fleet log was replaced by another: {source} is no source of {self.name}")
+        query = select(*ENTRY).where(entries.c.position > after, self._of(source)).order_by(entries.c.position).limit(limit)
         with self._database.read() as connection:
             found = tuple(LogEntry(*row) for row in connection.execute(query))
             if not found and after > (last := _last_given(connection)):
                 raise Unavailable(f"the fleet log was replaced by another: it ends at {last}, read was up to {after}")
-            return found
+        return LogBatch(found, found[-1].position if found else after)
+
+    def committed(self, source: str, position: int) -> None:
+        """Keep nothing of it: offsets are the reader's."""
+
+    def lags(self, offset: Callable[[str], int]) -> Sequence[SourceLag]:
+        """Return how far each partition is behind."""
+        found = []
+        for i, source in enumerate(self.sources()):
+            applied = offset(source)
+            with self._database.read() as connection:
+                found.append(SourceLag(source, str(i), applied, self._waiting(connection, source, applied)))
+        return found
+
+    def tail(self, count: int) -> Sequence[LogEntry]:
+        """Return the last entries, the oldest of them first."""
+        with self._database.read() as connection:
+            last = connection.execute(select(*ENTRY).order_by(entries.c.position.desc()).limit(count)).all()
+        return [LogEntry(*row) for row in reversed(last)]
 
     def end(self) -> int:
         """Return the position of the last entry, 0 in an empty log."""
         with self._database.read() as connection:
             return _end(connection)
+
+    def _waiting(self, connection: Connection, source: str, applied: int) -> int:
+        if self.partitions == 1:  # positions without gaps; counting rows would take longer the more there are
+            return max(_end(connection) - applied, 0)
+        query = select(func.count()).where(entries.c.position > applied, self._of(source))
+        waiting: int = connection.execute(query).scalar_one()
+        return waiting
+
+    def _of(self, source: str) -> ColumnElement[bool]:
+        _, several, partition = source.rpartition("/")
+        return entries.c.partition == int(partition) if several else true()
+
+    def _partition_of(self, record: LogRecord) -> dict[str, int]:
+        count = self.partitions
+        if count == 1:
+            return {}
+        digest = hashlib.blake2b(record.key.encode(), digest_size=8).digest()
+        return {"partition": int.from_bytes(digest, "big") % count}
 
     def _follow(self) -> None:
         """Open the file anew if another lies at its path; raises Unavailable where none does."""
@@ -142,22 +172,23 @@ class SqliteFleetLog:
         if not self._database.path.exists():
             raise Unavailable(f"the fleet log is gone: there is no file {self._database.path}")
         before = self._database
-        self._database, self.name = _opened(before.path)
+        self._database, self.name = _opened(before.path, self.partitions)
         before.close()
 
     def close(self) -> None:
         """Close all connections."""
         self._database.close()
 
-    def __enter__(self) -> "SqliteFleetLog":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
 
 
-def _opened(place: str | Path) -> tuple[SqliteDatabase, str]:
-    database = SqliteDatabase.open(sqlite_url(place), FixedSchema(metadata, "Quandary fleet log", LOG_VERSION, _seed))
+def _opened(place: str | Path, partitions: int) -> tuple[SqliteDatabase, str]:
+    seed = partial(_seed, partitions=partitions)
+    database = SqliteDatabase.open(sqlite_url(place), FixedSchema(metadata, "Quandary fleet log", LOG_VERSION, seed))
     with database.read() as connection:
         return database, connection.execute(select(identity.c.name)).scalar_one()
 
@@ -172,5 +203,6 @@ def _end(connection: Connection) -> int:
     return position or 0
 
 
-def _seed(connection: Connection) -> None:
-    connection.execute(insert(identity).values(name=f"sqlite-{uuid.uuid4().hex}"))
+def _seed(connection: Connection, partitions: int) -> None:
+    several = f"-p{partitions}" if partitions > 1 else ""
+    connection.execute(insert(identity).values(name=f"sqlite-{uuid.uuid4().hex}{several}"))

@@ -1,8 +1,9 @@
 """From a fleet log into the queues: each batch in one transaction with its offset, so that every entry counts once."""
 
 import logging
+from collections import Counter
 from collections.abc import Mapping, Sequence, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -19,7 +20,7 @@ from quandary_server.storage.offsets import advance_offset, read_offset
 from quandary_server.storage.paging import Page, check_page_size, continued_behind, page_of, serial
 from quandary_server.storage.schema import frames, rejected, tasks
 from quandary_server.storage.task_rows import THIS_TASK, add_queues, place_of, this_task, write_frame_scores
-from quandary_server.storage.task_values import CONTROL_QUEUE, RejectedEntry, TaskEntry
+from quandary_server.storage.task_values import CONTROL_QUEUE, RejectedEntry, RejectKind, TaskEntry
 
 __all__ = ["Applied", "Intake"]
 
@@ -30,12 +31,13 @@ events = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Applied:
-    """What a batch did: tasks added, waiting tasks brought up to date, entries without news, entries rejected."""
+    """What a batch did: tasks added, waiting tasks brought up to date, entries without news, entries rejected by kind."""
 
     added: int
     refreshed: int
     unchanged: int
     rejected: int
+    kinds: Mapping[RejectKind, int] = field(default_factory=dict, compare=False)
 
 
 class Intake:
@@ -73,7 +75,8 @@ class Intake:
         for entry in plan.rejected:
             # only now: a batch may be undone and come again
             events.warning("record_rejected position=%d frame=%s problem=%s", entry.position, entry.frame_id, entry.reason)
-        return Applied(added, len(plan.tasks) - added, plan.unchanged, len(plan.rejected))
+        kinds = Counter(entry.kind for entry in plan.rejected)
+        return Applied(added, len(plan.tasks) - added, plan.unchanged, len(plan.rejected), kinds)
 
     def rejected(self, log: str, *, page_size: int = 50, page_token: str = "") -> Page[RejectedEntry]:
         """Return a page of the log's rejected entries, oldest first.
@@ -82,11 +85,21 @@ class Intake:
         """
         listing = f"rejected/{log}"
         after = continued_behind(listing, page_token, serial) or 0
+        entries = self.rejected_behind(log, after, check_page_size(page_size) + 1)
+        return page_of(listing, entries, page_size, lambda entry: entry.position)
+
+    def rejected_behind(self, log: str, after: int, limit: int) -> tuple[RejectedEntry, ...]:
+        """Return up to `limit` rejected entries of the log with positions larger than `after`, in order."""
         query = select(rejected).where(rejected.c.log == log, rejected.c.position > after).order_by(rejected.c.position)
         with self._database.read() as connection:
-            rows = connection.execute(query.limit(check_page_size(page_size) + 1)).all()
-        entries = [RejectedEntry(row.position, row.reason, row.payload, row.frame_id) for row in rows]
-        return page_of(listing, entries, page_size, lambda entry: entry.position)
+            rows = connection.execute(query.limit(limit)).all()
+        return tuple(RejectedEntry(row.position, row.reason, row.payload, row.frame_id) for row in rows)
+
+    def unreadable(self, log: str) -> tuple[int, ...]:
+        """Return the positions of the log at which something was passed over that left no payload."""
+        query = select(rejected.c.position).where(rejected.c.log == log, rejected.c.payload == b"")
+        with self._database.read() as connection:
+            return tuple(connection.execute(query.order_by(rejected.c.position)).scalars())
 
 
 def _check_positions(entries: Sequence[TaskEntry | RejectedEntry], after: int, position: int) -> None:

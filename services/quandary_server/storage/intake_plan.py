@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 from quandary_server.leasing.order import Place, PriorityBand
 from quandary_server.leasing.status import TaskState
-from quandary_server.storage.task_values import CONTROL_QUEUE, RejectedEntry, TaskEntry
+from quandary_server.storage.task_values import CONTROL_QUEUE, RejectedEntry, RejectKind, TaskEntry
 
 __all__ = ["IntakePlan", "KnownFrame", "KnownTask", "plan_intake"]
 
@@ -73,7 +73,7 @@ def plan_intake(
         frame = seen.get(entry.frame_id, KnownFrame(entry.drive_id, {}))
         if frame.drive_id != entry.drive_id:
             reason = f"frame_id is {entry.frame_id}, which is known as a frame of drive {frame.drive_id}"
-            rejected.append(RejectedEntry(entry.position, reason, entry.record, entry.frame_id))
+            rejected.append(RejectedEntry(entry.position, reason, entry.record, entry.frame_id, RejectKind.OTHER_DRIVE))
             continue
 
         entry = _in_queue(entry, frame.queue or queues.setdefault(entry.drive_id, entry.queue))

@@ -186,6 +186,15 @@ offsets = Table(
     Column("time", Time, nullable=False),
 )
 
+# Who reads the fleet log together; a member that does not renew its row has died, and others take its share.
+selectors = Table(
+    "selectors",
+    metadata,
+    Column("group", Text, primary_key=True),
+    Column("member", Text, primary_key=True),
+    Column("expires", Time, nullable=False),
+)
+
 rejected = Table(
     "rejected",
     metadata,

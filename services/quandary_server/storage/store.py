@@ -11,6 +11,7 @@ from quandary_server.storage.database import Database
 from quandary_server.storage.intake import Intake
 from quandary_server.storage.labels import Labels
 from quandary_server.storage.leases import Leases
+from quandary_server.storage.members import Members
 from quandary_server.storage.opening import open_database, url_of
 from quandary_server.storage.options import DEFAULTS, StoreOptions
 from quandary_server.storage.priorities import Priorities
@@ -29,7 +30,7 @@ class Store:
 
     intake: from the fleet logs into the queues. leases: what labellers do. priorities: pins and bands. ranking: scores
     and ranks of what waits.
-    tasks: the queues to look at. labels, runs, audit: what their names say.
+    tasks: the queues to look at. members: the selectors alive. labels, runs, audit: what their names say.
     """
 
     def __init__(self, database: Database, max_failed_leases: int, passed_over_at_most: int = PASSED_OVER_AT_MOST) -> None:
@@ -41,6 +42,7 @@ class Store:
         self.tasks = TaskList(database, max_failed_leases)
         self.labels = Labels(database, max_failed_leases)
         self.runs = Runs(database)
+        self.members = Members(database)
         self.audit = Audit(database)
 
     @classmethod

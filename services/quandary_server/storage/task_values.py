@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from enum import StrEnum
 
 from quandary.errors import InvalidArgument
 from quandary.frames import check_identifier
@@ -15,6 +16,7 @@ __all__ = [
     "CONTROL_QUEUE",
     "NewScore",
     "QueueStats",
+    "RejectKind",
     "RejectedEntry",
     "ScoredTask",
     "TakenTask",
@@ -69,14 +71,29 @@ class TaskEntry:
         return Place(self.frame_id, self.shuffle, self.score, rank, band, pinned)
 
 
+class RejectKind(StrEnum):
+    """What was wrong with a log entry, in few words, for metrics."""
+
+    UNDECODABLE = "undecodable"
+    INVALID = "invalid"
+    CLOUD = "cloud"
+    NOT_SCORABLE = "not_scorable"
+    OTHER_DRIVE = "other_drive"
+    UNREADABLE = "unreadable"
+
+
 @dataclass(frozen=True, slots=True)
 class RejectedEntry:
-    """A log entry that was refused: why, and its payload for those who look. frame_id: empty if it could not be read."""
+    """A log entry that was refused: why, and its payload for those who look. frame_id: empty if it could not be read.
+
+    kind: counted, not kept.
+    """
 
     position: int
     reason: str
     payload: bytes = field(repr=False)
     frame_id: str = ""
+    kind: RejectKind = RejectKind.INVALID
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,9 +33,10 @@ from quandary_server.settings import QuerySettings
 from quandary_server.simulator.camera import camera_calibration
 from quandary_server.simulator.drive import drive_frames
 from quandary_server.simulator.settings import FleetSettings
-from quandary_server.storage.fleet_log import LogRecord, SqliteFleetLog
+from quandary_server.storage.fleet_log import SqliteFleetLog
+from quandary_server.storage.frame_log import LogRecord
 from quandary_server.storage.store import Store
-from quandary_server.storage.task_values import ACTIVE_QUEUE
+from quandary_server.storage.task_values import ACTIVE_QUEUE, RejectKind
 
 SEEDS, TASKS = 20, 8
 REACH = 0.9
@@ -107,6 +108,16 @@ def _figures(prefix: str, drives: Drives, scorers: Sequence[LocalScorer], told: 
     ]
 
 
+class Uncounted:
+    """Hears what became of records, and leaves it at that."""
+
+    def applied(self, count: int) -> None:
+        """Hear how many were applied."""
+
+    def rejected(self, kind: RejectKind, count: int) -> None:
+        """Hear how many were rejected."""
+
+
 def leased(records: Sequence[FrameRecord], scorer: LocalScorer, query: QuerySettings, seed: int) -> list[str]:
     """Return the frames of the first tasks that a selector leases out once it took the records in, scored and ranked them."""
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
@@ -115,7 +126,7 @@ def leased(records: Sequence[FrameRecord], scorer: LocalScorer, query: QuerySett
         now = records[-1].stamp
         fleet_log.append([LogRecord(r.frame_id, convert.record_message(r).SerializeToString()) for r in records], now=now)
         assignment = Assignment(0.0, frozenset(), seed)
-        consumer = Consumer(fleet_log, store, scorer, assignment, lambda: now, lambda *_: None, PACE)
+        consumer = Consumer(fleet_log, store, scorer, assignment, lambda: now, Uncounted(), PACE)
         rng = np.random.default_rng(seed)
         rescorer = Rescorer(store, scorer, query, lambda: now, lambda _: None, PACE, rng)
 

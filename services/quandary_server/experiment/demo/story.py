@@ -24,9 +24,10 @@ from quandary_server.experiment.demo.scoring_loop import ScoringLoop
 from quandary_server.experiment.demo.settings import DemoSettings
 from quandary_server.inference.generation import LoadedGeneration
 from quandary_server.registry.directory import Registry
+from quandary_server.selector.open_log import log_writer
 from quandary_server.settings import Settings, load_settings
 from quandary_server.stack import Stack
-from quandary_server.storage.fleet_log import LogRecord, SqliteFleetLog
+from quandary_server.storage.frame_log import LogRecord
 
 ACTIVE, CONTROL = "active", "control"
 WAIT_LIMIT = timedelta(minutes=5)
@@ -97,8 +98,8 @@ class Demo:
         """The fleet logs the frames of pool and control drives; the selector takes them in."""
         records = [*frames.records["pool"], *frames.records["control"]]
         payloads = [convert.record_message(record).SerializeToString() for record in records]
-        with SqliteFleetLog.open(settings.fleet_log) as fleet_log:
-            fleet_log.append([LogRecord(r.frame_id, p) for r, p in zip(records, payloads, strict=True)], now=now())
+        with log_writer(settings) as fleet_log:
+            fleet_log.append([LogRecord(r.frame_id, p, r.drive_id) for r, p in zip(records, payloads, strict=True)], now=now())
         with self._bar("the fleet streams in", len(records)) as advance:
             for stats in self._until_settled(labelling, lambda stats: stats.log_lag == 0):
                 advance(len(records) - stats.log_lag)

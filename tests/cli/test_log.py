@@ -1,0 +1,114 @@
+"""quandary log publish | tail | lag, whatever holds the log."""
+
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from support.kafka_broker import KafkaBroker
+
+from quandary import Calibration
+from quandary_server.cli import app
+from quandary_server.datasets.index import FrameEntry, write_index
+from quandary_server.datasets.labels import LabelFile
+from quandary_server.datasets.writing import write_frame
+
+Quandary = Callable[..., Any]
+
+
+@pytest.fixture(autouse=True)
+def _bare(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for variable in [name for name in os.environ if name.startswith("QUANDARY_")]:
+        monkeypatch.delenv(variable)
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def quandary(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Quandary:
+    """Run a command line in this process; return its code, what it printed and what it said."""
+
+    def run(*arguments: str) -> SimpleNamespace:
+        monkeypatch.setattr(sys, "argv", ["quandary", *arguments])
+        code = 0
+        try:
+            app.run()
+        except SystemExit as ended:
+            code = int(ended.code or 0)
+        said = capsys.readouterr()
+        return SimpleNamespace(code=code, out=said.out, err=" ".join(said.err.split()))
+
+    return run
+
+
+@pytest.fixture
+def folder(tmp_path: Path, calibration: Calibration) -> str:
+    """Three frames of a drive in the KITTI layout."""
+    root = tmp_path / "fleet"
+    for i in range(3):
+        points = np.array([[20 + i, 3, -1, 0.5], [30, -4, 0, 0.25]], np.float32)
+        write_frame(root, f"{i:06d}", points, calibration, LabelFile((), (), ()))
+    write_index(root, [FrameEntry(f"{i:06d}", "drive", i, 1) for i in range(3)])
+    return str(root)
+
+
+def published(quandary: Quandary, folder: str, kind: str) -> dict[str, Any]:
+    """Publish the folder; return what `lag` says, once `tail` has shown the last two frames."""
+    done = quandary("log", "publish", folder)
+    assert (done.code, done.err.endswith("3 frames published")) == (0, True), done.err
+    rows = json.loads(quandary("log", "tail", "-n", "2", "--json").out)
+    assert [row["frame_id"] for row in rows] == ["000001", "000002"]
+    assert all(row["cloud_uri"].startswith(f"{kind}:///") for row in rows)
+    assert "000002" in quandary("log", "tail").out
+    found: dict[str, Any] = json.loads(quandary("log", "lag", "--json").out)
+    assert found["lag"] == 3
+    assert quandary("log", "lag").err == "3 records wait"
+    return found
+
+
+def test_sqlite(quandary: Quandary, folder: str) -> None:
+    (source,) = published(quandary, folder, "file")["sources"]
+    assert (source["applied"], source["lag"], source["problem"]) == (0, 3, "")
+
+
+def test_mcap(quandary: Quandary, folder: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("QUANDARY_SELECTOR__LOG_KIND", "mcap")
+    (source,) = published(quandary, folder, "mcap")["sources"]
+    assert (source["lag"], source["state"]) == (3, "complete")
+    (Path("quandary-data") / "fleet.mcap" / "torn.mcap").write_bytes(b"\x89MCAP0\r\n\x06")
+    found = {row["source"]: row for row in json.loads(quandary("log", "lag", "--json").out)["sources"]}
+    assert (found["torn.mcap"]["state"], found["torn.mcap"]["problem"]) == ("growing", "it ends at byte 9, without an end")
+    assert "torn.mcap" in quandary("log", "lag").out
+
+
+@pytest.fixture
+def broker() -> Iterator[KafkaBroker]:
+    running = KafkaBroker()
+    yield running
+    running.stop()
+
+
+def test_kafka(quandary: Quandary, folder: str, monkeypatch: pytest.MonkeyPatch, broker: KafkaBroker) -> None:
+    monkeypatch.setenv("QUANDARY_SELECTOR__LOG_KIND", "kafka")
+    refused = quandary("log", "lag")
+    assert refused.code == 2
+    assert "kafka.servers are missing" in refused.err
+    monkeypatch.setenv("QUANDARY_SELECTOR__KAFKA__SERVERS", broker.servers)
+    sources = published(quandary, folder, "file")["sources"]
+    assert sorted(source["lag"] for source in sources) == [0, 0, 0, 3], "a drive is in one partition"
+
+
+def test_a_kind_whose_libraries_are_missing_says_how_to_get_them(
+    quandary: Quandary, folder: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("QUANDARY_SELECTOR__LOG_KIND", "mcap")
+    for name in [name for name in sys.modules if name == "mcap" or name.startswith(("mcap.", "quandary_server.storage.mcap_"))]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "mcap", None)
+    refused = quandary("log", "publish", folder)
+    assert refused.code == 1
+    assert "pip install 'quandary[mcap]'" in refused.err
