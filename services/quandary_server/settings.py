@@ -244,7 +244,9 @@ class SelectorSettings(Section):
     log: str = Field(default="fleet", description="name of the fleet log; its file is <data>/<name>.log.db")
     batch: int = Field(default=64, ge=1, le=10_000, description="records applied in one transaction")
     in_flight: int = Field(default=8, ge=1, le=256, description="frames being read and scored at once")
-    poll: timedelta = Field(default=timedelta(milliseconds=200), description="how often an empty log is read")
+    poll: timedelta = Field(
+        default=timedelta(milliseconds=200), ge=timedelta(milliseconds=1), description="how often an empty log is read"
+    )
     estimator: Estimator = Estimator.ENSEMBLE_MC_DROPOUT
     acquisition: Acquisition = Acquisition.INFORMATION_AND_BOX
     reduction: Reduction = Reduction.MEAN
@@ -288,7 +290,9 @@ class TrainerSettings(Section):
     fit: FitSettings = FitSettings()
     new_crops: int = Field(default=200, ge=0, description="newly labelled crops that start a run; 0: only calls do")
     min_crops: int = Field(default=50, ge=2, description="labelled crops below which a run is refused")
-    poll: timedelta = Field(default=timedelta(seconds=1), description="how often the labels are counted")
+    poll: timedelta = Field(
+        default=timedelta(seconds=1), ge=timedelta(milliseconds=1), description="how often the labels are counted"
+    )
     promote_timeout: timedelta = Field(default=timedelta(seconds=60), description="wait for all replicas")
     nll_floor: float = Field(default=3.0, gt=0, description="a candidate whose NLL on control drives exceeds it is refused")
 

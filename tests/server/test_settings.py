@@ -52,6 +52,8 @@ def test_another_process_loads_the_same_settings_from_the_environment(monkeypatc
         ({"scoring": {"replicas": -1}}, "scoring.replicas"),
         ({"scoring": {"prot": 9}}, "scoring.prot"),
         ({"scoring": {"poll": timedelta()}}, "scoring.poll"),
+        ({"selector": {"poll": timedelta()}}, "selector.poll"),
+        ({"trainer": {"poll": timedelta()}}, "trainer.poll"),
         ({"selector": {"control_share": 1.5}}, "selector.control_share"),
         ({"trainer": {"fit": {"steps": 0}}}, "trainer.fit.steps"),
         ({"selector": {"estimator": "guess"}}, "selector.estimator"),
