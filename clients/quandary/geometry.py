@@ -61,9 +61,15 @@ class ImageBox:
         return self.width_px * self.height_px
 
     def grown(self, factor: float) -> "ImageBox":
-        """Return the box about the same centre with both sides multiplied by `factor`."""
+        """Return the box about the same centre with both sides multiplied by `factor`, cut off at +-1e6."""
         dx, dy = (factor - 1) / 2 * self.width_px, (factor - 1) / 2 * self.height_px
-        return ImageBox(self.left_px - dx, self.top_px - dy, self.right_px + dx, self.bottom_px + dy)
+        most = MAX_IMAGE_COORDINATE_PX
+        return ImageBox(
+            max(self.left_px - dx, -most),
+            max(self.top_px - dy, -most),
+            min(self.right_px + dx, most),
+            min(self.bottom_px + dy, most),
+        )
 
     def clipped(self, width_px: int, height_px: int) -> "ImageBox | None":
         """Return the part inside an image of this size, or None if there is none (or less than 0.001 px of it)."""

@@ -9,7 +9,7 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
 from importlib.util import find_spec
 from itertools import islice
@@ -194,6 +194,21 @@ def free_ports(count: int) -> list[int]:
     if len(found) < count:
         raise Unavailable(f"no {count} free ports between {FREE_PORTS.start} and {FREE_PORTS.stop}")
     return found
+
+
+def check_ports(settings: Settings, services: Iterable[str]) -> None:
+    """Raise Unavailable where somebody listens on a port of these services: it would answer in their place."""
+    for service in services:
+        section = getattr(settings, service)
+        for field in (name for name in type(section).model_fields if name.endswith("port")):
+            port = getattr(section, field)
+            if not port_is_free(section.host, port):
+                setting = f"QUANDARY_{service}__{field}".upper()
+                raise Unavailable(
+                    f"{section.host}:{port} is taken, by another Quandary perhaps, "
+                    "or by what is left of one that was killed (it ends within a minute); "
+                    f"set {setting} to another port"
+                )
 
 
 def port_is_free(host: str, port: int) -> bool:

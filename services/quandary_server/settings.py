@@ -7,7 +7,7 @@ Sources, the later over the earlier: the defaults here, a TOML file (QUANDARY_CO
 import json
 import os
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from enum import StrEnum
 from pathlib import Path
@@ -187,7 +187,9 @@ class ScoringSettings(Section):
         default=Provider.AUTO, description="where ONNX Runtime computes; auto: on the GPU where replica_gpus reserves one"
     )
     batching: BatchingSettings = BatchingSettings()
-    poll: timedelta = Field(default=timedelta(milliseconds=250), description="how often a replica reads the pointer")
+    poll: timedelta = Field(
+        default=timedelta(milliseconds=250), ge=timedelta(milliseconds=1), description="how often a replica reads the pointer"
+    )
     max_frames: int = Field(default=256, ge=1, description="frames per request")
     max_proposals: int = Field(default=256, ge=1, description="proposals per frame")
     max_crops: int = Field(default=4096, ge=1, description="crops per request")
@@ -222,7 +224,7 @@ class ScoringSettings(Section):
             fewest |= {f"spread.{name}": getattr(self.spread, name) for name in ("member_replicas", "mc_dropout_replicas")}
         for name, replicas in fewest.items():
             if most is not None and replicas > most:
-                raise ValueError(f"{name} of {replicas} is more than autoscaling.max_replicas of {most}")
+                raise InvalidArgument.of(name, replicas, f"at most autoscaling.max_replicas, {most}")
         return self
 
 
@@ -339,7 +341,9 @@ class SelectorSettings(Section):
     )
     batch: int = Field(default=64, ge=1, le=10_000, description="records applied in one transaction")
     in_flight: int = Field(default=8, ge=1, le=256, description="frames being read and scored at once")
-    poll: timedelta = Field(default=timedelta(milliseconds=200), description="how often an empty log is read")
+    poll: timedelta = Field(
+        default=timedelta(milliseconds=200), ge=timedelta(milliseconds=1), description="how often an empty log is read"
+    )
     estimator: Estimator = Estimator.ENSEMBLE_MC_DROPOUT
     acquisition: Acquisition = Acquisition.INFORMATION_AND_BOX
     reduction: Reduction = Reduction.MEAN
@@ -392,7 +396,9 @@ class TrainerSettings(Section):
     fit: FitSettings = FitSettings()
     new_crops: int = Field(default=200, ge=0, description="newly labelled crops that start a run; 0: only calls do")
     min_crops: int = Field(default=50, ge=2, description="labelled crops below which a run is refused")
-    poll: timedelta = Field(default=timedelta(seconds=1), description="how often the labels are counted")
+    poll: timedelta = Field(
+        default=timedelta(seconds=1), ge=timedelta(milliseconds=1), description="how often the labels are counted"
+    )
     promote_timeout: timedelta = Field(default=timedelta(seconds=60), description="wait for all replicas")
     nll_floor: float = Field(default=3.0, gt=0, description="a candidate whose NLL on control drives exceeds it is refused")
 
@@ -502,22 +508,38 @@ def load_settings(**arguments: object) -> Settings:
     try:
         return Settings(**arguments)  # type: ignore[arg-type]
     except ValidationError as error:
-        raise refused(error) from None
+        raise refused(error, Settings) from None
     except SettingsError as error:
         raise InvalidArgument(f"the environment cannot be read: {error}: {error.__cause__}") from None
 
 
-def refused(error: ValidationError) -> InvalidArgument:
-    """Return what pydantic refused as InvalidArgument, naming each field with its value and bound."""
+def refused(error: ValidationError, model: type[BaseModel] | None = None) -> InvalidArgument:
+    """Return what pydantic refused as InvalidArgument, naming each field with its value and bound.
+
+    model: what was to be made; with it an unknown name is told beside those that there are.
+    """
     found: list[Violation] = []
     for e in error.errors():
         path, inner = ".".join(map(str, e["loc"])), e.get("ctx", {}).get("error")
         if isinstance(inner, InvalidArgument):
             # a check of several fields names the one itself
             found += (inner.moved_under(path) if path else inner).violations
+        elif e["type"] == "extra_forbidden" and model and (names := _beside(e["loc"], model)):
+            found.append(Violation(path, "no setting", f"one of {', '.join(names)}"))
         else:
             found.append(Violation(path, shortened(e.get("input")), _bound(e["msg"])))
     return InvalidArgument.all(found)
+
+
+def _beside(path: Sequence[int | str], section: type[BaseModel]) -> list[str]:
+    """Return the names that there are where the last of a path is; none where that is not told by types."""
+    for name in path[:-1]:
+        field = section.model_fields.get(str(name))
+        inner = field.annotation if field else None
+        if not (isinstance(inner, type) and issubclass(inner, BaseModel)):
+            return []
+        section = inner
+    return list(section.model_fields)
 
 
 def _check_environment(environment: Mapping[str, str]) -> None:

@@ -13,7 +13,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from quandary.errors import Unavailable
 from quandary_server.auth import ensure_tokens
-from quandary_server.cluster import port_is_free, start_cluster
+from quandary_server.cluster import check_ports, start_cluster
 from quandary_server.settings import Settings
 from quandary_server.supervisor import Supervisor
 
@@ -54,7 +54,7 @@ class Stack:
 
         Raises Unavailable where one of them does not answer within 90 s.
         """
-        self._check_ports()
+        check_ports(self._settings, SERVICES)
         ensure_tokens(self._settings.tokens)
         self._owns_ray = not ray.is_initialized()
         address = start_cluster(self._settings, metrics_port=self._settings.scoring.metrics_port)
@@ -63,20 +63,6 @@ class Stack:
         self.supervisor = Supervisor(settings.environment(), self._settings.data / "logs", self._told)
         self.supervisor.start(SERVICES)
         return self._wait(stop or threading.Event())
-
-    def _check_ports(self) -> None:
-        """Raise Unavailable where somebody listens on a port of ours: it would answer in our place."""
-        for section in ("scoring", "selector", "trainer"):
-            settings = getattr(self._settings, section)
-            for field in (name for name in type(settings).model_fields if name.endswith("port")):
-                port = getattr(settings, field)
-                if not port_is_free(settings.host, port):
-                    setting = f"QUANDARY_{section}__{field}".upper()
-                    raise Unavailable(
-                        f"{settings.host}:{port} is taken, by another Quandary perhaps, "
-                        "or by what is left of one that was killed (it ends within a minute); "
-                        f"set {setting} to another port"
-                    )
 
     def _wait(self, stop: threading.Event) -> bool:
         scoring, selector, trainer = self._settings.scoring, self._settings.selector, self._settings.trainer

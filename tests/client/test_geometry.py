@@ -27,6 +27,10 @@ class TestImageBox:
     def test_growth_keeps_the_centre(self) -> None:
         assert ImageBox(10, 20, 30, 40).grown(2) == ImageBox(0, 10, 40, 50)
 
+    def test_the_largest_box_grows_no_further(self) -> None:
+        largest = ImageBox(-1e6, -1e6, 1e6, 1e6)
+        assert largest.grown(1.1) == largest
+
     def test_clipping(self) -> None:
         assert ImageBox(-5, 10, 30, 99).clipped(20, 50) == ImageBox(0, 10, 20, 50)
         assert ImageBox(20, 10, 30, 20).clipped(20, 50) is None

@@ -51,6 +51,7 @@ DECIDES_ROUNDS = (
 DECIDES_NOTHING = ("experiment/results/savings.py", "experiment/report/page.py", "evaluation/savings.py", "cli/experiment.py")
 
 NOT_DECIDING = (
+    "quandary_server.experiment.yaml_file",
     *("quandary.errors", "quandary.v1"),
     *(
         f"quandary_server.{name}"

@@ -272,6 +272,7 @@ def test_a_timeout_that_is_none_or_over_is_refused(service: Any, make_frame: Any
     request.timeout.FromTimedelta(timedelta(seconds=-1))
     error = Raw(service).refused(request)
     assert (reason(error), error.violations[0].field) == ("INVALID_FIELD", "timeout")
+    assert error.violations[0].value == "-1 s, 0 ns"
     request.timeout.FromMicroseconds(1)
     assert reason(Raw(service).refused(request)) == "DEADLINE_EXCEEDED"
 
@@ -381,6 +382,22 @@ def test_a_box_beyond_the_bounds_is_that_frames_error_alone(service: Any, make_f
     frames = [scoring_pb2.StreamScoresRequest(frame=frame, sequence=i) for i, frame in enumerate([good, far, good])]
     answers = [answer.result.WhichOneof("outcome") for answer in raw.stream(opening, *frames)]
     assert answers == ["score", "error", "score"]
+
+
+def test_the_largest_box_is_scored(service: Any, make_frame: Any) -> None:
+    message = frame_message(make_frame("f"))
+    box = message.proposals[0].box
+    box.left_px, box.top_px, box.right_px, box.bottom_px = -1e6, -1e6, 1e6, 1e6
+    response = Raw(service).score(scoring_pb2.ScoreFramesRequest(frames=[message]))
+    assert response.results[0].HasField("score")
+
+
+def test_a_negative_count_of_points_is_told(service: Any, make_frame: Any) -> None:
+    message = frame_message(make_frame("f"))
+    negate(message)
+    response = Raw(service).score(scoring_pb2.ScoreFramesRequest(frames=[message]))
+    (violation,) = response.results[0].error.violations
+    assert (violation.value, violation.bound) == ("-1 at 1", "counts >= 0")
 
 
 def test_a_stream_answers_an_overfull_frame_in_band(service: Any, make_frame: Any) -> None:

@@ -105,6 +105,24 @@ def test_a_torn_pointer_leaves_the_old_generation_answering(service: Any, make_f
     wait_for_problem(service, "")
 
 
+def test_a_pointer_that_is_gone_leaves_the_old_generation_answering(service: Any, make_frame: Any) -> None:
+    current = service.keeper.generation().id
+    pointer = service.root / "CURRENT"
+    pointer.rename(away := service.root / "away")
+    wait_for_problem(service, "CURRENT is gone")
+    with service.client() as client:
+        assert client.score_frames([make_frame("a")]).generation == current
+    away.rename(pointer)
+    wait_for_problem(service, "")
+    service.promote(service.register(2.0))
+
+
+def test_gauges_are_told_anew_with_each_heartbeat(service: Any) -> None:
+    for _ in range(2):
+        service.beating.clear()
+        assert service.beating.wait(timeout=30)
+
+
 def test_a_model_that_onnx_runtime_cannot_load_is_refused_and_told(service: Any, make_frame: Any) -> None:
     current = service.keeper.generation().id
     whole = service.registry.load(current)

@@ -53,6 +53,9 @@ def test_another_process_loads_the_same_settings_from_the_environment(monkeypatc
         ({"scoring": {"port": 0}}, "scoring.port"),
         ({"scoring": {"replicas": -1}}, "scoring.replicas"),
         ({"scoring": {"prot": 9}}, "scoring.prot"),
+        ({"scoring": {"poll": timedelta()}}, "scoring.poll"),
+        ({"selector": {"poll": timedelta()}}, "selector.poll"),
+        ({"trainer": {"poll": timedelta()}}, "trainer.poll"),
         ({"selector": {"control_share": 1.5}}, "selector.control_share"),
         ({"trainer": {"fit": {"steps": 0}}}, "trainer.fit.steps"),
         ({"selector": {"estimator": "guess"}}, "selector.estimator"),
@@ -88,11 +91,11 @@ def test_settings_that_mean_nothing_together_are_refused() -> None:
 
 
 def test_more_replicas_than_autoscaling_may_have_are_refused() -> None:
-    with pytest.raises(InvalidArgument, match=r"replicas of 3 is more than autoscaling.max_replicas of 2"):
+    with pytest.raises(InvalidArgument, match=r"replicas is 3, must be at most autoscaling.max_replicas, 2"):
         load_settings(scoring={"replicas": 3, "autoscaling": {"max_replicas": 2}})
     spread = {"spread": {"member_replicas": 3}, "autoscaling": {"max_replicas": 2}}
     load_settings(scoring=spread)
-    with pytest.raises(InvalidArgument, match=r"spread\.member_replicas of 3 is more than"):
+    with pytest.raises(InvalidArgument, match=r"spread\.member_replicas is 3, must be at most"):
         load_settings(scoring={"topology": "spread", **spread})
 
 
@@ -129,6 +132,17 @@ def test_a_variable_that_names_no_setting_is_refused(monkeypatch: pytest.MonkeyP
     with pytest.raises(InvalidArgument, match=f"{variable} is no setting, must be one of .*QUANDARY_TRAINER") as caught:
         load_settings()
     assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("variable", "path"), [("SCORING__FOO", "scoring.foo"), ("SCORING__SPREAD__FOO", "scoring.spread.foo")]
+)
+def test_a_name_that_a_section_has_not_is_refused_with_those_it_has(
+    monkeypatch: pytest.MonkeyPatch, variable: str, path: str
+) -> None:
+    monkeypatch.setenv(f"QUANDARY_{variable}", "1")
+    with pytest.raises(InvalidArgument, match=f"{path} is no setting, must be one of .*(replicas|members)"):
+        load_settings()
 
 
 def test_variables_for_others_and_in_small_letters_are_no_mistake(monkeypatch: pytest.MonkeyPatch) -> None:

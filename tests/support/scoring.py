@@ -1,6 +1,7 @@
 """A scoring service without Ray: the real servicer, keeper and engine behind a real gRPC server on a free port."""
 
 import asyncio
+import threading
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -105,7 +106,11 @@ class ScoringService:
         self.loaded: list[int | None] = []
         self.drawn = Drawn()
         load = counted(whole_generation(self.registry, Provider.CPU), self.drawn)
-        self.keeper = Keeper[Generation](self.registry, "replica-1", load, timedelta(milliseconds=20), now, self.loaded.append)
+        self.beating = threading.Event()
+        poll = timedelta(milliseconds=20)
+        self.keeper = Keeper[Generation](
+            self.registry, "replica-1", load, poll, now, self.loaded.append, beating=self.beating.set
+        )
         self.told = Told()
         self.engine = Engine(limits, queue, self.told, batching=batching)
 

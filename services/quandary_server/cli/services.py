@@ -40,10 +40,13 @@ def up(data: DataOption = None) -> None:
 
 def scoring(data: DataOption = None, parent: ParentOption = None) -> None:
     """Run the scoring service (Ray Serve) until Ctrl-C."""
-    from quandary_server.cluster import start_cluster
+    from quandary_server.cluster import check_ports, start_cluster
     from quandary_server.scoring.service import start_scoring, stop_scoring
 
     settings = _prepare(data, parent)
+    if not settings.ray.address:
+        # Ray would wait half a minute for its own agent, and then tell of no port
+        check_ports(settings, ["scoring"])
     start_cluster(settings, metrics_port=settings.scoring.metrics_port)
     stop = _stop_event()
     start_scoring(settings)

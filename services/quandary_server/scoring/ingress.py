@@ -68,7 +68,14 @@ class ScoringIngress(ScoringServicer, OpenInferenceServicer, HealthServicer):
         device = device_of(settings) if packed else None
         load = whole_generation(kept, device) if device else _spread(kept, [*members, first])
         keeper = Keeper[Generation](
-            kept, place.unique_id, load, settings.poll, now, self._meters.loaded, deployment=place.deployment_id.name
+            kept,
+            place.unique_id,
+            load,
+            settings.poll,
+            now,
+            self._meters.loaded,
+            deployment=place.deployment_id.name,
+            beating=self._meters.refresh,
         )
         # in `spread` the members batch: what waits here for one may be given up without the others
         batching = batch_limit_of(settings, device) if device else None

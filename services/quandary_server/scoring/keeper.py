@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection
 from datetime import datetime, timedelta
 from typing import Generic, Protocol, TypeVar
 
-from quandary.errors import GenerationNotResident, NoGeneration, QuandaryError, Unavailable
+from quandary.errors import CorruptArtefact, GenerationNotResident, NoGeneration, QuandaryError, Unavailable
 from quandary_server.registry.directory import Registry
 from quandary_server.registry.pointer import Pointer
 from quandary_server.registry.roster import HEARTBEAT, Heartbeat
@@ -46,7 +46,7 @@ class Keeper(Generic[H]):
 
     A generation that cannot be loaded leaves the old one answering and is told in the heartbeat. `loaded` is called with the
     number of each generation that begins to answer, and with None for each that could not be loaded. still_used: generations
-    that are kept although two newer ones are there.
+    that are kept although two newer ones are there. beating: called with each heartbeat.
     """
 
     def __init__(
@@ -60,9 +60,10 @@ class Keeper(Generic[H]):
         *,
         deployment: str = "",
         still_used: Callable[[], Collection[str]] = tuple,
+        beating: Callable[[], None] = lambda: None,
     ) -> None:
         self._registry, self._replica, self._deployment = registry, replica, deployment
-        self._load, self._still_used = load, still_used
+        self._load, self._still_used, self._beating = load, still_used, beating
         self._poll, self._clock, self._loaded = poll, clock, loaded
         # newest first; replaced as a whole, so that readers need no lock
         self._resident: tuple[H, ...] = ()
@@ -154,8 +155,8 @@ class Keeper(Generic[H]):
 
     def _follow(self, pointer: Pointer | None) -> None:
         if pointer is None:
-            self._resident = ()
-            return
+            # no promotion is ever taken back: a file or a whole mount is away, and what is in memory can still answer
+            raise CorruptArtefact("CURRENT is gone")
         wanted = self.find(pointer.generation) or self._load(pointer.generation, pointer.manifest_digest)
         before = [held for held in self._resident if held.id != wanted.id] or self._previous(pointer)
         still_used = self._still_used() if len(before) > 1 else ()
@@ -191,6 +192,7 @@ class Keeper(Generic[H]):
             self._registry.roster.beat(heartbeat)
         except OSError as error:
             log.error("heartbeat_not_written problem=%s", error)
+        self._beating()
 
     def _state(self) -> tuple[tuple[str, ...], str]:
         return tuple(held.id for held in self._resident), self._problem

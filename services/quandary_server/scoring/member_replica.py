@@ -51,6 +51,7 @@ class MemberReplica:
             self._meters.loaded,
             deployment=self._name,
             still_used=lambda: {beat.generation for beat in kept.roster.alive(now()) if beat.deployment == ingress},
+            beating=self._meters.refresh,
         )
         self._busy = Busy(1, time.monotonic())
         self._compute = Compute(1, batch_limit_of(settings, device))

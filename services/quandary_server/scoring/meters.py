@@ -15,13 +15,18 @@ class LoadMeters:
     def __init__(self) -> None:
         self._generation = _gauge(metrics.SCORING_GENERATION)
         self._loads = _counter(metrics.SCORING_LOADS)
-        self._generation.set(0)
+        self._number = 0
 
     def loaded(self, number: int | None) -> None:
         """Count a generation that was loaded, or that could not be (None)."""
         self._loads.inc(tags={"outcome": "failed" if number is None else "ok"})
         if number is not None:
-            self._generation.set(number)
+            self._number = number
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Tell the gauges anew: Ray forgets one that was not set for 10 to 20 s."""
+        self._generation.set(self._number)
 
 
 class MemberMeters(LoadMeters):
@@ -52,6 +57,7 @@ class Meters(LoadMeters):
         self._batches = _counter(metrics.SCORING_BATCHES)
         self._dropped = _counter(metrics.SCORING_DROPPED)
         self._unfinished = _gauge(metrics.SCORING_UNFINISHED_SECONDS)
+        self._unfinished_s = {"call": 0.0, "stream": 0.0}
 
     def call(self, method: str, code: str, seconds: float) -> None:
         """Count a call."""
@@ -74,7 +80,14 @@ class Meters(LoadMeters):
 
     def unfinished(self, kind: str, work_s: float) -> None:
         """Tell the work that is admitted and not done."""
+        self._unfinished_s[kind] = work_s
         self._unfinished.set(work_s, tags={"kind": kind})
+
+    def refresh(self) -> None:
+        """Tell the gauges anew."""
+        super().refresh()
+        for kind, work_s in self._unfinished_s.items():
+            self._unfinished.set(work_s, tags={"kind": kind})
 
     def work(self, options: ScoringOptions, work: Work) -> None:
         """Count what a request was made of."""

@@ -113,5 +113,6 @@ def _deadline(request: scoring_pb2.ScoreFramesRequest | scoring_pb2.StreamScores
     with within("timeout"):
         timeout = duration(request.timeout)
     if timeout.total_seconds() <= 0:
-        raise InvalidArgument.of("timeout", timeout, "> 0")
+        given = request.timeout
+        raise InvalidArgument.of("timeout", f"{given.seconds} s, {given.nanos} ns", "at least 1000 ns")
     return time.monotonic() + timeout.total_seconds()

@@ -81,8 +81,10 @@ def _crops(message: scoring_pb2.CropSet, expected: int, limits: Limits) -> list[
     counts = list(message.point_counts)
     if len(counts) != expected:
         raise InvalidArgument.of("point_counts", f"{len(counts)} counts", f"{expected}, one per proposal")
-    if any(count < 0 for count in counts) or sum(counts) != len(points):
-        raise InvalidArgument.of("point_counts", f"{sum(counts)} points in all", f"counts >= 0 adding up to {len(points)}")
+    if (least := min(counts, default=0)) < 0:
+        raise InvalidArgument.of("point_counts", f"{least} at {counts.index(least)}", "counts >= 0")
+    if sum(counts) != len(points):
+        raise InvalidArgument.of("point_counts", f"{sum(counts)} points in all", f"counts adding up to {len(points)}")
     return np.split(points, np.cumsum(counts)[:-1]) if counts else []
 
 

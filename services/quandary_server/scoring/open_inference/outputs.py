@@ -109,7 +109,7 @@ def requested_outputs(
             raise InvalidArgument.of(f"{path}.parameters", ", ".join(sorted(message.parameters)), "empty: none is known")
         output = known[message.name]
         if output.least_samples > samples:
-            bound = f"one of fewer than {output.least_samples} samples: mc_samples and members give {samples}"
+            bound = f"one that takes at most {samples} samples, as many as mc_samples and members give"
             raise MeaninglessRequest.of(f"{path}.name", message.name, bound)
         found[output.name] = output
     return list(found.values())
