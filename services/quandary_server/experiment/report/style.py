@@ -34,10 +34,11 @@ COLOURS = {
     "mi_chance": "#c44e9b",
     "mi_floor_chance": "#4c566a",
     "mi_box_floor_chance": "#a0522d",
+    "served": "#2f6b3c",
 }
 """After Okabe and Ito, whose eight colours all can tell apart; the rest differ from them in lightness."""
 
-MARKERS = dict(zip(COLOURS, "osDvp^PXd<>h18234Hx", strict=True))
+MARKERS = dict(zip(COLOURS, "osDvp^PXd<>h18234Hx+", strict=True))
 OTHERS = ("#e41a1c", "#377eb8", "#4daf4a", "#984ea3", "#a65628")
 
 ESTIMATOR_COLOURS = {
