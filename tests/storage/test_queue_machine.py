@@ -216,7 +216,8 @@ class QueueMachine(RuleBasedStateMachine):
         )
         task = self.model[name]
         if task.status.state is TaskState.WAITING:
-            self.model[name] = replace(task, place=replace(task.place, band=band))
+            folded = task.place.folded and band == task.place.band
+            self.model[name] = replace(task, place=replace(task.place, band=band, folded=folded))
 
     @precondition(lambda self: self.issued)
     @rule(pick=st.integers(0))
@@ -255,6 +256,12 @@ class QueueMachine(RuleBasedStateMachine):
         ranks = {frame(index): rank for rank, index in enumerate(picks)}
         folded = {frame(index): frame(picks[0]) for index in copies if picks and index not in picks}
         ranked = self.store.ranking.write_ranks("active", list(ranks), folded=folded, now=self.now)
+        best = self.model.get(frame(picks[0])) if picks else None
+        of_waiting = {task.place.frame_id: task.place.band for task in waiting}
+        for name in list(folded):
+            if best and of_waiting.get(name, best.place.band) < best.place.band:
+                ranks[name] = len(ranks)
+                del folded[name]
         assert ranked == sum(task.place.frame_id in ranks for task in waiting)
         for task in waiting:
             name = task.place.frame_id

@@ -9,12 +9,16 @@ import pytest
 
 from quandary.errors import InvalidArgument
 from quandary.labels import FrameLabels
-from quandary_server.leasing.order import FOLDED_KEYS, Place
+from quandary_server.leasing.order import FOLDED_KEYS, Place, PriorityBand
 from quandary_server.storage.store import Store
 from quandary_server.storage.task_values import NewScore
 
 NOW = datetime(2026, 1, 1, 12, 0, tzinfo=UTC)
 QUARTER = timedelta(minutes=15)
+
+
+def to_safety(store: Store, frame_id: str) -> None:
+    store.priorities.set_band("active", frame_id, PriorityBand.SAFETY, subject="olga", now=NOW)
 
 
 def lease(store: Store, count: int) -> list[Any]:
@@ -86,6 +90,38 @@ def test_folded_tasks_make_a_query_due_only_where_nothing_else_can_be_asked_for(
 def test_nothing_is_both_ranked_and_folded(store: Store, best: str) -> None:
     with pytest.raises(InvalidArgument, match="folded is f001, must be a frame that is not ranked"):
         store.ranking.write_ranks("active", ["f001"], folded={"f001": best}, now=NOW)
+
+
+def test_a_band_unfolds(store: Store, best: str) -> None:
+    to_safety(store, "f003")
+    assert folded(store) == {"f001": best}
+    assert [task.frame_id for task in lease(store, 4)] == ["f003", best, "f002"]
+
+
+def test_the_band_that_a_folded_task_has_already_leaves_it_folded(store: Store, best: str) -> None:
+    store.priorities.set_band("active", "f003", PriorityBand.ACTIVE_LEARNING, subject="olga", now=NOW)
+    assert folded(store) == {"f001": best, "f003": best}
+
+
+@pytest.mark.parametrize("taken", [False, True])
+def test_what_stands_in_a_band_before_is_ranked_behind_the_others_in_place_of_folded(
+    store: Store, best: str, taken: bool
+) -> None:
+    to_safety(store, "f003")
+    if taken:
+        store.priorities.pin("active", best, pinned=True, subject="olga", now=NOW)
+        lease(store, 1)
+    ranked = store.ranking.write_ranks("active", ["f002"], folded={"f003": best, "f001": best}, now=NOW)
+    assert (ranked, folded(store)) == (2, {"f001": best})
+    assert store.tasks.get("active", "f003", now=NOW).place.rank == 1
+    assert lease(store, 1)[0].frame_id == "f003"
+
+
+def test_within_a_band_near_copies_are_folded(store: Store, best: str) -> None:
+    to_safety(store, best)
+    to_safety(store, "f003")
+    store.ranking.write_ranks("active", [best], folded={"f003": best, "f001": best}, now=NOW)
+    assert folded(store) == {"f001": best, "f003": best}
 
 
 def test_a_pin_unfolds() -> None:

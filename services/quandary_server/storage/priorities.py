@@ -35,7 +35,7 @@ class Priorities:
     def set_band(
         self, queue: str, frame_id: str, band: PriorityBand, *, comment: str = "", subject: str, now: datetime
     ) -> Task:
-        """Move the task to the band. As it is already: nothing changes."""
+        """Move the task to the band; what was folded is so no more, until a query says so. As it is already: nothing changes."""
         return self._move(queue, frame_id, SetBand(band, now), subject, comment)
 
     def _move(self, queue: str, frame_id: str, event: Pin | SetBand, subject: str, comment: str) -> Task:
@@ -43,6 +43,8 @@ class Priorities:
             expire_due(connection, event.now, self._max_failed_leases)
             task = load_task(connection, queue, frame_id)
             moved = replace(task, status=move(task.status, event), place=_placed(task.place, event))
+            if not moved.place.folded:
+                moved = replace(moved, folded_under="")
             if moved.place != task.place:
                 _write_place(connection, moved)
                 details = place_facts(task) | _decided(event) | ({"comment": comment} if comment else {})
@@ -53,7 +55,7 @@ class Priorities:
 def _placed(place: Place, event: Pin | SetBand) -> Place:
     if isinstance(event, Pin):
         return replace(place, pinned=event.pinned)
-    return replace(place, band=event.band)
+    return replace(place, band=event.band, folded=place.folded and event.band == place.band)
 
 
 def _decided(event: Pin | SetBand) -> dict[str, str]:
@@ -64,5 +66,6 @@ def _decided(event: Pin | SetBand) -> dict[str, str]:
 
 def _write_place(connection: Connection, task: Task) -> None:
     place = task.place
-    values = {"pinned": place.pinned, "band": int(place.band), "lease_key": place.key()}
+    folded_under = task.folded_under or None
+    values = {"pinned": place.pinned, "band": int(place.band), "folded_under": folded_under, "lease_key": place.key()}
     connection.execute(update(tasks).where(THIS_TASK).values(**values), this_task(task.queue, task.frame_id))

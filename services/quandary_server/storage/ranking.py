@@ -111,7 +111,8 @@ class Ranking:
     ) -> int:
         """Rank the frames' tasks 0, 1, ... as given, clear the rank of all others; return how many were ranked.
 
-        folded: near copies, each with the frame that it is folded under; nothing else is folded afterwards.
+        folded: near copies, each with the frame that it is folded under; nothing else is folded afterwards. Nor is what stands in
+        a band before that frame's, for it was put there to be labelled: it is ranked behind the others.
         Only tasks that wait are touched: one that was leased meanwhile keeps the rank it had and leaves its new one unused.
         Raises InvalidArgument for a frame given twice, or both ranked and folded.
         """
@@ -123,9 +124,12 @@ class Ranking:
         with self._database.write() as connection:
             expire_due(connection, now, self._max_failed_leases)
             before = _waiting(connection, queue, [*ranks, *folded]) | _placed_before(connection, queue)
+            kept = _folded_within_bands(connection, queue, folded, before)
+            for frame_id in (frame_id for frame_id in folded if frame_id in before and frame_id not in kept):
+                ranks[frame_id] = len(ranks)
             rows = []
             for frame_id, (place, under) in before.items():
-                rank, best = ranks.get(frame_id), folded.get(frame_id)
+                rank, best = ranks.get(frame_id), kept.get(frame_id)
                 if (rank, best) != (place.rank, under):
                     rows.append(_placed(queue, replace(place, rank=rank), best))
             _write(connection, rows)
@@ -147,6 +151,18 @@ def _waiting(connection: Connection, queue: str, frame_ids: Sequence[str]) -> di
         query = select(tasks).where(tasks.c.queue == queue, WAITS, tasks.c.frame_id.in_(ids))
         found |= _standing(connection, query)
     return found
+
+
+def _folded_within_bands(
+    connection: Connection, queue: str, folded: Mapping[str, str], waiting: Mapping[str, Standing]
+) -> dict[str, str]:
+    """Return those of the folded that wait, and not in a band before that of the frame that they are folded under."""
+    bands: dict[str, int] = {}
+    for ids in _batches(sorted(set(folded.values()))):
+        query = select(tasks.c.frame_id, tasks.c.band).where(tasks.c.queue == queue, tasks.c.frame_id.in_(ids))
+        bands |= {row.frame_id: row.band for row in connection.execute(query)}
+    found = ((frame_id, best) for frame_id, best in folded.items() if frame_id in waiting)
+    return {frame_id: best for frame_id, best in found if waiting[frame_id][0].band >= bands.get(best, 0)}
 
 
 def _placed_before(connection: Connection, queue: str) -> dict[str, Standing]:
