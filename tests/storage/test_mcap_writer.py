@@ -1,6 +1,6 @@
 """What is published to an MCAP directory: whole files with records and clouds, or nothing."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -46,6 +46,16 @@ def test_files_are_rotated_and_each_is_whole(tmp_path: Path, calibration: Calibr
     log = McapLog(tmp_path / "log", McapSettings().settle, lambda: NOW)
     clouds = [fleet_log_pb2.FrameRecord.FromString(entry.payload).cloud_uri for entry in log.tail(100)]
     assert [np.array_equal(read_cloud(uri), cloud_of(i, points=500)) for i, uri in enumerate(clouds)] == [True] * 6
+
+
+def test_what_is_published_again_is_read_again(tmp_path: Path, calibration: Calibration) -> None:
+    found = records(tmp_path / "clouds", calibration, 2)
+    for again in range(2):
+        writer = McapLogWriter(tmp_path / "log", "lz4", rotate_bytes=30_000)  # a cloud fills a chunk
+        writer.append(found, now=NOW + timedelta(seconds=again))
+        writer.close()
+    log = McapLog(tmp_path / "log", McapSettings().settle, lambda: NOW)
+    assert len(log.sources()) == 2
 
 
 def test_an_unfinished_file_is_nobodys(tmp_path: Path, calibration: Calibration) -> None:

@@ -81,13 +81,14 @@ class McapLogWriter:
     def _write(self, message: fleet_log_pb2.FrameRecord, now: datetime) -> None:
         _, file, writer = self._open or self._begin(now)
         self._count += 1
-        log_time = max(message.stamp.ToNanoseconds(), 0) if message.HasField("stamp") else int(now.timestamp() * 1e9)
+        now_ns = int(now.timestamp() * 1e9)
+        log_time = max(message.stamp.ToNanoseconds(), 0) if message.HasField("stamp") else now_ns
         if message.cloud_uri.startswith("file:"):
             rows = np.ascontiguousarray(read_cloud(message.cloud_uri), "<f4").tobytes()
             cloud = sweep_message(rows, log_time, FRAME_OF_REFERENCE)
-            writer.write_message(CLOUD_TOPIC, cloud, log_time, log_time, self._count)
+            writer.write_message(CLOUD_TOPIC, cloud, log_time, now_ns, self._count)  # now: published again it is no copy
             message.cloud_uri = McapReference(CLOUD_TOPIC, log_time, self._count).uri()
-        writer.write_message(RECORD_TOPIC, message, log_time, int(now.timestamp() * 1e9), self._count)
+        writer.write_message(RECORD_TOPIC, message, log_time, now_ns, self._count)
         if file.tell() >= self._rotate_bytes:
             self.close()
 
