@@ -66,6 +66,7 @@ def test_a_backup_is_a_store_again_and_writes_ahead(tmp_path: Path) -> None:
         "mysql://ops:secret@db/quandary",
         "postgresql+asyncpg://ops:secret@db/quandary",
         "postgresql://ops:secret@db",
+        "",
         "sqlite://",
         "sqlite:///:memory:",
         "://",

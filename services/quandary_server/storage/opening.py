@@ -19,6 +19,8 @@ POSTGRESQL = ("postgresql", "postgres", "postgresql+psycopg")
 
 def url_of(place: str | Path) -> URL:
     """Return the URL of a place, with the driver that we use. Raises InvalidArgument for another kind of database."""
+    if place == "":
+        raise InvalidArgument.of("url", "empty", KINDS)
     if isinstance(place, Path) or "://" not in place:
         return URL.create("sqlite", database=str(place))
     try:
