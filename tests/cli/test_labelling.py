@@ -187,6 +187,20 @@ def test_without_tokens_ack_says_what_it_needs(server: Server, quandary: Run) ->
     assert "leases.json" in said
 
 
+def test_an_import_that_is_refused_tells_what_came_before_it(
+    server: Server, quandary: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with server.client() as client:
+        client.submit_labels([some_labels("f1"), some_labels("f3")])
+    quandary("labels", "export", "first")
+    twice = Path("first", "training", "label_2", "f3.txt")
+    twice.write_text(twice.read_text() * 2)
+    monkeypatch.setattr("quandary_server.cli.labels.BATCH", 1)
+    code, said = quandary("labels", "import", "first", "--frame", "f1", "--frame", "f3")
+    assert code == 2
+    assert said.startswith("1 frames stored, 0 had these labels already InvalidArgument frames[0].labels[")
+
+
 def test_labels_that_are_exported_and_imported_are_unchanged(server: Server, quandary: Run) -> None:
     with server.client() as client:
         client.submit_labels([some_labels("f1"), some_labels("f3")])
@@ -254,7 +268,7 @@ def test_a_look_tells_queues_holders_and_what_comes_next(server: Server, quandar
     code, said = quandary("queue", "watch", "--once", "--head", "2")
     assert code == 0
     queues, holders, head = said.replace("Who holds what", "|").replace(" Next ", "|").split("|")
-    assert "active 4 2 0 0 0" in queues
+    assert "active 4 0 2 0 0 0" in queues
     assert "admin active 2" in holders
     assert holders.rstrip().endswith("f0, f1")
     assert "active 1 f2 drive - - No generation has scored it yet" in head

@@ -37,13 +37,16 @@ def import_(
     dataset = KittiFolder(folder)
     ids = frame or [entry.frame_id for entry in dataset.frames(split)]
     stored = unchanged = 0
-    with labelling_client(settings_of(data)) as client, progress_bar("importing", len(ids)) as advance:
-        for start in range(0, len(ids), BATCH):
-            batch = [dataset.labels(frame_id) for frame_id in ids[start : start + BATCH]]
-            done = client.submit_labels(batch)
-            stored, unchanged = stored + done.stored_frames, unchanged + done.unchanged_frames
-            advance(start + len(batch))
-    err.print(f"{stored} frames stored, {unchanged} had these labels already")
+    try:
+        with labelling_client(settings_of(data)) as client, progress_bar("importing", len(ids)) as advance:
+            for start in range(0, len(ids), BATCH):
+                batch = [dataset.labels(frame_id) for frame_id in ids[start : start + BATCH]]
+                done = client.submit_labels(batch)
+                stored, unchanged = stored + done.stored_frames, unchanged + done.unchanged_frames
+                advance(start + len(batch))
+    finally:
+        # a batch that is refused takes none back that came before it
+        err.print(f"{stored} frames stored, {unchanged} had these labels already")
 
 
 @app.command("list")

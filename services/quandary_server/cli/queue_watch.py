@@ -23,7 +23,7 @@ MAX_LEASED = 500
 
 FRAMES_NAMED = 6
 
-QUEUE_COLUMNS = ["queue", "#waiting", "#leased", "#acknowledged", "?#skipped", "?#dead", "#oldest waits"]
+QUEUE_COLUMNS = ["queue", "#waiting", "?#folded", "#leased", "#acknowledged", "?#skipped", "?#dead", "#oldest waits"]
 HOLDER_COLUMNS = ["holder", "queue", "#tasks", "#next ends in", "~frames"]
 HEAD_COLUMNS = ["queue", "#place", "frame", "?drive", "#rank", "#score", "~why"]
 
@@ -120,7 +120,7 @@ def age(length: timedelta) -> str:
 
 def _counts(queue: queue_pb2.QueueStats, now: datetime) -> tuple[object, ...]:
     oldest = age(now - _time(queue.oldest_waiting_time)) if queue.HasField("oldest_waiting_time") else "-"
-    counts = (queue.waiting, queue.leased, queue.acknowledged, queue.skipped, queue.dead_letter)
+    counts = (queue.waiting, queue.folded, queue.leased, queue.acknowledged, queue.skipped, queue.dead_letter)
     return queue.name.removeprefix("queues/"), *counts, oldest
 
 
