@@ -54,6 +54,16 @@ def test_scores_and_ranks_stand_in_the_task_and_its_reason(server: Server) -> No
     assert task.reason == "Score 0.750 by g000001-00000000."
 
 
+def test_a_folded_task_says_under_what_unless_it_is_pinned(server: Server) -> None:
+    name = task_name("active", "f3")
+    server.store.ranking.rescore("active", [NewScore("f3", 0.5, b"")], generation="g000001-00000000", now=START)
+    server.store.ranking.write_ranks("active", ["f4"], folded={"f3": "f4"}, now=START)
+    with server.client() as client:
+        told = "A near copy of f4, folded under it: not leased now. Score 0.500 by g000001-00000000."
+        assert client.get_task(name).reason == told
+        assert client.pin_task(name).reason == "Pinned to the front. Score 0.500 by g000001-00000000."
+
+
 def test_a_lease_that_ran_out_is_stale_and_the_task_goes_to_the_next(server: Server) -> None:
     with server.client() as client:
         (mine,) = client.lease_tasks(duration=timedelta(seconds=10))

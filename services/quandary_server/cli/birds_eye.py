@@ -206,7 +206,7 @@ def told(task: queue_pb2.Task) -> list[str]:
     found = []
     if task.HasField("rank"):
         found.append(f"The last query picked it as number {task.rank + 1} of those that waited then.")
-    elif task.HasField("score"):
+    elif task.HasField("score") and not task.folded_under:
         found.append("No query has picked it: it comes behind those picked, by its score.")
     likely = [item for item in objects if item.predicted_class != BACKGROUND]
     if objects:

@@ -35,7 +35,7 @@ class Priorities:
     def set_band(
         self, queue: str, frame_id: str, band: PriorityBand, *, comment: str = "", subject: str, now: datetime
     ) -> Task:
-        """Move the task to the band; what was folded is so no more, until a query says so. As it is already: nothing changes."""
+        """Move the task to the band; what was folded is so no more, until the next query. As it is already: nothing changes."""
         return self._move(queue, frame_id, SetBand(band, now), subject, comment)
 
     def _move(self, queue: str, frame_id: str, event: Pin | SetBand, subject: str, comment: str) -> Task:

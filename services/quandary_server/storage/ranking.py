@@ -111,8 +111,8 @@ class Ranking:
     ) -> int:
         """Rank the frames' tasks 0, 1, ... as given, clear the rank of all others; return how many were ranked.
 
-        folded: near copies, each with the frame that it is folded under; nothing else is folded afterwards. Nor is what stands in
-        a band before that frame's, for it was put there to be labelled: it is ranked behind the others.
+        folded: near copies, each with the frame that it is folded under; nothing else is folded afterwards. Nor is what
+        stands in a band before that frame's, for it was put there to be labelled: it is ranked behind the others.
         Only tasks that wait are touched: one that was leased meanwhile keeps the rank it had and leaves its new one unused.
         Raises InvalidArgument for a frame given twice, or both ranked and folded.
         """

@@ -49,14 +49,16 @@ def lease_message(lease: Lease, *, with_token: bool) -> queue_pb2.Lease:
 
 
 def reason(task: Task, frame_score: scoring_pb2.FrameScore | None) -> str:
-    """Return why a task is asked for, one sentence, and before it what put it forward by hand."""
+    """Return why a task is asked for, one sentence, and before it what put it forward by hand, or a fold back."""
     return _put_forward(task) + _asked_for(task, frame_score)
 
 
 def _put_forward(task: Task) -> str:
     band = task.place.band
     placed = f"In the {band.name.lower()} band. " if band is not PriorityBand.ACTIVE_LEARNING else ""
-    return ("Pinned to the front. " if task.place.pinned else "") + placed
+    folded = task.state is TaskState.WAITING and not task.place.can_be_leased
+    back = f"A near copy of {task.folded_under}, folded under it: not leased now. " if folded else ""
+    return ("Pinned to the front. " if task.place.pinned else "") + placed + back
 
 
 def _asked_for(task: Task, frame_score: scoring_pb2.FrameScore | None) -> str:
