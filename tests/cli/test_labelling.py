@@ -263,6 +263,20 @@ def test_the_audit_tells_who_put_a_task_where_and_why(server: Server, quandary: 
     assert [event["action"] for event in json.loads(quandary("queue", "audit", "-n", "1", "--json")[1])] == ["band"]
 
 
+def test_why_does_not_place_a_folded_task_among_those_that_are_leased(server: Server, quandary: Run) -> None:
+    server.store.ranking.rescore("active", [NewScore("f3", 0.5, b"")], generation="g000001-00000000", now=START)
+    server.store.ranking.write_ranks("active", ["f4"], folded={"f3": "f4"}, now=START)
+    code, said = quandary("queue", "why", "f3")
+    assert code == 0
+    assert said.startswith("A near copy of f4, folded under it: not leased now.")
+    assert "it comes behind those picked" not in said
+
+
+def test_the_audit_of_a_task_that_there_is_not_is_refused(server: Server, quandary: Run) -> None:
+    assert quandary("queue", "audit", "f3") == (0, "nothing happened yet")
+    assert quandary("queue", "audit", "f33") == (1, "NotFound: there is no task f33 in queue active")
+
+
 def test_a_look_tells_queues_holders_and_what_comes_next(server: Server, quandary: Run) -> None:
     quandary("queue", "lease", "-n", "2")
     code, said = quandary("queue", "watch", "--once", "--head", "2")

@@ -162,6 +162,8 @@ def audit(
     with labelling_client(settings_of(data)) as client:
         found = client.list_audit_events(task_name(queue, frame) if frame else "", page_size=min(count, 500))
         events = list(islice(found, count))
+        if frame and not events:
+            client.get_task(task_name(queue, frame))  # raises for a task that there is not
     if as_json:
         print_json(events)
         return
