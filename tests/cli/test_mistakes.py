@@ -145,4 +145,7 @@ def test_parts_belong_to_one_benchmark(quandary: Any) -> None:
     code, said = quandary("bench", "client", "--only", "crops")
     assert (code, said) == (BAD_INPUT, "InvalidArgument: --only is given to client, must be given to scoring or queue")
     code, said = quandary("bench", "queue", "--only", "crops")
-    assert (code, said) == (BAD_INPUT, "InvalidArgument: --only is crops, must be one of tracks")
+    assert (code, said) == (
+        BAD_INPUT,
+        "InvalidArgument: --only is crops, must be one of tracks, leases, grpc, growth, fenced, rerank",
+    )

@@ -13,6 +13,7 @@ from quandary.errors import InvalidArgument
 from quandary_server.bench.figures import Figure, document, write_document
 from quandary_server.bench.progress import Told
 from quandary_server.bench.queue.parts import QueuePart, queue_figures
+from quandary_server.bench.queue.sizes import Sizes
 from quandary_server.bench.scoring.parts import Part, scoring_figures
 from quandary_server.cli.output import err, print_json, print_table, progress_bar
 from quandary_server.cli.session import check_file
@@ -44,22 +45,29 @@ def bench(
     baal: Annotated[
         Path | None, typer.Option(help="folder of the environment that scoring makes for Baal; in the user's cache unless told")
     ] = None,
+    scale: Annotated[
+        float, typer.Option(help="of queue, measure with this share of the rows and of the time: to try it out")
+    ] = 1.0,
 ) -> None:
     """Measure, and tell which figures meet their bar; exit code 1 where one does not, or could not be measured."""
     check_file(json_file, "--json")
     if baal and name is not Benchmark.SCORING:
         raise InvalidArgument.of("--baal", f"given to {name.value}", "given to scoring alone")
+    if scale != 1.0 and name is not Benchmark.QUEUE:
+        raise InvalidArgument.of("--scale", f"given to {name.value}", "given to queue alone")
+    sizes = Sizes().scaled(scale)
     parts = _parts(name, only or [])
-    failures: list[Part] = []
+    failures: list[str] = []
 
-    def failed(part: Part, error: Exception) -> None:
+    def failed(part: str, error: Exception) -> None:
         failures.append(part)
-        err.print(f"{part.value}: {type(error).__name__}: {error}", markup=False)
+        err.print(f"{part}: {type(error).__name__}: {error}", markup=False)
 
     with progress_bar("measuring", None) as advance:
-        measure = _measure(name, parts, baal, failed)
+        measure = _measure(name, parts, baal, sizes, failed)
         figures = measure(lambda what, done, total: advance(done, what, total))
     command = " ".join(["quandary", "bench", name.value, *(f"--only {part}" for part in only or ())])
+    command += f" --scale {scale:g}" if scale != 1.0 else ""
     if json_file is None:
         print_figures(figures)
     elif str(json_file) == "-":
@@ -91,7 +99,11 @@ def _parts(name: Benchmark, only: list[str]) -> list[Part] | list[QueuePart]:
 
 
 def _measure(
-    name: Benchmark, parts: list[Part] | list[QueuePart], baal: Path | None, failed: Callable[[Part, Exception], None]
+    name: Benchmark,
+    parts: list[Part] | list[QueuePart],
+    baal: Path | None,
+    sizes: Sizes,
+    failed: Callable[[str, Exception], None],
 ) -> Callable[[Told], list[Figure]]:
     if name is Benchmark.CLIENT:
         from quandary_server.bench.client import client_figures
@@ -106,6 +118,7 @@ def _measure(
 
         return gpu_figures
     if name is Benchmark.QUEUE:
-        return partial(queue_figures, parts=[part for part in parts if isinstance(part, QueuePart)])
+        measured = [part for part in parts if isinstance(part, QueuePart)]
+        return partial(queue_figures, parts=measured, sizes=sizes, left_out=failed)
     chosen = [part for part in parts if isinstance(part, Part)]
     return partial(scoring_figures, parts=chosen, environment=baal, failed=failed)

@@ -1,0 +1,153 @@
+"""The statements of a lease through the database's own driver: what neither SQLAlchemy nor our values add to."""
+
+import json
+import sqlite3
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Any
+
+import psycopg
+from sqlalchemy import Dialect, Select, insert
+from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
+from sqlalchemy.dialects.sqlite.pysqlite import SQLiteDialect_pysqlite
+
+from quandary_server.bench.queue.fill import rank_of
+from quandary_server.bench.queue.labellers import AT_ONCE, DURATION, Lease
+from quandary_server.clock import now
+from quandary_server.leasing.order import FOLDED_KEYS
+from quandary_server.storage.expiry import LOCKED
+from quandary_server.storage.lease_order import FIRST_WAITING
+from quandary_server.storage.leases import new_token
+from quandary_server.storage.schema import audit
+from quandary_server.storage.task_rows import WRITE_STATUS
+from quandary_server.storage.task_values import ACTIVE_QUEUE
+from quandary_server.storage.turns import Turns
+
+AUDITED = ["time", "subject", "action", "queue", "frame_id", "details"]
+OF_FIRST = {"queue": ACTIVE_QUEUE, "at_most": AT_ONCE, "lease_key_1": FOLDED_KEYS}
+FRAME_ID = 1
+"""The column of what is leased."""
+
+
+class Statements:
+    """The statements of one lease, as the store sends them.
+
+    siblings: of ten frames, by names f0 to f9. time: a time as the driver takes it.
+    """
+
+    def __init__(self, dialect: Dialect, name: str, time: Callable[[datetime], Any]) -> None:
+        self.due = _text(LOCKED.params(now=now()), dialect)
+        self.first = _text(FIRST_WAITING.params(**OF_FIRST, holder=""), dialect)
+        self.write = str(WRITE_STATUS.compile(dialect=dialect))
+        self.audit = str(insert(audit).compile(dialect=dialect, column_keys=AUDITED))
+        names = ", ".join(name.format(f"f{i}") for i in range(AT_ONCE))
+        self.siblings = (
+            "SELECT tasks.folded_under, tasks.frame_id FROM tasks JOIN frames ON frames.frame_id = tasks.frame_id"
+            f" WHERE tasks.queue = {name.format('queue')} AND tasks.folded_under IS NOT NULL AND tasks.state = 'waiting'"
+            f" AND tasks.folded_under IN ({names}) ORDER BY frames.stamp, tasks.frame_id"
+        )
+        self.time = time
+
+    def lease(self, cursor: Any, holder: str) -> list[str]:
+        """Lease ten tasks within a transaction; return their frames."""
+        begun = now()
+        time, expires = self.time(begun), self.time(begun + DURATION)
+        cursor.execute(self.due, {"now": time})
+        cursor.fetchall()
+        cursor.execute(self.first, {**OF_FIRST, "holder": holder})
+        found = [row[FRAME_ID] for row in cursor.fetchall()]
+        if found:
+            cursor.executemany(self.write, [_written(frame_id, holder, expires) for frame_id in found])
+            cursor.executemany(self.audit, [_audited(frame_id, holder, time) for frame_id in found])
+            frames = {f"f{i}": found[min(i, len(found) - 1)] for i in range(AT_ONCE)}
+            cursor.execute(self.siblings, {"queue": ACTIVE_QUEUE, **frames})
+            cursor.fetchall()
+        return found
+
+
+def _text(query: Select[Any], dialect: Dialect) -> str:
+    return str(query.compile(dialect=dialect, compile_kwargs={"render_postcompile": True}))
+
+
+def _written(frame_id: str, holder: str, expires: Any) -> dict[str, Any]:
+    lease = {"lease_token": new_token(), "lease_holder": holder, "lease_expires": expires}
+    of = {"of_queue": ACTIVE_QUEUE, "of_frame": frame_id}
+    return {**of, **lease, "state": "leased", "failed_leases": 0, "closed_by": ""}
+
+
+def _audited(frame_id: str, holder: str, time: Any) -> dict[str, Any]:
+    details = json.dumps({"band": "active_learning", "rank": str(rank_of(frame_id)), "score": "0.5"})
+    of = {"queue": ACTIVE_QUEUE, "frame_id": frame_id}
+    return {**of, "time": time, "subject": holder, "action": "lease", "details": details}
+
+
+@contextmanager
+def sqlite_lease(place: str) -> Iterator[Lease]:
+    """Return what leases ten tasks of a SQLite store; labellers take turns, as those of the store do."""
+    statements = Statements(SQLiteDialect_pysqlite(paramstyle="named"), ":{}", lambda t: f"{t.replace(tzinfo=None):%F %T.%f}")
+    turns = Turns()
+
+    def connect() -> sqlite3.Connection:
+        connection = sqlite3.connect(place, isolation_level=None, check_same_thread=False, timeout=30)
+        connection.execute("PRAGMA synchronous=FULL")
+        connection.execute("PRAGMA foreign_keys=ON")
+        return connection
+
+    with _of_threads(connect) as connections:
+
+        def lease(holder: str) -> list[int]:
+            cursor = connections().cursor()
+            with turns:
+                cursor.execute("BEGIN IMMEDIATE")
+                try:
+                    found = statements.lease(cursor, holder)
+                except BaseException:
+                    cursor.execute("ROLLBACK")
+                    raise
+                cursor.execute("COMMIT")
+            return [rank_of(frame_id) for frame_id in found]
+
+        yield lease
+
+
+@contextmanager
+def postgres_lease(place: str) -> Iterator[Lease]:
+    """Return what leases ten tasks of a PostgreSQL store, without the writers' lock: nobody else writes."""
+    statements = Statements(
+        PGDialect_psycopg(),  # type: ignore[no-untyped-call]
+        "%({})s",
+        lambda t: t.astimezone(UTC),
+    )
+    with _of_threads(lambda: psycopg.connect(place)) as connections:
+
+        def lease(holder: str) -> list[int]:
+            connection = connections()
+            with connection.transaction():
+                found = statements.lease(connection.cursor(), holder)
+            return [rank_of(frame_id) for frame_id in found]
+
+        yield lease
+
+
+BARE: dict[str, Callable[[str], Any]] = {"sqlite": sqlite_lease, "postgres": postgres_lease}
+"""What leases by bare SQL, by the kind of database."""
+
+
+@contextmanager
+def _of_threads(connect: Callable[[], Any]) -> Iterator[Callable[[], Any]]:
+    """Return what gives each thread a connection of its own."""
+    local, made = threading.local(), []
+
+    def connection() -> Any:
+        if not hasattr(local, "connection"):
+            local.connection = connect()
+            made.append(local.connection)
+        return local.connection
+
+    try:
+        yield connection
+    finally:
+        for each in made:
+            each.close()

@@ -1,0 +1,62 @@
+"""How many rows a second are ranked anew while labellers lease, and what that does to them."""
+
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+
+from quandary_server.bench.figures import Figure, at_least, at_most, reported
+from quandary_server.bench.progress import Told
+from quandary_server.bench.queue.fill import fill, frame_id_of
+from quandary_server.bench.queue.labellers import p99_ms, side_by_side, store_lease
+from quandary_server.bench.queue.places import LeftOut, kinds
+from quandary_server.bench.queue.sizes import Sizes
+from quandary_server.clock import now
+from quandary_server.storage.store import Store
+from quandary_server.storage.task_values import ACTIVE_QUEUE
+
+TIMES = 2
+SEED = 0
+BARS = {"sqlite": 20_000.0, "postgres": 10_000.0}
+OVER_ALONE = 3.0
+
+
+def rerank_figures(told: Told, sizes: Sizes, left_out: LeftOut) -> list[Figure]:
+    """Return how fast all that waits is ranked anew, at random, beside sixteen labellers; their p99 over what it is alone."""
+    figures = []
+    for kind, place in kinds("rerank", left_out):
+        fill(place, sizes.rows, told)
+        with Store.open(place) as store:
+            told(f"ranking in {kind.name}", 0, 1)
+            figures += _figures(kind.name, store, sizes)
+    return figures
+
+
+def _figures(name: str, store: Store, sizes: Sizes) -> list[Figure]:
+    alone = side_by_side(store_lease(store), lambda seconds: seconds < sizes.lease_s)
+    ranked = threading.Event()
+    with ThreadPoolExecutor(1) as pool:
+        rates = pool.submit(_rerank, store, sizes.rows, ranked)
+        beside = side_by_side(store_lease(store), lambda _: not ranked.is_set())
+    alone_ms, beside_ms = p99_ms(alone), p99_ms(beside)
+    return [
+        at_least(f"rerank_{name}", float(np.mean(rates.result())), "rows a second", BARS[name], rates.result()),
+        at_most(f"rerank_{name}_lease_p99", beside_ms / alone_ms, "of the leases' p99 without ranking", OVER_ALONE),
+        reported(f"rerank_{name}_lease_p99_ms", beside_ms, f"ms, of {len(beside)} leases"),
+        reported(f"rerank_{name}_alone_p99_ms", alone_ms, f"ms, of {len(alone)} leases"),
+    ]
+
+
+def _rerank(store: Store, rows: int, ranked: threading.Event) -> list[float]:
+    """Rank all that waits, some times, each in another order; return the rows a second."""
+    rng, rates = np.random.default_rng(SEED), []
+    try:
+        for _ in range(TIMES):
+            frame_ids = [frame_id_of(rank) for rank in rng.permutation(rows).tolist()]
+            began_s = time.perf_counter()
+            written = store.ranking.write_ranks(ACTIVE_QUEUE, frame_ids, now=now())
+            rates.append(written / (time.perf_counter() - began_s))
+    finally:
+        ranked.set()
+    return rates
