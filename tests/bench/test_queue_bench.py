@@ -7,7 +7,7 @@ from quandary_server.bench.queue.labellers import Call, doubles, not_top
 from quandary_server.bench.queue.parts import QueuePart, queue_figures
 from quandary_server.bench.queue.sizes import Sizes
 
-TINY = Sizes(rows=800, grown=400, small=200, fenced=40, calls=10, lease_s=0.2)
+TINY = Sizes(rows=6_000, grown=400, small=200, fenced=40, calls=10, lease_s=0.1)
 
 
 def test_what_is_given_before_one_that_waited_in_front_is_counted() -> None:
@@ -46,9 +46,8 @@ def test_sizes_are_scaled_within_bounds() -> None:
 )
 def test_a_part_is_measured_and_what_must_not_happen_does_not(part: QueuePart, figure: str, exact: tuple[str, ...]) -> None:
     left_out: list[tuple[str, Exception]] = []
-    found = {
-        f.name: f for f in queue_figures(lambda *_: None, [part], TINY, lambda name, error: left_out.append((name, error)))
-    }
+    figures = queue_figures(lambda *_: None, [part], TINY, lambda name, error: left_out.append((name, error)))
+    found = {each.name: each for each in figures}
     assert all(name.endswith("_postgres") for name, _ in left_out), left_out
     assert found[figure].value >= 0
     assert [found[name].value for name in exact] == [0] * len(exact)

@@ -16,7 +16,6 @@ from sqlalchemy.dialects.sqlite.pysqlite import SQLiteDialect_pysqlite
 from quandary_server.bench.queue.fill import rank_of
 from quandary_server.bench.queue.labellers import AT_ONCE, DURATION, Lease
 from quandary_server.clock import now
-from quandary_server.leasing.order import FOLDED_KEYS
 from quandary_server.storage.expiry import LOCKED
 from quandary_server.storage.lease_order import FIRST_WAITING
 from quandary_server.storage.leases import new_token
@@ -26,7 +25,6 @@ from quandary_server.storage.task_values import ACTIVE_QUEUE
 from quandary_server.storage.turns import Turns
 
 AUDITED = ["time", "subject", "action", "queue", "frame_id", "details"]
-OF_FIRST = {"queue": ACTIVE_QUEUE, "at_most": AT_ONCE, "lease_key_1": FOLDED_KEYS}
 FRAME_ID = 1
 """The column of what is leased."""
 
@@ -38,8 +36,8 @@ class Statements:
     """
 
     def __init__(self, dialect: Dialect, name: str, time: Callable[[datetime], Any]) -> None:
-        self.due = _text(LOCKED.params(now=now()), dialect)
-        self.first = _text(FIRST_WAITING.params(**OF_FIRST, holder=""), dialect)
+        self.due, _ = _expanded(LOCKED, dialect, now=now())
+        self.first, self.of_first = _expanded(FIRST_WAITING, dialect, queue=ACTIVE_QUEUE, at_most=AT_ONCE, holder="")
         self.write = str(WRITE_STATUS.compile(dialect=dialect))
         self.audit = str(insert(audit).compile(dialect=dialect, column_keys=AUDITED))
         names = ", ".join(name.format(f"f{i}") for i in range(AT_ONCE))
@@ -56,7 +54,7 @@ class Statements:
         time, expires = self.time(begun), self.time(begun + DURATION)
         cursor.execute(self.due, {"now": time})
         cursor.fetchall()
-        cursor.execute(self.first, {**OF_FIRST, "holder": holder})
+        cursor.execute(self.first, {**self.of_first, "holder": holder})
         found = [row[FRAME_ID] for row in cursor.fetchall()]
         if found:
             cursor.executemany(self.write, [_written(frame_id, holder, expires) for frame_id in found])
@@ -67,8 +65,10 @@ class Statements:
         return found
 
 
-def _text(query: Select[Any], dialect: Dialect) -> str:
-    return str(query.compile(dialect=dialect, compile_kwargs={"render_postcompile": True}))
+def _expanded(query: Select[Any], dialect: Dialect, **values: Any) -> tuple[str, dict[str, Any]]:
+    """Return a query's text and its parameters, with these values and those that it brings."""
+    expanded = query.compile(dialect=dialect).construct_expanded_state(values)
+    return expanded.statement, dict(expanded.parameters)
 
 
 def _written(frame_id: str, holder: str, expires: Any) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """How many leases a second a store gives, and how many the bare SQL of a lease gives beside it."""
 
+from quandary.errors import WrongState
 from quandary_server.bench.figures import Figure, at_least, at_most
 from quandary_server.bench.progress import Told
 from quandary_server.bench.queue.bare_sql import BARE
@@ -42,9 +43,11 @@ def _figures(name: str, store: Lease, bare: Lease, told: Told, sizes: Sizes) -> 
         told(f"leasing from {name}", round_, ROUNDS)
         ours.append(side_by_side(store, lambda seconds: seconds < sizes.lease_s))
         plain.append(side_by_side(bare, lambda seconds: seconds < sizes.lease_s))
+    if not all([*ours, *plain]):
+        raise WrongState(f"{sizes.rows} rows were leased before every round had begun")
     calls = [call for round_ in ours for call in round_]
     every = [*calls, *(call for round_ in plain for call in round_)]
-    rates, bare_rates = [per_second(each) for each in ours if each], [per_second(each) for each in plain if each]
+    rates, bare_rates = [per_second(each) for each in ours], [per_second(each) for each in plain]
     rate, bare_rate = sum(rates) / len(rates), sum(bare_rates) / len(bare_rates)
     unit = f"leases of {AT_ONCE} a second, {LABELLERS} labellers"
     return [
