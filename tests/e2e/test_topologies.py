@@ -18,6 +18,7 @@ from support.waiting import wait_for
 from quandary import Acquisition, Estimator, Frame, ScoringClient, ScoringOptions, result_score
 from quandary.errors import DeadlineExceeded
 from quandary.v1 import scoring_pb2
+from quandary_server.clock import now
 from quandary_server.registry.directory import Artefacts
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
@@ -109,6 +110,8 @@ def test_spread_over_deployments_the_bytes_are_the_same_through_swaps_and_losses
     first = generation_of(serving)
     config = spread_config(serving, members=2, mc_dropout_replicas=2)
     serving.deploy(config, {"Member0": 1, "Member1": 1, "McDropout": 2, "Scoring": 1})
+    # the replica of before may have been killed rather than ended: a promotion waits for whoever was heard of a moment ago
+    wait_for(lambda: len(serving.registry.roster.alive(now())) == 5)
     with serving.client() as client:
         wait_for(lambda: client.serving_status().ready)
         assert answers(client, frames) == expected
