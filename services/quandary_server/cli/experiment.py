@@ -51,7 +51,7 @@ KittiOption = Annotated[
 @app.command()
 def run(
     config: Annotated[
-        str, typer.Argument(help="a YAML file, or a packaged experiment: full, quick or query", show_default=False)
+        str, typer.Argument(help="a YAML file, or a packaged experiment: full, quick, query or served", show_default=False)
     ] = "",
     folder: OutOption = Path("quandary-experiment"),
     quick: Annotated[bool, typer.Option("--quick", help="the packaged quick experiment: the sign of the main effect")] = False,

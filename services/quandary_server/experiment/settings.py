@@ -17,7 +17,7 @@ from quandary_server.settings import refused
 from quandary_server.simulator.settings import FleetSettings
 
 FULL = "full"
-PACKAGED = (FULL, "quick", "query")
+PACKAGED = (FULL, "quick", "query", "served")
 
 HELD_OUT = "held_out"
 """The trainings without a class, where parts of an experiment are named."""
@@ -243,7 +243,7 @@ def _check_there(name: str, asked: Sequence[str], there: Collection[str]) -> Non
 
 
 def load_experiment(name: str) -> ExperimentSettings:
-    """Return the experiment of a YAML file, or of one of the packaged ones by its name (full, quick, query).
+    """Return the experiment of a YAML file, or of one of the packaged ones by its name (full, quick, query, served).
 
     Raises InvalidArgument naming file or field, value and bound.
     """
