@@ -15,6 +15,7 @@ class Part(StrEnum):
     CROPS = "crops"
     SERVING = "serving"
     PROXIES = "proxies"
+    TOPOLOGIES = "topologies"
     OVERLOAD = "overload"
     MEMORY = "memory"
     PEERS = "peers"
@@ -52,6 +53,8 @@ def _measure(part: Part, environment: Path | None) -> Callable[[Told], list[Figu
         from quandary_server.bench.scoring.served import serving_figures as measure
     elif part is Part.PROXIES:
         from quandary_server.bench.scoring.proxies import proxy_figures as measure
+    elif part is Part.TOPOLOGIES:
+        from quandary_server.bench.scoring.topologies import topology_figures as measure
     elif part is Part.OVERLOAD:
         from quandary_server.bench.overload import latency_figures as measure
     elif part is Part.MEMORY:
