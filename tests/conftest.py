@@ -2,16 +2,17 @@
 
 import os
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
 import pytest
 import ray
 from hypothesis import settings
-from support import postgres as postgres_servers
 from support.generations import SMALL, untrained
+from support.postgres import Postgres, postgres_for_tests
 
-from quandary import Frame, Proposal
+from quandary import Frame, NotFound, Proposal
 from quandary.frustum import crop_frusta
 from quandary.geometry import Calibration, ImageBox
 from quandary_server.cluster import start_cluster
@@ -44,12 +45,14 @@ def ray_cluster() -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def postgres() -> Iterator[postgres_servers.PostgresServer]:
+def postgres() -> Iterator[Postgres]:
     """The one PostgreSQL server of this session; skips, by name, where none can be started."""
-    if problem := postgres_servers.why_none():
-        pytest.skip(problem)
-    with postgres_servers.made() as server:
-        yield server
+    with ExitStack() as stack:
+        try:
+            running = stack.enter_context(postgres_for_tests())
+        except NotFound as error:
+            pytest.skip(str(error))
+        yield running
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,7 @@
 """What all clients have in common: they connect at the first call and are closed, best by a `with`."""
 
 import asyncio
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from datetime import timedelta
 from types import TracebackType
@@ -15,7 +16,7 @@ from quandary.methods import Asynchronous, Synchronous
 __all__ = ["AsyncClient", "Client"]
 
 
-class Client(Synchronous):
+class Client(Synchronous, ABC):
     """A client whose calls return when they are answered; safe to use from several threads.
 
     target: host:port, or any name gRPC knows. token: the bearer token, or what
@@ -36,9 +37,9 @@ class Client(Synchronous):
         self._timeout = timeout
         self._use(self._caller.channel)
 
+    @abstractmethod
     def _use(self, channel: Any) -> None:
         """Make the stubs of the client's services."""
-        raise NotImplementedError
 
     def close(self) -> None:
         """Close the connection; calls under way end with Cancelled."""
@@ -54,7 +55,7 @@ class Client(Synchronous):
         return f"{type(self).__name__}({self._caller.connection.target!r})"
 
 
-class AsyncClient(Asynchronous):
+class AsyncClient(Asynchronous, ABC):
     """A client whose calls are awaited; it belongs to the event loop that runs when it is made (RuntimeError without one).
 
     Its arguments are those of the synchronous client.
@@ -73,9 +74,9 @@ class AsyncClient(Asynchronous):
         self._timeout = timeout
         self._use(self._caller.channel)
 
+    @abstractmethod
     def _use(self, channel: Any) -> None:
         """Make the stubs of the client's services."""
-        raise NotImplementedError
 
     async def close(self) -> None:
         """Close the connection; calls under way are cancelled."""

@@ -9,7 +9,7 @@ from typing import Any
 
 import psycopg
 import pytest
-from support.postgres import PostgresServer
+from support.postgres import Postgres
 
 from quandary_server.cli import app
 from quandary_server.storage.revisions import NEWEST
@@ -26,7 +26,7 @@ def url(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_pat
     if request.param == "sqlite":
         yield ""
         return
-    server: PostgresServer = request.getfixturevalue("postgres")
+    server: Postgres = request.getfixturevalue("postgres")
     with server.database() as made:
         monkeypatch.setenv("QUANDARY_STORE__URL", made)
         yield made

@@ -7,7 +7,7 @@ from pathlib import Path
 import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from support.postgres import PostgresServer
+from support.postgres import Postgres
 
 from quandary.errors import WrongState
 from quandary.v1 import queue_pb2, queue_pb2_grpc
@@ -20,7 +20,7 @@ from quandary_server.storage.maintenance import upgrade_store
 SERVING, NOT_SERVING = health_pb2.HealthCheckResponse.SERVING, health_pb2.HealthCheckResponse.NOT_SERVING
 
 
-def test_it_wants_the_schema_and_gets_over_a_restart(tmp_path: Path, postgres: PostgresServer) -> None:
+def test_it_wants_the_schema_and_gets_over_a_restart(tmp_path: Path, postgres: Postgres) -> None:
     port, metrics_port, nobody = free_ports(3)
     selector = {"port": port, "metrics_port": metrics_port}
     metadata = (("authorization", f"Bearer {ensure_tokens(tmp_path / 'tokens.json')}"),)
@@ -40,14 +40,14 @@ def test_it_wants_the_schema_and_gets_over_a_restart(tmp_path: Path, postgres: P
             assert (await health.Check(of_queue, timeout=20, wait_for_ready=True)).status == SERVING
             assert not (await queue.LeaseTasks(request, metadata=metadata)).tasks
 
-            postgres.stop(signal.SIGQUIT)
+            postgres.server.stop(signal.SIGQUIT)
             try:
                 with pytest.raises(grpc.aio.AioRpcError) as away:
                     await queue.LeaseTasks(request, metadata=metadata)
                 assert away.value.code() == grpc.StatusCode.UNAVAILABLE
                 assert (await health.Check(of_queue)).status == NOT_SERVING
             finally:
-                postgres.start()
+                postgres.server.start()
             assert not (await queue.LeaseTasks(request, metadata=metadata)).tasks
             assert (await health.Check(of_queue)).status == SERVING
         assert not serving.done()

@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from support.postgres import PostgresServer
+from support.postgres import Postgres
 
 from quandary_server.storage import Store
 from quandary_server.storage.intake import Applied
@@ -37,7 +37,7 @@ def places(request: pytest.FixtureRequest) -> Places:
     if request.param == "sqlite":
         places: Places = request.getfixturevalue("sqlite_places")
         return places
-    server: PostgresServer = request.getfixturevalue("postgres")
+    server: Postgres = request.getfixturevalue("postgres")
     return server.empty_store
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import create_engine, select
-from support.postgres import PostgresServer
+from support.postgres import Postgres
 
 from quandary.errors import NotFound, WrongState
 from quandary_server.storage import Store
@@ -42,7 +42,7 @@ def rows(place: str) -> dict[str, list[tuple[object, ...]]]:
     return found
 
 
-def test_there_and_back_every_row_is_the_same(full: str, postgres: PostgresServer, tmp_path: Path) -> None:
+def test_there_and_back_every_row_is_the_same(full: str, postgres: Postgres, tmp_path: Path) -> None:
     told: list[tuple[int, int]] = []
     with postgres.database() as url:
         copied = copy_store(full, url, progress=lambda done, *, total: told.append((done, total)))
@@ -53,7 +53,7 @@ def test_there_and_back_every_row_is_the_same(full: str, postgres: PostgresServe
         assert all(rows(full).values())
 
 
-def test_a_copy_goes_on_where_the_first_was(full: str, postgres: PostgresServer) -> None:
+def test_a_copy_goes_on_where_the_first_was(full: str, postgres: Postgres) -> None:
     with postgres.database() as url:
         copy_store(full, url)
         with Store.open(url) as store:

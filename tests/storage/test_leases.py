@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Engine, create_engine, event, update
-from support.postgres import STORE, PostgresServer
+from support.postgres import STORE, Postgres
 
 from quandary.errors import InvalidArgument, NotFound, StaleLease, WrongState
 from quandary.geometry import Box3D
@@ -89,13 +89,13 @@ def test_leasing_reads_the_order_from_the_index_and_sorts_nothing(store: Store, 
 
 @pytest.mark.parametrize("places", ["postgresql"], indirect=True)
 def test_postgresql_too_leases_from_the_index_and_sorts_nothing(
-    store: Store, postgres: PostgresServer, fill: Callable[..., Any]
+    store: Store, postgres: Postgres, fill: Callable[..., Any]
 ) -> None:
     fill(*(i / 2000 for i in range(2000)))
     with statements() as noted:
         lease(store, 2)
     (query,) = [(text, values) for text, values in noted if "ORDER BY tasks.lease_key" in text]
-    with postgres.connect(STORE) as connection:
+    with postgres.server.connect(STORE) as connection:
         connection.execute("ANALYZE")
         plan = "\n".join(str(row[0]) for row in connection.execute(f"EXPLAIN {query[0]}", query[1]))
     assert "Index Scan using waiting_in_order on tasks" in plan, plan

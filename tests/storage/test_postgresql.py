@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from sqlalchemy import text
-from support.postgres import STORE, PostgresServer
+from support.postgres import STORE, Postgres
 from support.waiting import wait_for
 
 from quandary.errors import InvalidArgument, Unavailable, WrongState
@@ -41,16 +41,16 @@ def leased(store: Store, max_tasks: int = 1, *, now: datetime = NOW) -> tuple[Ta
 
 
 @contextmanager
-def holding(postgres: PostgresServer, *statements: str) -> Iterator[None]:
+def holding(postgres: Postgres, *statements: str) -> Iterator[None]:
     """Hold what the statements lock."""
-    with postgres.connect(STORE) as connection, connection.transaction():
+    with postgres.server.connect(STORE) as connection, connection.transaction():
         for statement in statements:
             connection.execute(statement.encode())
         yield
 
 
 def test_labellers_lease_beside_each_other_each_what_the_others_left(
-    store: Store, place: str, postgres: PostgresServer, fill: Fill
+    store: Store, place: str, postgres: Postgres, fill: Fill
 ) -> None:
     fill(0.5, 0.4, 0.3)
     first = "SELECT 1 FROM tasks WHERE frame_id = 'f000' FOR UPDATE"
@@ -59,7 +59,7 @@ def test_labellers_lease_beside_each_other_each_what_the_others_left(
     assert lease(store, 3) == ["f000", "f002"]
 
 
-def test_who_ranks_waits_for_labellers_and_they_for_him(place: str, postgres: PostgresServer, fill: Fill) -> None:
+def test_who_ranks_waits_for_labellers_and_they_for_him(place: str, postgres: Postgres, fill: Fill) -> None:
     fill(0.5, 0.4)
     with Store.open(place, options=IMPATIENT) as store:
         with holding(postgres, str(BESIDE)), pytest.raises(Unavailable, match=r"written now: .* lock timeout"):
@@ -70,7 +70,7 @@ def test_who_ranks_waits_for_labellers_and_they_for_him(place: str, postgres: Po
         assert lease(store) == ["f001"]
 
 
-def test_reading_waits_for_nobody_but_the_audit_does(place: str, postgres: PostgresServer, fill: Fill) -> None:
+def test_reading_waits_for_nobody_but_the_audit_does(place: str, postgres: Postgres, fill: Fill) -> None:
     fill(0.5)
     with Store.open(place, options=IMPATIENT) as store:
         with holding(postgres, str(BESIDE), "SELECT 1 FROM tasks FOR UPDATE"):
@@ -94,14 +94,14 @@ def test_a_reader_sees_one_state_throughout(store: Store, place: str, fill: Fill
 
 
 @pytest.mark.parametrize("state", ["40001", "40P01"])
-def test_a_transaction_that_must_give_way_is_done_again(store: Store, postgres: PostgresServer, fill: Fill, state: str) -> None:
+def test_a_transaction_that_must_give_way_is_done_again(store: Store, postgres: Postgres, fill: Fill, state: str) -> None:
     fill(0.5)
     with failing_audit(postgres, state, times=2):
         assert lease(store) == ["f000"]
     assert [event.action for event in store.audit.list().items] == [Action.LEASE]
 
 
-def test_one_that_always_must_is_unavailable_and_keeps_nothing(store: Store, postgres: PostgresServer, fill: Fill) -> None:
+def test_one_that_always_must_is_unavailable_and_keeps_nothing(store: Store, postgres: Postgres, fill: Fill) -> None:
     fill(0.5)
     with failing_audit(postgres, "40P01", times=1000), pytest.raises(Unavailable, match="in the way"):
         lease(store)
@@ -109,7 +109,7 @@ def test_one_that_always_must_is_unavailable_and_keeps_nothing(store: Store, pos
 
 
 @contextmanager
-def failing_audit(postgres: PostgresServer, state: str, times: int) -> Iterator[None]:
+def failing_audit(postgres: Postgres, state: str, times: int) -> Iterator[None]:
     """Let the server itself end the first transactions that write into the audit."""
     made = f"""
         CREATE SEQUENCE tries;
@@ -121,7 +121,7 @@ def failing_audit(postgres: PostgresServer, state: str, times: int) -> Iterator[
         END $$;
         CREATE TRIGGER give_way BEFORE INSERT ON audit FOR EACH ROW EXECUTE FUNCTION give_way();
     """
-    with postgres.connect(STORE) as connection:
+    with postgres.server.connect(STORE) as connection:
         connection.execute(made.encode())
         try:
             yield
@@ -129,7 +129,7 @@ def failing_audit(postgres: PostgresServer, state: str, times: int) -> Iterator[
             connection.execute("DROP TRIGGER give_way ON audit; DROP FUNCTION give_way; DROP SEQUENCE tries")
 
 
-def test_a_statement_that_takes_too_long_is_given_up(place: str, postgres: PostgresServer, fill: Fill) -> None:
+def test_a_statement_that_takes_too_long_is_given_up(place: str, postgres: Postgres, fill: Fill) -> None:
     fill(0.5)
     limited = replace(DEFAULTS, statement_timeout=timedelta(seconds=1))
     with Store.open(place, options=limited) as store:
@@ -145,22 +145,22 @@ def test_who_finds_no_connection_free_is_told(place: str) -> None:
     database.close()
 
 
-def test_calls_during_a_restart_are_unavailable_and_work_afterwards(store: Store, postgres: PostgresServer, fill: Fill) -> None:
+def test_calls_during_a_restart_are_unavailable_and_work_afterwards(store: Store, postgres: Postgres, fill: Fill) -> None:
     fill(0.5, 0.4)
     assert lease(store) == ["f000"]
     assert store.answers()
-    postgres.stop(signal.SIGQUIT)
+    postgres.server.stop(signal.SIGQUIT)
     try:
         with pytest.raises(Unavailable, match="cannot be written now"):
             lease(store)
         assert not store.answers()
     finally:
-        postgres.start()
+        postgres.server.start()
     assert store.answers()
     assert lease(store) == ["f001"]
 
 
-def test_no_acknowledgement_is_lost_or_doubled_by_restarts(store: Store, postgres: PostgresServer, fill: Fill) -> None:
+def test_no_acknowledgement_is_lost_or_doubled_by_restarts(store: Store, postgres: Postgres, fill: Fill) -> None:
     frames, restarts = 150, (10, 40, 70)
     fill(*(i / frames for i in range(frames)))
     acknowledged: list[str] = []
@@ -187,9 +187,9 @@ def test_no_acknowledgement_is_lost_or_doubled_by_restarts(store: Store, postgre
         labeller.start()
     for seen in restarts:
         wait_for(lambda: len(acknowledged) >= seen)  # noqa: B023
-        postgres.stop(signal.SIGQUIT)
+        postgres.server.stop(signal.SIGQUIT)
         wait_for(refused.is_set)
-        postgres.start()
+        postgres.server.start()
         refused.clear()
     for labeller in labellers:
         labeller.join()
@@ -209,37 +209,37 @@ def test_a_server_that_forgets_what_it_committed_is_refused(place: str) -> None:
         Store.open(f"{place}&options=-c%20synchronous_commit%3Doff")
 
 
-def test_a_standby_can_be_read_and_is_unavailable_for_writing(store: Store, postgres: PostgresServer, fill: Fill) -> None:
+def test_a_standby_can_be_read_and_is_unavailable_for_writing(store: Store, postgres: Postgres, fill: Fill) -> None:
     fill(0.5)
-    postgres.stop()
-    standby = postgres.folder / "data" / "standby.signal"
+    postgres.server.stop()
+    standby = postgres.server.folder / "data" / "standby.signal"
     standby.touch()
-    postgres.start()
+    postgres.server.start()
     try:
         assert len(store.tasks.list("active", now=NOW).items) == 1
         assert not store.answers()
         with pytest.raises(Unavailable, match=r"cannot be written now: .* during recovery"):
             lease(store)
     finally:
-        postgres.stop()
+        postgres.server.stop()
         standby.unlink()
-        postgres.start()
+        postgres.server.start()
     assert lease(store) == ["f000"]
 
 
-def test_errors_show_neither_password_nor_statement_nor_values(place: str, postgres: PostgresServer, fill: Fill) -> None:
+def test_errors_show_neither_password_nor_statement_nor_values(place: str, postgres: Postgres, fill: Fill) -> None:
     with pytest.raises(Unavailable) as away:
         Store.open("postgresql://ops:secret@/store?host=/nowhere")
     assert "secret" not in str(away.value)
     fill(0.5)
     with Store.open(place) as store:
-        with postgres.connect(STORE) as connection:
+        with postgres.server.connect(STORE) as connection:
             connection.execute("ALTER TABLE tasks RENAME TO elsewhere")
         try:
             with pytest.raises(Unavailable, match='relation "tasks" does not exist') as gone:
                 store.ranking.write_ranks("active", ["f000"], now=NOW)
         finally:
-            with postgres.connect(STORE) as connection:
+            with postgres.server.connect(STORE) as connection:
                 connection.execute("ALTER TABLE elsewhere RENAME TO tasks")
     assert "SELECT" not in str(gone.value)
     assert "f000" not in str(gone.value)
@@ -265,22 +265,22 @@ def test_nul_which_postgresql_refuses_is_refused_by_field_or_kept_as_text(
     assert store.tasks.get("active", "f003", now=NOW).tags == {"city": "a\0b"}
 
 
-def test_a_dump_made_while_all_runs_is_a_store_again(store: Store, postgres: PostgresServer, fill: Fill) -> None:
+def test_a_dump_made_while_all_runs_is_a_store_again(store: Store, postgres: Postgres, fill: Fill) -> None:
     fill(0.5, 0.4)
     (task,) = leased(store)
     assert task.status.lease is not None
     token = task.status.lease.token
     store.leases.acknowledge("active", "f000", token, FrameLabels("f000"), subject="ada", now=NOW)
-    postgres.run("pg_dump", "--format=custom", "--file=store.dump", STORE)
+    postgres.server.run("pg_dump", "--format=custom", "--file=store.dump", STORE)
     with postgres.database() as url:
-        postgres.run("pg_restore", "--dbname", str(url_of(url).database), "store.dump")
+        postgres.server.run("pg_restore", "--dbname", str(url_of(url).database), "store.dump")
         with Store.open(url) as restored:
             assert restored.labels.get("f000").labeller == "ada"
             assert lease(restored) == ["f001"]
 
 
 def test_a_role_that_owns_nothing_can_do_all_the_work(
-    store: Store, place: str, postgres: PostgresServer, fill: Fill, entry: Callable[..., TaskEntry]
+    store: Store, place: str, postgres: Postgres, fill: Fill, entry: Callable[..., TaskEntry]
 ) -> None:
     fill(0.5)
     granted = """
@@ -288,7 +288,7 @@ def test_a_role_that_owns_nothing_can_do_all_the_work(
         GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO app;
         GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO app
     """
-    with postgres.connect(STORE) as connection:
+    with postgres.server.connect(STORE) as connection:
         connection.execute(granted.encode())
         try:
             with Store.open(place.replace("://quandary@", "://app@")) as limited:

@@ -13,7 +13,7 @@ import pytest
 from alembic.config import Config
 from alembic.script import ScriptDirectory
 from sqlalchemy import Engine, create_engine, event, inspect, text
-from support.postgres import PostgresServer
+from support.postgres import Postgres
 
 from quandary.errors import NotFound, Unavailable, WrongState
 from quandary_server.leasing.status import TaskState
@@ -46,7 +46,7 @@ def empty(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     if request.param == "sqlite":
         yield f"sqlite:///{tmp_path / 'store.db'}"
         return
-    server: PostgresServer = request.getfixturevalue("postgres")
+    server: Postgres = request.getfixturevalue("postgres")
     with server.database() as url:
         yield url
 
@@ -237,7 +237,7 @@ def test_several_processes_can_make_a_store_at_once(empty: str) -> None:
     assert [opener.communicate(timeout=120) for opener in openers] == [("active control\n", "")] * 3
 
 
-def test_an_upgrade_waits_for_those_who_write(postgres: PostgresServer) -> None:
+def test_an_upgrade_waits_for_those_who_write(postgres: Postgres) -> None:
     impatient = StoreOptions(upgrade=True, lock_timeout=timedelta(milliseconds=100))
     with postgres.database() as url:
         with connected(url) as engine, engine.begin() as connection:

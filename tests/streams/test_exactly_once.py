@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from support.kafka_broker import KafkaBroker
 from support.selecting import POISON_EVERY, Ledger, Selectors, file_settings, publish, scored_records
+from support.waiting import wait_for
 
 from quandary import Calibration
 from quandary_server.clock import now
@@ -50,8 +51,8 @@ def kill_again_and_again(settings: Settings, size: Size, calibration: Calibratio
     selectors.start(settings)
     ledger.wait_for(size.records)
     with Store.open(settings.database) as store, look_at_log(settings, store, now) as log:
-        while sum(lag.waiting for lag in log.lags(store.intake.offset)):
-            time.sleep(0.01)  # the offset moves with the records, but the end of a file is an entry of its own
+        # the offset moves with the records, but the end of a file is an entry of its own
+        wait_for(lambda: not sum(lag.waiting for lag in log.lags(store.intake.offset)))
     selectors.stop()
     check_every_record_once(ledger, size.records)
     ledger.close()
@@ -65,17 +66,21 @@ def check_every_record_once(ledger: Ledger, records: int) -> None:
     assert len(ledger.rejected()) == len(poison)
 
 
-def test_sqlite(tmp_path: Path, calibration: Calibration, selectors: Selectors, pytestconfig: pytest.Config) -> None:
+def test_a_sqlite_log_is_applied_once(
+    tmp_path: Path, calibration: Calibration, selectors: Selectors, pytestconfig: pytest.Config
+) -> None:
     settings = file_settings(tmp_path, "sqlite", log_partitions=3)
     kill_again_and_again(settings, Size.of(pytestconfig, 20_000, 10), calibration, selectors)
 
 
-def test_mcap(tmp_path: Path, calibration: Calibration, selectors: Selectors, pytestconfig: pytest.Config) -> None:
+def test_a_directory_of_mcap_files_is_applied_once(
+    tmp_path: Path, calibration: Calibration, selectors: Selectors, pytestconfig: pytest.Config
+) -> None:
     settings = file_settings(tmp_path, "mcap", mcap={"rotate_bytes": 100_000})
     kill_again_and_again(settings, Size.of(pytestconfig, 20_000, 10), calibration, selectors)
 
 
-def test_kafka(
+def test_a_kafka_topic_is_applied_once(
     tmp_path: Path, calibration: Calibration, selectors: Selectors, broker: KafkaBroker, pytestconfig: pytest.Config
 ) -> None:
     settings = file_settings(tmp_path, "kafka", kafka=broker.settings("killed"))

@@ -6,7 +6,6 @@ import multiprocessing
 import os
 import signal
 import sqlite3
-import time
 from collections import Counter
 from datetime import timedelta
 from multiprocessing.process import BaseProcess
@@ -26,6 +25,7 @@ from quandary_server.storage.frame_log import LogRecord
 from quandary_server.storage.store import Store
 from support.records import START
 from support.tally import CountingTally
+from support.waiting import wait_for
 
 BATCH = 64
 POISON_EVERY = 50
@@ -135,10 +135,7 @@ class Ledger:
 
     def wait_for(self, count: int, seconds: float = 120.0) -> None:
         """Wait until so many records are done."""
-        end = time.monotonic() + seconds
-        while self.done() < count:
-            assert time.monotonic() < end, f"{self.done()} of {count} records are done after {seconds} s"
-            time.sleep(0.003)
+        wait_for(lambda: self.done() >= count, seconds)
 
     def applied(self) -> Counter[tuple[str, str]]:
         """Return how often each frame's task was added and changed."""

@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from quandary.errors import Unavailable
+from quandary.errors import NotFound, Unavailable
 from quandary_server.bench.queue.postgres import postgres_server
 from quandary_server.storage.options import StoreOptions
 from quandary_server.storage.store import Store
@@ -34,10 +34,10 @@ def sqlite_place() -> Iterator[str]:
 
 @contextmanager
 def postgres_place() -> Iterator[str]:
-    """Return the URL of an empty store on a server of its own; raises Unavailable where none can be started."""
-    with postgres_server() as url:
-        Store.open(url, options=StoreOptions(upgrade=True)).close()
-        yield url
+    """Return the URL of an empty store on a server of its own; raises as `postgres_server` does."""
+    with postgres_server() as server:
+        Store.open(server.url(), options=StoreOptions(upgrade=True)).close()
+        yield server.url()
 
 
 SQLITE, POSTGRES = Kind("sqlite", sqlite_place), Kind("postgres", postgres_place)
@@ -49,7 +49,7 @@ def kinds(part: str, left_out: LeftOut) -> Iterator[tuple[Kind, str]]:
         with ExitStack() as stack:
             try:
                 place = stack.enter_context(kind.empty())
-            except Unavailable as error:
+            except (NotFound, Unavailable) as error:
                 left_out(f"{part}_{kind.name}", error)
                 continue
             yield kind, place
