@@ -1,8 +1,9 @@
 """A command line to run in this process."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -16,18 +17,36 @@ def _bare(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
 
 
-@pytest.fixture
-def quandary(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Any:
-    """Run a command line in this process; return its code and what it said on either stream, made one line."""
+class Said(NamedTuple):
+    """How a command ended: its exit code, and what it said."""
 
-    def run(*arguments: str) -> tuple[int, str]:
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def command_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Said]:
+    """Run a command line in this process; return how it ended."""
+
+    def run(*arguments: str) -> Said:
         monkeypatch.setattr("sys.argv", ["quandary", *arguments])
         code = 0
         try:
             app.run()
         except SystemExit as ended:
             code = int(ended.code or 0)
-        said = capsys.readouterr()
-        return code, " ".join((said.out + said.err).split())
+        return Said(code, *capsys.readouterr())
+
+    return run
+
+
+@pytest.fixture
+def quandary(command_line: Callable[..., Said]) -> Any:
+    """Run a command line in this process; return its code and what it said on either stream, made one line."""
+
+    def run(*arguments: str) -> tuple[int, str]:
+        said = command_line(*arguments)
+        return said.code, " ".join((said.out + said.err).split())
 
     return run

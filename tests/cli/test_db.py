@@ -1,9 +1,9 @@
 """quandary db, on both kinds of database."""
 
 import json
-import os
 import sqlite3
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,18 +11,14 @@ import psycopg
 import pytest
 from support.postgres import Postgres
 
-from quandary_server.cli import app
 from quandary_server.storage.revisions import NEWEST
 
 FAILED = 1
 
 
 @pytest.fixture(params=["sqlite", "postgresql"], autouse=True)
-def url(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[str]:
+def url(_bare: None, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """An empty database, named by the environment; that of SQLite is the data directory's own, which is not there yet."""
-    for variable in [name for name in os.environ if name.startswith("QUANDARY_")]:
-        monkeypatch.delenv(variable)
-    monkeypatch.chdir(tmp_path)
     if request.param == "sqlite":
         yield ""
         return
@@ -33,20 +29,9 @@ def url(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_pat
 
 
 @pytest.fixture
-def db(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Any:
-    """Run a command; return its code, and what it said on both streams."""
-
-    def run(*arguments: str) -> tuple[int, str]:
-        monkeypatch.setattr("sys.argv", ["quandary", "db", *arguments])
-        code = 0
-        try:
-            app.run()
-        except SystemExit as ended:
-            code = int(ended.code or 0)
-        said = capsys.readouterr()
-        return code, " ".join((said.out + said.err).split())
-
-    return run
+def db(quandary: Any) -> Any:
+    """Run `quandary db`; return its code, and what it said on both streams."""
+    return partial(quandary, "db")
 
 
 def test_a_database_is_made_looked_at_and_compared(db: Any, url: str) -> None:

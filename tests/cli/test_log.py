@@ -1,11 +1,9 @@
 """quandary log publish | tail | lag, whatever holds the log."""
 
 import json
-import os
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -13,7 +11,6 @@ import pytest
 from support.kafka_broker import KafkaBroker
 
 from quandary import Calibration
-from quandary_server.cli import app
 from quandary_server.datasets.index import FrameEntry, write_index
 from quandary_server.datasets.labels import LabelFile
 from quandary_server.datasets.writing import write_frame
@@ -21,26 +18,13 @@ from quandary_server.datasets.writing import write_frame
 Quandary = Callable[..., Any]
 
 
-@pytest.fixture(autouse=True)
-def _bare(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    for variable in [name for name in os.environ if name.startswith("QUANDARY_")]:
-        monkeypatch.delenv(variable)
-    monkeypatch.chdir(tmp_path)
-
-
 @pytest.fixture
-def quandary(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Quandary:
-    """Run a command line in this process; return its code, what it printed and what it said."""
+def quandary(command_line: Quandary) -> Quandary:
+    """Run a command line; return its code, what it printed, and what it said in one line."""
 
-    def run(*arguments: str) -> SimpleNamespace:
-        monkeypatch.setattr(sys, "argv", ["quandary", *arguments])
-        code = 0
-        try:
-            app.run()
-        except SystemExit as ended:
-            code = int(ended.code or 0)
-        said = capsys.readouterr()
-        return SimpleNamespace(code=code, out=said.out, err=" ".join(said.err.split()))
+    def run(*arguments: str) -> Any:
+        said = command_line(*arguments)
+        return said._replace(err=" ".join(said.err.split()))
 
     return run
 

@@ -1,42 +1,23 @@
 """quandary token, on a data directory of its own."""
 
 import json
-import os
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from quandary_server.auth import Keyring, admin_token
-from quandary_server.cli import app
 from quandary_server.clock import now
 
 TOKENS = Path("quandary-data/tokens.json")
 
 
-@pytest.fixture(autouse=True)
-def _bare(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    for variable in [name for name in os.environ if name.startswith("QUANDARY_")]:
-        monkeypatch.delenv(variable)
-    monkeypatch.chdir(tmp_path)
-
-
 @pytest.fixture
-def token(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Any:
-    """Run a command; return its code and what it said on stdout and stderr."""
-
-    def run(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr("sys.argv", ["quandary", "token", *arguments])
-        code = 0
-        try:
-            app.run()
-        except SystemExit as ended:
-            code = int(ended.code or 0)
-        said = capsys.readouterr()
-        return code, said.out, said.err
-
-    return run
+def token(command_line: Any) -> Any:
+    """Run `quandary token`; return its code and what it said on stdout and stderr."""
+    return partial(command_line, "token")
 
 
 def subject(presented: str) -> str:
