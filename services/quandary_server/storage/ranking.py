@@ -21,7 +21,7 @@ from quandary_server.storage.task_values import NewScore, ScoredTask, TakenTask,
 __all__ = ["Ranking"]
 
 IDS_PER_QUERY = 5_000
-OF_FRAME = (frames.c.crops, frames.c.ego_position_m)
+OF_FRAME = (frames.c.drive_id, frames.c.stamp, frames.c.crops, frames.c.ego_position_m)
 
 Standing = tuple[Place, str | None]
 """A task's place, and the frame that it is folded under."""
@@ -64,29 +64,32 @@ class Ranking:
             write_frame_scores(connection, {(queue, frame_id): found[frame_id].frame_score for frame_id in waiting})
         return len(rows)
 
-    def candidates(self, queue: str, *, now: datetime, with_scores: bool = False) -> tuple[ScoredTask, ...]:
-        """Return the waiting tasks that have a score, in lease order; with_scores: with their FrameScores, kilobytes each."""
-        columns = (tasks.c.frame_id, frames.c.drive_id, frames.c.stamp, tasks.c.score, tasks.c.generation, *OF_FRAME)
+    def candidates(
+        self, queue: str, *, now: datetime, with_scores: bool = False, with_tags: bool = False
+    ) -> tuple[ScoredTask, ...]:
+        """Return the waiting tasks that have a score, in lease order.
+
+        with_scores: with their FrameScores, kilobytes each. with_tags: with those of their frames.
+        """
         query = (
-            _of_frames(select(*columns), with_scores)
+            _of_frames(select(tasks.c.frame_id, tasks.c.score, tasks.c.generation), with_scores, with_tags)
             .where(tasks.c.queue == queue, WAITS, tasks.c.score.is_not(None))
             .order_by(tasks.c.lease_key)
         )
         with reading_settled(self._database, now, self._max_failed_leases) as connection:
-            return tuple(ScoredTask(*row) for row in connection.execute(query))
+            return tuple(ScoredTask(**row) for row in connection.execute(query).mappings())
 
-    def taken(self, queue: str, *, now: datetime, with_scores: bool = False) -> tuple[TakenTask, ...]:
-        """Return the tasks that are leased or acknowledged, by drive and stamp, for queries that keep their distance."""
+    def taken(self, queue: str, *, now: datetime, with_scores: bool = False, with_tags: bool = False) -> tuple[TakenTask, ...]:
+        """Return the tasks that are leased or acknowledged, by drive and stamp; with_scores, with_tags as of candidates."""
         states = tasks.c.state.in_([TaskState.LEASED, TaskState.ACKNOWLEDGED])
-        leased = tasks.c.state == TaskState.LEASED
-        columns = (tasks.c.frame_id, frames.c.drive_id, frames.c.stamp, tasks.c.generation)
+        leased = (tasks.c.state == TaskState.LEASED).label("leased")
         query = (
-            _of_frames(select(*columns, frames.c.crops, leased, frames.c.ego_position_m), with_scores)
+            _of_frames(select(tasks.c.frame_id, tasks.c.generation, leased), with_scores, with_tags)
             .where(tasks.c.queue == queue, states)
             .order_by(frames.c.drive_id, frames.c.stamp)
         )
         with reading_settled(self._database, now, self._max_failed_leases) as connection:
-            return tuple(TakenTask(*row) for row in connection.execute(query))
+            return tuple(TakenTask(**row) for row in connection.execute(query).mappings())
 
     def ranks_run_out(self, queue: str, below: int, *, now: datetime) -> bool:
         """Return whether fewer than `below` ranked tasks wait while tasks with a score wait that no query picked.
@@ -136,8 +139,9 @@ class Ranking:
         return len(ranks.keys() & before.keys())
 
 
-def _of_frames(query: Select[Any], with_scores: bool) -> Select[Any]:
-    """Return a query over tasks joined to their frames and, if asked for, to their FrameScore as its last column."""
+def _of_frames(query: Select[Any], with_scores: bool, with_tags: bool) -> Select[Any]:
+    """Return a query over tasks joined to their frames and, if asked for, with tags and FrameScore."""
+    query = query.add_columns(*OF_FRAME, *((frames.c.tags,) if with_tags else ()))
     query = query.join(frames, frames.c.frame_id == tasks.c.frame_id)
     if not with_scores:
         return query

@@ -112,7 +112,7 @@ class NewScore:
 class ScoredTask:
     """What the query needs of a waiting task; crops: what a label of it costs. frame_score: None unless asked for.
 
-    ego_position_m: of the LiDAR in the drive's frame, None where it is not known.
+    ego_position_m: of the LiDAR in the drive's frame, None where it is not known. tags: None unless asked for.
     """
 
     frame_id: str
@@ -123,13 +123,14 @@ class ScoredTask:
     crops: int
     ego_position_m: Sequence[float] | None = None
     frame_score: bytes | None = field(default=None, repr=False)
+    tags: Mapping[str, str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class TakenTask:
     """What the query needs of a task that is leased or acknowledged; generation: empty if it was taken unscored.
 
-    leased: not acknowledged yet. ego_position_m, frame_score: as of ScoredTask.
+    leased: not acknowledged yet. ego_position_m, frame_score, tags: as of ScoredTask.
     """
 
     frame_id: str
@@ -140,6 +141,7 @@ class TakenTask:
     leased: bool = False
     ego_position_m: Sequence[float] | None = None
     frame_score: bytes | None = field(default=None, repr=False)
+    tags: Mapping[str, str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
