@@ -8,7 +8,7 @@ from datetime import datetime
 import numpy as np
 
 from quandary import convert
-from quandary.errors import QuandaryError, Unavailable
+from quandary.errors import QuandaryError
 from quandary.v1 import fleet_log_pb2
 from quandary_server.selection.query import asked
 from quandary_server.selector.frame_scores import FrameRefused, Scorer
@@ -49,17 +49,6 @@ class Rescorer:
         self._refill_below = query.refill_below
         self.generation = ""
         self.ranked_generation = ""
-
-    async def run(self) -> None:
-        """Follow the generations until cancelled."""
-        while True:
-            try:
-                moved = await self.step()
-            except Unavailable as error:
-                log.warning("store_away problem=%s", error)
-                moved = False
-            if not moved:
-                await asyncio.sleep(self._pace.poll.total_seconds())
 
     async def step(self) -> bool:
         """Score the next batch, or rank if all is scored; return whether there was anything to do."""
