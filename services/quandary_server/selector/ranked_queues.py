@@ -22,8 +22,8 @@ log = logging.getLogger(__name__)
 class RankedQueues:
     """A rescorer for each queue but that of the control drives; they take turns, a batch or a query each."""
 
-    def __init__(self, rescorers: Mapping[str, Rescorer], pace: Pace) -> None:
-        self._rescorers, self._pace = rescorers, pace
+    def __init__(self, rescorers: Mapping[str, Rescorer], scorer: Scorer, pace: Pace) -> None:
+        self._rescorers, self._scorer, self._pace = rescorers, scorer, pace
 
     @classmethod
     def of(
@@ -51,7 +51,7 @@ class RankedQueues:
             seed = [settings.shuffle_seed, *(b"" if queue == ACTIVE_QUEUE else queue.encode())]
             return Rescorer(store, scorer, settings.query_of(queue), clock, rescored, pace, np.random.default_rng(seed), queue)
 
-        return cls({queue: rescorer(queue) for queue in (*declared, *left)}, pace)
+        return cls({queue: rescorer(queue) for queue in (*declared, *left)}, scorer, pace)
 
     async def run(self) -> None:
         """Follow the generations until cancelled."""
@@ -61,10 +61,11 @@ class RankedQueues:
 
     async def step(self) -> bool:
         """Let every queue score its next batch, or rank; return whether any had something to do."""
+        generation = await self._scorer.generation()
         moved = False
         for queue, rescorer in self._rescorers.items():
             try:
-                moved |= await rescorer.step()
+                moved |= await rescorer.step(generation)
             except Unavailable as error:
                 log.warning("store_away queue=%s problem=%s", queue, error)
         return moved

@@ -50,9 +50,12 @@ class Rescorer:
         self.generation = ""
         self.ranked_generation = ""
 
-    async def step(self) -> bool:
-        """Score the next batch, or rank if all is scored; return whether there was anything to do."""
-        generation = await self._scorer.generation()
+    async def step(self, generation: str | None = None) -> bool:
+        """Score the next batch, or rank if all is scored; return whether there was anything to do.
+
+        generation: the current one, empty for none; None: asked for.
+        """
+        generation = await self._scorer.generation() if generation is None else generation
         if not generation:
             return False
         if generation != self.generation:

@@ -5,6 +5,7 @@ from datetime import timedelta
 
 from pydantic import Field, field_validator
 
+from quandary.errors import InvalidArgument
 from quandary.labels import CLASSES
 from quandary_server.selection.cost import LabellingCost
 from quandary_server.selection.plan import QueryPlan, Strategy
@@ -74,9 +75,9 @@ class QuerySettings(Section):
     def _of_classes(cls, value: Mapping[str, timedelta]) -> Mapping[str, timedelta]:
         for name, time in value.items():
             if name not in CLASSES:
-                raise ValueError(f"{name} is no class, the classes are {', '.join(CLASSES)}")
+                raise InvalidArgument.of(name, time, f"the time of a class: {', '.join(CLASSES)}")
             if time < timedelta():
-                raise ValueError(f"{name} takes {time}, must be >= 0")
+                raise InvalidArgument.of(name, time, ">= 0")
         return value
 
     @field_validator("quotas")

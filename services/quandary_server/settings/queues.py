@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
 from pydantic import Field, SerializationInfo, field_serializer, field_validator, model_validator
 
@@ -25,7 +25,7 @@ class QueueSettings(Section):
     tags: Mapping[str, str] = Field(
         default_factory=dict, max_length=MAX_TAGS, description="tags with the values that a frame must have, all of them"
     )
-    drives: tuple[str, ...] = Field(
+    drives: tuple[Annotated[str, Field(min_length=1)], ...] = Field(
         default=(), description="shell patterns of drive ids (night-*), of which the frame's must match one"
     )
     query: QuerySettings = Field(

@@ -17,6 +17,9 @@ from quandary_server.storage.log_settings import KafkaSettings, LogKind, McapSet
 
 __all__ = ["SelectorSettings"]
 
+MAX_QUEUES = 32
+"""Each is looked at in every `poll`, and is a label of metrics."""
+
 
 class SelectorSettings(Section):
     """The selector service."""
@@ -63,7 +66,9 @@ class SelectorSettings(Section):
     )
     query: QuerySettings = QuerySettings()
     queues: tuple[QueueSettings, ...] = Field(
-        default=(), description="queues beside active and control; a new frame goes to the first that takes it, else to active"
+        default=(),
+        max_length=MAX_QUEUES,
+        description="queues beside active and control; a new frame goes to the first that takes it, else to active",
     )
 
     @model_validator(mode="after")
