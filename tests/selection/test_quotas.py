@@ -145,6 +145,14 @@ def test_what_the_generation_asked_for_before_counts_and_what_older_ones_did_doe
     assert picked(found, plan, 2, replace(mine, folds=None)) == [0, 2]
 
 
+def test_a_shortlist_keeps_the_quotas_so_that_the_core_set_is_of_what_may_be_picked() -> None:
+    east, north = np.eye(3)[:2]
+    scores = [9.0, 8.0, 7.0, 6.0, 5.0, 4.0]
+    found = pool(scores, drives=["x"] * 4 + ["y"] * 2, embeddings=[east] * 5 + [north])
+    plan = QueryPlan(Strategy.DIVERSE, shortlist=2.0, quotas=(DriveQuota(most=0.5, pattern="x"),))
+    assert picked(found, plan, 2) == [0, 5]
+
+
 def test_the_budget_ends_what_the_quotas_left() -> None:
     found = pool([9.0, 8.0, 7.0], drives=["x", "x", "y"], seconds=[1.0, 1.0, 5.0])
     plan = replace(TOP_K, quotas=(DriveQuota(most=0.5, pattern="x"),))
