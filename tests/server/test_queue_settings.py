@@ -1,7 +1,9 @@
 """Queues and quotas in the settings: what they mean, and how they are refused."""
 
 import json
+import re
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +13,7 @@ from quandary_server.selection.plan import Strategy
 from quandary_server.selection.quotas import ClassQuota, DriveQuota, TagQuota
 from quandary_server.settings import Settings, load_settings
 
+RUNBOOK = Path(__file__).parents[2] / "deploy" / "README.md"
 NIGHT = {"name": "night", "drives": ["n-*"]}
 
 
@@ -112,3 +115,13 @@ def test_what_is_due_may_be_all_there_is_in_each_kind() -> None:
     tags = [{"by": "tag", "key": "city", "value": value, "least": 0.1} for value in "abcdefghij"]
     quotas = [*tags, {"by": "drive", "value": "a", "least": 1.0}, {"by": "tag", "key": "light", "value": "day", "least": 1.0}]
     assert len(load_settings(selector={"query": {"quotas": quotas}}).selector.query.quotas) == 12
+
+
+def test_the_runbooks_examples_are_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    examples = re.findall(r"```toml\n(.*?)```", RUNBOOK.read_text(), re.DOTALL)
+    (tmp_path / "quandary.toml").write_text("\n".join(example for example in examples if "[[selector." in example))
+    monkeypatch.setenv("QUANDARY_CONFIG", str(tmp_path / "quandary.toml"))
+    selector = load_settings().selector
+    assert selector.query.plan.quotas == (TagQuota(0.2, 1.0, "weather", "rain"), DriveQuota(0.0, 0.1))
+    assert selector.queues[0].takes("potsdam-1", {"light": "night"})
+    assert selector.query_of("night").budget == timedelta(hours=4)
