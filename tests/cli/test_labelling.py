@@ -24,7 +24,7 @@ from quandary.v1 import queue_pb2, scoring_pb2
 from quandary_server.cli.queue_watch import age
 from quandary_server.datasets.kitti import KittiFolder
 from quandary_server.storage.store import Store
-from quandary_server.storage.task_values import NewScore
+from quandary_server.storage.task_values import NewScore, TaskEntry
 
 GENERATION = "g000001-00000000"
 CAR_BOX = Box3D(20.0, 1.0, -0.8, 4.0, 1.7, 1.5, 0.1)
@@ -290,6 +290,24 @@ def test_a_look_tells_queues_holders_and_what_comes_next(server: Server, quandar
     found = json.loads(quandary("queue", "watch", "--json", "--head", "1")[1])
     assert [task["frame_id"] for task in found["head"]] == ["f2"]
     assert [task["lease"]["holder"] for task in found["leased"]] == ["admin", "admin"]
+
+
+def test_queues_of_the_settings_are_counted_watched_and_leased_by_name(server: Server, quandary: Run) -> None:
+    server.store.intake.declare(["night"])
+    entry = TaskEntry(7, "night", "n0", "dark", START, server.store.tasks.get("active", "f0", now=START).record, 3, shuffle=0)
+    server.store.intake.apply([entry], log="log", after=6, position=7, now=START)
+    counts = json.loads(quandary("queue", "stats", "--json")[1])
+    assert [queue["name"] for queue in counts] == ["queues/active", "queues/control", "queues/night"]
+    assert [queue["name"] for queue in json.loads(quandary("queue", "stats", "--queue", "night", "--json")[1])] == [
+        "queues/night"
+    ]
+    found = json.loads(quandary("queue", "watch", "--queue", "night", "--queue", "control", "--json")[1])
+    assert [queue["name"] for queue in found["queues"]] == ["queues/night", "queues/control"]
+    assert [task["frame_id"] for task in found["head"]] == ["n0"]
+    assert [task["frame_id"] for task in json.loads(quandary("queue", "lease", "--queue", "night", "--json")[1])] == ["n0"]
+    assert quandary("queue", "lease", "--queue", "night") == (0, "the queue night is empty")
+    for command in ("stats", "watch", "lease"):
+        assert quandary("queue", command, "--queue", "nihgt") == (1, "NotFound: there is no queue nihgt")
 
 
 @pytest.mark.parametrize(

@@ -69,7 +69,7 @@ class SelectorState:
     def generation(self) -> str:
         return ""
 
-    def ranked_generation(self) -> str:
+    def ranked_generation(self, queue: str) -> str:
         return ""
 
     def lag(self) -> int:

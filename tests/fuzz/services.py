@@ -48,7 +48,7 @@ class SelectorState:
     def generation(self) -> str:
         return "g000001-00000000"
 
-    def ranked_generation(self) -> str:
+    def ranked_generation(self, queue: str) -> str:
         return ""
 
     def lag(self) -> int:

@@ -1,5 +1,6 @@
 """Tasks as the arrays of a query."""
 
+from dataclasses import replace
 from datetime import timedelta
 
 import numpy as np
@@ -43,6 +44,18 @@ def test_without_views_or_tasks_there_are_no_embeddings() -> None:
     assert (candidates.embeddings.shape, taken.embeddings.shape) == ((1, 0), (1, 0))
     candidates, taken = query_input([], [], {}, COST, "g1")
     assert (len(candidates), len(taken), candidates.class_shares.shape) == (0, 0, (0, len(CLASSES)))
+
+
+def test_tags_and_classes_of_what_is_taken_come_along_for_quotas() -> None:
+    tasks = [replace(waiting("a", 0.0, 0.5, 1), tags={"light": "day", "more": "x"}), waiting("b", 9.0, 0.5, 1)]
+    held = replace(TAKEN, tags={"weather": "rain"})
+    candidates, taken = query_input(tasks, [held], {"c": view(1, 2)}, COST, "g1", ("light", "weather"))
+    assert candidates.tags is not None
+    assert taken.tags is not None
+    assert taken.class_shares is not None
+    assert (candidates.tags.tolist(), taken.tags.tolist()) == ([["day", ""], ["", ""]], [["", "rain"]])
+    assert taken.class_shares.tolist() == [CARS.tolist()]
+    assert query_input(tasks, [held], {}, COST, "g1")[0].tags is None
 
 
 def test_an_embedding_of_another_size_is_unknown() -> None:

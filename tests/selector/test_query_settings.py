@@ -44,6 +44,12 @@ def test_embeddings_are_asked_of_scoring_only_where_the_plan_needs_them() -> Non
     assert not SelectorSettings(query=plain).scoring_options().include_embedding
 
 
+@pytest.mark.parametrize("name", [strategy.value for strategy in Strategy])
+def test_every_strategy_is_reached_by_its_name(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("QUANDARY_SELECTOR__QUERY__STRATEGY", name)
+    assert load_settings().selector.query.plan.strategy is Strategy(name)
+
+
 @pytest.mark.parametrize(
     ("field", "value"),
     [
@@ -69,8 +75,12 @@ def test_what_is_out_of_bounds_is_named(field: str, value: object) -> None:
 
 
 @pytest.mark.parametrize(
-    ("times", "problem"), [({"Bus": timedelta(seconds=9)}, "Bus is no class"), ({"Car": timedelta(seconds=-9)}, "Car takes")]
+    ("times", "problem"),
+    [
+        ({"Bus": timedelta(seconds=9)}, r"Bus is 0:00:09, must be the time of a class: Car, Van"),
+        ({"Car": timedelta(seconds=-9)}, "Car is -1 day, 23:59:51, must be >= 0"),
+    ],
 )
 def test_class_times_are_held_to_the_classes(times: dict[str, timedelta], problem: str) -> None:
-    with pytest.raises(InvalidArgument, match=rf"selector\.query\.class_times is .*{problem}"):
+    with pytest.raises(InvalidArgument, match=rf"selector\.query\.class_times\.{problem}"):
         load_settings(selector={"query": {"class_times": times}})

@@ -38,7 +38,7 @@ def test_without_its_database_it_is_alive_and_not_ready(tmp_path: Path) -> None:
     asyncio.run(go())
 
 
-def test_metrics_tell_of_a_logs_sources_and_files(tmp_path: Path, calibration: Calibration) -> None:
+def test_metrics_tell_of_a_logs_sources_and_files_and_of_every_queue(tmp_path: Path, calibration: Calibration) -> None:
     port, metrics_port, nobody = free_ports(3)
     (tmp_path / "log").mkdir()
     (tmp_path / "log" / "notes.mcap").write_bytes(b"no records here")
@@ -48,6 +48,8 @@ def test_metrics_tell_of_a_logs_sources_and_files(tmp_path: Path, calibration: C
         "log_kind": "mcap",
         "mcap": {"directory": tmp_path / "log"},
         "poll": timedelta(milliseconds=5),
+        "control_share": 0.0,
+        "queues": [{"name": "first-ten", "drives": ["drive-?"]}],
     }
     settings = load_settings(data=tmp_path, selector=selector, scoring={"port": nobody})
     records = scored_records(50, calibration)
@@ -73,6 +75,9 @@ def test_metrics_tell_of_a_logs_sources_and_files(tmp_path: Path, calibration: C
         'quandary_selector_records_total{outcome="applied"} 49.0',
         'quandary_selector_rejected_total{reason="invalid"} 1.0',
         'quandary_selector_log_lag{source="files"} 0.0',
+        'quandary_selector_tasks{queue="active",state="waiting"} 30.0',
+        'quandary_selector_tasks{queue="first-ten",state="waiting"} 19.0',
+        'quandary_selector_tasks_behind{queue="first-ten"}',
         'quandary_selector_log_files{state="complete"} 1.0',
         'quandary_selector_log_files{state="foreign"} 1.0',
     ):

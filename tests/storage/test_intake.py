@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -140,9 +141,34 @@ def test_a_known_drive_keeps_its_queue_whatever_the_setting_says_now(store: Stor
     assert {(task.place.score, task.generation, task.frame_score) for task in control} == {(None, "", None)}
 
 
-def test_a_new_drive_goes_where_its_first_entry_asks_for(store: Store, entry: MakeEntry) -> None:
-    assert apply(store, entry(1, 0.5, drive_id="mine", queue="night"), entry(2, 0.4, drive_id="mine")).added == 2
-    assert {task.frame_id for task in store.tasks.list("night", now=NOW).items} == {"f000", "f001"}
+def test_each_new_frame_of_a_drive_goes_where_its_entry_asks_for_and_stays_there(store: Store, entry: MakeEntry) -> None:
+    apply(store, entry(1, 0.5, drive_id="mine", queue="night"), entry(2, 0.4, drive_id="mine"))
+    again = (entry(3, 0.6, frame_id="f000", drive_id="mine", queue="day"), entry(4, 0.3, drive_id="mine", queue="night"))
+    assert apply(store, *again, after=2) == Applied(added=1, refreshed=1, unchanged=0, rejected=0)
+    assert [(task.frame_id, task.place.score) for task in store.tasks.list("night", now=NOW).items] == [
+        ("f000", 0.6),
+        ("f003", 0.3),
+    ]
+    assert [task.frame_id for task in store.tasks.list("active", now=NOW).items] == ["f001"]
+    assert store.tasks.queues() == ("active", "control", "night")
+
+
+def test_what_is_kept_from_the_control_drives_goes_to_its_ranked_queue(store: Store, entry: MakeEntry) -> None:
+    apply(store, entry(1, 0.5, queue="night"), entry(2, drive_id="kept", queue="control"))
+    asking = replace(entry(3, queue="control"), ranked_queue="night")
+    kept = entry(4, 0.9, drive_id="kept", queue="night")
+    apply(store, asking, kept, after=2)
+    assert [task.frame_id for task in store.tasks.list("night", now=NOW).items] == ["f000", "f002"]
+    assert {task.frame_id for task in store.tasks.list("control", now=NOW).items} == {"f001", "f003"}
+
+
+def test_queues_are_there_before_their_first_task_where_they_are_declared(store: Store) -> None:
+    for _ in range(2):
+        store.intake.declare(["night", "active"])
+        assert store.tasks.queues() == ("active", "control", "night")
+    assert store.tasks.list("night", now=NOW).items == ()
+    with pytest.raises(InvalidArgument, match="queue is 'a b'"):
+        store.intake.declare(["a b"])
 
 
 def test_rejected_entries_are_kept_in_order_and_by_page(store: Store, entry: MakeEntry) -> None:
@@ -171,6 +197,7 @@ def test_queues_come_into_being_with_their_first_task(store: Store, entry: MakeE
         ("score", {"frame_score": b"bytes"}),
         ("frame_id", {"frame_id": "a/b"}),
         ("queue", {"queue": ""}),
+        ("ranked_queue", {"ranked_queue": "a/b"}),
         ("drive_id", {"drive_id": ".."}),
         ("crops", {"crops": -1}),
         ("shuffle", {"shuffle": -1}),

@@ -102,6 +102,15 @@ def test_counts_keep_control_apart_and_can_start_behind_a_sequence(store: Store,
     assert store.labels.counts(newer_than=counts.sequence) == LabelCounts(2, 8, 0, 0, sequence=4)
 
 
+def test_labels_of_every_queue_but_that_of_the_control_drives_train(store: Store, fill: Callable[..., Any]) -> None:
+    fill(0.3, queue="night")
+    (task,) = store.leases.lease("night", holder="ada", max_tasks=1, duration=QUARTER, now=NOW)
+    assert task.status.lease is not None
+    store.leases.acknowledge("night", "f000", task.status.lease.token, FrameLabels("f000"), subject="ada", now=NOW)
+    assert store.labels.counts() == LabelCounts(1, 4, 0, 0, sequence=1)
+    assert not store.labels.get("f000").control
+
+
 def test_labels_come_by_page_oldest_first(store: Store, fill: Callable[..., Any]) -> None:
     fill(0.3, 0.2, 0.1)
     for frame_id in ("f002", "f000", "f001"):

@@ -1,6 +1,7 @@
 """Scores and ranks of the tasks that wait."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -101,6 +102,17 @@ def test_candidates_and_taken_bring_their_frame_scores_where_asked_for(store: St
     assert {waiting.frame_id, taken.frame_id} == {"f000", "f001"}
     assert (waiting.frame_score, taken.frame_score) == (waiting.frame_id.encode(), leased.frame_id.encode())
     assert store.ranking.candidates("active", now=NOW)[0].frame_score is None
+
+
+def test_candidates_and_taken_bring_their_tags_where_asked_for(store: Store, entry: Callable[..., Any]) -> None:
+    entries = [replace(entry(i, 1 / i), tags={"weather": f"w{i}"}) for i in (1, 2)]
+    store.intake.apply(entries, log="log", after=0, position=2, now=NOW)
+    store.leases.lease("active", holder="ada", max_tasks=1, duration=QUARTER, now=NOW)
+    (waiting,) = store.ranking.candidates("active", now=NOW, with_tags=True)
+    (taken,) = store.ranking.taken("active", now=NOW, with_tags=True)
+    assert (waiting.tags, taken.tags) == ({"weather": "w2"}, {"weather": "w1"})
+    assert store.ranking.candidates("active", now=NOW)[0].tags is None
+    assert store.ranking.taken("active", now=NOW)[0].tags is None
 
 
 def test_ranks_go_before_scores_and_the_next_query_replaces_them(store: Store, fill: Callable[..., Any]) -> None:

@@ -34,7 +34,7 @@ class State:
     def generation(self) -> str:
         return "g000001-00000000"
 
-    def ranked_generation(self) -> str:
+    def ranked_generation(self, queue: str) -> str:
         return "g000001-00000000"
 
     def lag(self) -> int:

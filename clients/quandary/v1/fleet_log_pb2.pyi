@@ -88,7 +88,7 @@ class FrameRecord(_message.Message):
 
     @_builtins.property
     def tags(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
-        """Free tags, for quotas and filters: weather, city, campaign. At most 32, keys and values up to 64 characters."""
+        """Free tags, for queues and quotas: weather, city, campaign. At most 32, keys and values up to 64 characters."""
 
     @_builtins.property
     def upstream_score(self) -> Global___UpstreamScore:

@@ -29,7 +29,8 @@ class QueueServiceStub(object):
     """The ranked queues that labelling ops work from. Role: labeller; pins and bands: admin.
 
     Queues are named queues/{queue}: `active` holds the frames that the detector is unsure about, `control` the randomly
-    ordered frames of the control drives. A task is one frame of one queue, queues/{queue}/tasks/{frame_id}.
+    ordered frames of the control drives. Settings may give other frames a queue of their own, by drive and tags, which is ranked
+    as `active` is. A task is one frame of one queue, queues/{queue}/tasks/{frame_id}.
     Lease order: pinned, priority band, rank, score, and a seeded shuffle among the unscored. So that no band starves, a band
     that waits and was passed over by so many leases (a setting, 4 by default) gets the next one; pinned tasks go first all the
     same, and pass nobody over. Near copies of a task wait folded under it as its siblings and are not leased, until a generation
@@ -114,7 +115,8 @@ class QueueServiceServicer(object):
     """The ranked queues that labelling ops work from. Role: labeller; pins and bands: admin.
 
     Queues are named queues/{queue}: `active` holds the frames that the detector is unsure about, `control` the randomly
-    ordered frames of the control drives. A task is one frame of one queue, queues/{queue}/tasks/{frame_id}.
+    ordered frames of the control drives. Settings may give other frames a queue of their own, by drive and tags, which is ranked
+    as `active` is. A task is one frame of one queue, queues/{queue}/tasks/{frame_id}.
     Lease order: pinned, priority band, rank, score, and a seeded shuffle among the unscored. So that no band starves, a band
     that waits and was passed over by so many leases (a setting, 4 by default) gets the next one; pinned tasks go first all the
     same, and pass nobody over. Near copies of a task wait folded under it as its siblings and are not leased, until a generation
@@ -288,7 +290,8 @@ class QueueService(object):
     """The ranked queues that labelling ops work from. Role: labeller; pins and bands: admin.
 
     Queues are named queues/{queue}: `active` holds the frames that the detector is unsure about, `control` the randomly
-    ordered frames of the control drives. A task is one frame of one queue, queues/{queue}/tasks/{frame_id}.
+    ordered frames of the control drives. Settings may give other frames a queue of their own, by drive and tags, which is ranked
+    as `active` is. A task is one frame of one queue, queues/{queue}/tasks/{frame_id}.
     Lease order: pinned, priority band, rank, score, and a seeded shuffle among the unscored. So that no band starves, a band
     that waits and was passed over by so many leases (a setting, 4 by default) gets the next one; pinned tasks go first all the
     same, and pass nobody over. Near copies of a task wait folded under it as its siblings and are not leased, until a generation

@@ -8,10 +8,12 @@ from pydantic import ValidationError
 from quandary.errors import InvalidArgument, QuandaryError
 from quandary_server.cli import bench, db, demo, experiment, frames, generations, labels, log, queue, runs, services, tokens
 from quandary_server.cli.output import err, print_error
+from quandary_server.cli.refused_options import Commands
 from quandary_server.settings import refused
 
 app = typer.Typer(
     name="quandary",
+    cls=Commands,
     help="Which LiDAR frames is the detector unsure about? Score them, label them first, retrain, swap the better one in.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,

@@ -12,8 +12,8 @@ from quandary.names import task_name
 from quandary.v1 import queue_pb2
 from quandary_server.cli import queue_lease, queue_watch
 from quandary_server.cli.output import err, out, print_json, print_table
-from quandary_server.cli.queue_options import FrameArgument, QueueOption
-from quandary_server.cli.queue_watch import rank_of, score_of
+from quandary_server.cli.queue_options import FrameArgument, QueueOption, QueuesOption
+from quandary_server.cli.queue_watch import counts_of, rank_of, score_of
 from quandary_server.cli.session import DataOption, JsonOption, check_file, labelling_client, settings_of
 
 app = typer.Typer(help="Lease tasks from the ranked queue, and hand them back.", no_args_is_help=True)
@@ -181,10 +181,10 @@ def audit(
 
 
 @app.command()
-def stats(data: DataOption = None, as_json: JsonOption = False) -> None:
+def stats(queue: QueuesOption = None, data: DataOption = None, as_json: JsonOption = False) -> None:
     """Count the queues."""
     with labelling_client(settings_of(data)) as client:
-        queues = client.list_queues()
+        queues = counts_of(client, queue or ())
     if as_json:
         print_json(queues)
         return

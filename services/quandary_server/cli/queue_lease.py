@@ -100,7 +100,8 @@ def ack(
     if leased is None and frame is None and (labels / LEASES).is_file():
         leased = labels / LEASES
     if (leased is None) == (frame is None or lease_token is None):
-        raise typer.BadParameter(f"give FRAME with --lease-token, or --leased, or a folder with {LEASES}")
+        given = f"FRAME is {frame or 'unset'}, --lease-token {'set' if lease_token else 'unset'}, --leased {leased or 'unset'}"
+        raise typer.BadParameter(f"{given}: give FRAME with --lease-token, or --leased, or --labels with {LEASES} in it")
     from quandary_server.datasets.kitti import KittiFolder
 
     held = lease_folder.read_held(leased) if leased else [Held(task_name(queue, frame or ""), frame or "", lease_token or "")]

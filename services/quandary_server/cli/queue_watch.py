@@ -16,6 +16,7 @@ from rich.text import Text
 from quandary import LabellingClient, QuandaryError
 from quandary.v1 import queue_pb2
 from quandary_server.cli.output import out, print_json, table_of
+from quandary_server.cli.queue_options import QueuesOption
 from quandary_server.cli.session import DataOption, JsonOption, labelling_client, settings_of
 
 MAX_LEASED = 500
@@ -46,22 +47,23 @@ def add_to(app: typer.Typer) -> None:
 def watch(
     interval: Annotated[float, typer.Option(min=0.2, max=3600, help="seconds between two looks")] = 2.0,
     head: Annotated[int, typer.Option("--head", min=0, max=50, help="tasks shown of each queue's head")] = 5,
+    queue: QueuesOption = None,
     once: Annotated[bool, typer.Option("--once", help="look once and end, as into a pipe")] = False,
     data: DataOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show every queue, who holds what, and the tasks that are leased next, until Ctrl-C; with --json once."""
+    """Show the queues, who holds what, and the tasks that are leased next, until Ctrl-C; with --json once."""
     with labelling_client(settings_of(data)) as client:
-        found = look(client, head, datetime.now(UTC))
+        found = look(client, head, datetime.now(UTC), queue or ())
         if as_json:
             print_json({"queues": found.queues, "head": found.head, "leased": found.leased})
         elif once or not out.is_terminal:
             out.print(shown(found), soft_wrap=False)
         else:
-            out.print(shown(_watch(client, head, interval, found)), soft_wrap=False)
+            out.print(shown(_watch(client, head, interval, found, queue or ())), soft_wrap=False)
 
 
-def _watch(client: LabellingClient, head: int, interval: float, found: Look) -> Look:
+def _watch(client: LabellingClient, head: int, interval: float, found: Look, only: Sequence[str]) -> Look:
     """Look again and again; return what was seen last at Ctrl-C."""
     problem = ""
     try:
@@ -70,16 +72,21 @@ def _watch(client: LabellingClient, head: int, interval: float, found: Look) -> 
                 live.update(Group(shown(found), Text(problem or "Ctrl-C ends", style="dim")), refresh=True)
                 time.sleep(interval)
                 try:
-                    found, problem = look(client, head, datetime.now(UTC)), ""
+                    found, problem = look(client, head, datetime.now(UTC), only), ""
                 except QuandaryError as error:  # it may come back; what was seen last stays
                     problem = f"as of {found.time:%H:%M:%S} UTC, since then: {error.message}"
     except KeyboardInterrupt:
         return found
 
 
-def look(client: LabellingClient, head: int, now: datetime) -> Look:
-    """Return how the queues stand now."""
-    queues = list(client.list_queues())
+def counts_of(client: LabellingClient, only: Sequence[str]) -> list[queue_pb2.QueueStats]:
+    """Return the counts of the queues named, of all where none is; raises NotFound for one that there is not."""
+    return [client.queue_stats(queue) for queue in only] if only else list(client.list_queues())
+
+
+def look(client: LabellingClient, head: int, now: datetime, only: Sequence[str] = ()) -> Look:
+    """Return how the queues stand now; only: those named. Raises NotFound for one that there is not."""
+    queues = counts_of(client, only)
 
     def first(state: queue_pb2.TaskState.ValueType, count: int) -> list[queue_pb2.Task]:
         pages = (client.list_tasks(queue.name, state=state, page_size=max(count, 1)) for queue in queues)

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from quandary_server.selection.objects import Objects
 
 NO_OBJECTS = Objects.none(0)
+TABLES = ("embeddings", "class_shares", "positions_m", "tags")
 
 
 @dataclass(frozen=True, eq=False)
@@ -18,7 +19,8 @@ class Candidates:
     ids (N,): distinct. drives (N,). stamps_s (N,): seconds on one clock. scores (N,): higher is asked for first.
     embeddings (N, E): a row of zeros is unknown. class_shares (N, C): expected number of objects of each class, Background
     last; of a single crop its mean class probabilities. seconds (N,): of labelling work. objects: of the frames, where known.
-    positions_m (N, 3): of the LiDAR in the drive's frame; a row of NaN, or None for all, is unknown.
+    positions_m (N, 3): of the LiDAR in the drive's frame; a row of NaN, or None for all, is unknown. tags (N, K): values of the
+    tags that the plan looks at (`QueryPlan.tag_keys`), empty where a frame has none; None: it looks at none.
     Raises ValueError naming the field for a wrong shape, a value that is not finite or below 0, or an id given twice.
     """
 
@@ -31,9 +33,10 @@ class Candidates:
     seconds: NDArray[np.float64]
     objects: Objects = field(default=NO_OBJECTS)
     positions_m: NDArray[np.float64] | None = None
+    tags: NDArray[np.str_] | None = None
 
     def __post_init__(self) -> None:
-        _check_rows(self, len(self.ids), tables=("embeddings", "class_shares", "positions_m"))
+        _check_rows(self, len(self.ids), tables=TABLES)
         _check_objects(self.objects, len(self.ids))
         _check_finite(self, "stamps_s", "scores", "embeddings", "class_shares", "seconds")
         for name in ("class_shares", "seconds"):
@@ -57,7 +60,7 @@ class Taken:
 
     drives (M,), stamps_s (M,) in seconds on the candidates' clock, embeddings (M, E), a row of zeros unknown. leased (M,):
     in work, not labelled yet. folds (M,): taken for what the newest generation made of them, so that near copies are not asked
-    for. None for either: none is. objects, positions_m as of candidates.
+    for. None for either: none is. objects, positions_m, class_shares, tags as of candidates; None: not known.
     Raises ValueError naming the field for a wrong shape or a value that is not finite.
     """
 
@@ -68,9 +71,11 @@ class Taken:
     folds: NDArray[np.bool_] | None = None
     objects: Objects = field(default=NO_OBJECTS)
     positions_m: NDArray[np.float64] | None = None
+    class_shares: NDArray[np.float64] | None = None
+    tags: NDArray[np.str_] | None = None
 
     def __post_init__(self) -> None:
-        _check_rows(self, len(self.drives), tables=("embeddings", "positions_m"))
+        _check_rows(self, len(self.drives), tables=TABLES)
         _check_objects(self.objects, len(self.drives))
         _check_finite(self, "stamps_s", "embeddings")
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from quandary_server.selection.folding import Nearness
+from quandary_server.selection.quotas import ClassQuota, Quota, TagQuota
 
 
 class Strategy(StrEnum):
@@ -35,7 +36,8 @@ class QueryPlan:
     distance below which a neighbour in time is a near copy; None: time alone decides. power: for POWER, of the score; 0 is
     chance alone. chance: share of the picks that is drawn by chance, in proportion to the objects expected, whatever the score:
     boxes are learnt of usual objects, which no score asks for. fold: near copies of what is picked wait folded under it; else
-    they fill up where too few are apart. Raises ValueError naming the field for a value out of bounds.
+    they fill up where too few are apart. quotas: of the picks, with what the newest generation has asked for before. Raises
+    ValueError naming the field for a value out of bounds.
     """
 
     strategy: Strategy
@@ -48,6 +50,7 @@ class QueryPlan:
     gap_m: float | None = None
     reach: float = 0.5
     fold: bool = False
+    quotas: tuple[Quota, ...] = ()
 
     def __post_init__(self) -> None:
         _check("shortlist", self.shortlist, 1.0, math.inf)
@@ -86,7 +89,17 @@ class QueryPlan:
     @property
     def needs_class_shares(self) -> bool:
         """Whether class shares change what is picked."""
-        return self.class_floor > 0 or self.chance > 0
+        return self.class_floor > 0 or self.chance > 0 or self.needs_taken_class_shares
+
+    @property
+    def needs_taken_class_shares(self) -> bool:
+        """Whether class shares of what is taken change what is picked."""
+        return any(isinstance(quota, ClassQuota) for quota in self.quotas)
+
+    @property
+    def tag_keys(self) -> tuple[str, ...]:
+        """The tags that change what is picked."""
+        return tuple(sorted({quota.key for quota in self.quotas if isinstance(quota, TagQuota)}))
 
 
 def _check(name: str, value: float, least: float, most: float) -> None:

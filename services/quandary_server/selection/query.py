@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 
+from quandary_server.selection.apportioning import Apportioning
 from quandary_server.selection.asked import Asked
 from quandary_server.selection.balance import class_floor
 from quandary_server.selection.candidates import Candidates, Taken
@@ -11,6 +12,7 @@ from quandary_server.selection.core_set import k_centre, known, unit
 from quandary_server.selection.cover import cover, totals
 from quandary_server.selection.folding import siblings, spaced
 from quandary_server.selection.plan import QueryPlan, Strategy
+from quandary_server.selection.quotas import Traits
 from quandary_server.selection.ranking import Order, power_order, random_order, top_k, within_budget
 
 
@@ -18,15 +20,17 @@ def query(
     candidates: Candidates, taken: Taken, plan: QueryPlan, k: int, rng: np.random.Generator, budget_s: float | None = None
 ) -> Order:
     """Return the indices of up to k candidates, first wanted first: rank, fold, reserve for classes, spread, leave some
-    to chance, fit the budget.
+    to chance, keep the quotas, fit the budget.
 
     Near copies of what is taken or picked fill up only where too few are apart, with `fold` hardly ever (`_folded`). The class
     floor is filled from all that are apart, the core-set or cover takes what it leaves of k. Picks are in the order of the
     ranking, those of K_CENTRE and COVER in the order of picking, so that every start of them is a core-set or cover; what
-    chance draws is spread among them.
+    chance draws is spread among them. Quotas shape the shortlist and, at the end, every start of the picks, with those of the
+    taken that fold before them: a pick that would break one gives way to the next in the ranking that breaks none, the class
+    floor's too. So the k-centre's and the cover's order hold where quotas do not bind.
     budget_s: seconds of labelling work at which the picks end, though never before the first; None: no budget. Neither the
     order of the candidates nor that of the taken changes what is picked.
-    Raises ValueError for k below 0 and for embeddings of two sizes.
+    Raises ValueError for k below 0, for embeddings of two sizes, and for a quota whose tag the candidates lack.
     """
     if k < 0:
         raise ValueError(f"k must be >= 0, is {k}")
@@ -39,6 +43,9 @@ def query(
     order = _ranked(candidates, plan, rng)
 
     order = _folded(order, candidates, taken, plan, k)
+
+    quotas = _quotas(candidates, taken.that_are("folds"), plan)
+    order = quotas.apportioned(order, math.ceil(plan.shortlist * k))
 
     k = min(k, len(order))
     by_score = k - math.floor(plan.chance * k)
@@ -53,6 +60,7 @@ def query(
     elif plan.strategy is not Strategy.K_CENTRE:
         picks = order[np.isin(order, picks)]
     picks = _interleaved(picks, drawn)
+    picks = quotas.apportioned(np.concatenate([picks, _without(order, picks)]), k)[:k]
     if budget_s is not None:
         picks = within_budget(picks, candidates.seconds, budget_s)
     return np.asarray(by_id[picks])
@@ -72,6 +80,22 @@ def asked(
     under = siblings(picks, candidates, held, plan.nearness)
     rows = np.append(np.flatnonzero(taken.folds if taken.folds is not None else []), len(taken) + np.arange(len(candidates)))
     return Asked(picks, np.where(under < 0, -1, rows[under]).astype(np.intp))
+
+
+def _quotas(candidates: Candidates, asked: Taken, plan: QueryPlan) -> Apportioning:
+    """Return the quotas over what is asked for already and then the candidates."""
+    tags = np.empty((len(candidates), 0), np.str_) if candidates.tags is None else candidates.tags
+    shares_before = (
+        np.zeros((len(asked), candidates.class_shares.shape[1])) if asked.class_shares is None else asked.class_shares
+    )
+    tags_before = np.full((len(asked), tags.shape[1]), "") if asked.tags is None else asked.tags
+    values = np.concatenate([tags_before, tags])
+    frames = Traits(
+        np.concatenate([asked.drives, candidates.drives]),
+        np.concatenate([shares_before, candidates.class_shares]),
+        dict(zip(plan.tag_keys, values.T, strict=False)),
+    )
+    return Apportioning.of(plan.quotas, frames, len(asked))
 
 
 def _ranked(candidates: Candidates, plan: QueryPlan, rng: np.random.Generator) -> Order:

@@ -140,11 +140,12 @@ class Consumer:
     async def _task(self, entry: LogEntry) -> TaskEntry:
         message = fleet_log_pb2.FrameRecord.FromString(entry.payload)
         record = convert.record(message)
-        queue = self._assignment.queue(record.drive_id)
+        queue = self._assignment.queue(record.drive_id, record.tags)
         score = None if queue == CONTROL_QUEUE else await self._score(message, record)
         return TaskEntry(
             position=entry.position,
             queue=queue,
+            ranked_queue=self._assignment.ranked_queue(record.drive_id, record.tags),
             frame_id=record.frame_id,
             drive_id=record.drive_id,
             stamp=record.stamp,

@@ -19,10 +19,12 @@ def query_input(
     views: Mapping[str, FrameView],
     cost: LabellingCost,
     generation: str,
+    tag_keys: Sequence[str] = (),
 ) -> tuple[Candidates, Taken]:
     """Return the waiting tasks as candidates, in their order, and those that are taken; views: by frame id, none is unseen.
 
-    generation: the newest. What is leased, or was taken for a score of it, holds off its near copies.
+    generation: the newest. What is leased, or was taken for a score of it, holds off its near copies and counts for quotas.
+    tag_keys: of the plan; with any the tasks carry their tags.
     """
     of_waiting = [views.get(task.frame_id, UNSEEN) for task in waiting]
     of_taken = [views.get(task.frame_id, UNSEEN) for task in taken]
@@ -34,10 +36,11 @@ def query_input(
         stamps_s=np.array([task.stamp.timestamp() for task in waiting], np.float64),
         scores=np.array([task.score for task in waiting], np.float64),
         embeddings=_rows([view.embedding for view in of_waiting], size),
-        class_shares=np.array([view.class_shares for view in of_waiting]).reshape(len(waiting), len(UNSEEN.class_shares)),
+        class_shares=_class_shares(of_waiting),
         seconds=cost.seconds([task.crops for task in waiting], *_told(of_waiting)),
         objects=objects,
         positions_m=_positions_m(waiting),
+        tags=_tags(waiting, tag_keys),
     )
     leased = np.array([task.leased for task in taken], np.bool_)
     held = Taken(
@@ -48,6 +51,8 @@ def query_input(
         folds=leased | np.array([task.generation == generation for task in taken], np.bool_),
         objects=_objects(of_taken, size),
         positions_m=_positions_m(taken),
+        class_shares=_class_shares(of_taken),
+        tags=_tags(taken, tag_keys),
     )
     return candidates, held
 
@@ -65,6 +70,18 @@ def _rows(embeddings: Sequence[Embedding | None], size: int) -> NDArray[np.float
         if embedding is not None and len(embedding) == size:
             row[:] = embedding
     return rows
+
+
+def _class_shares(views: Sequence[FrameView]) -> NDArray[np.float64]:
+    return np.array([view.class_shares for view in views]).reshape(len(views), len(UNSEEN.class_shares))
+
+
+def _tags(tasks: Sequence[ScoredTask | TakenTask], keys: Sequence[str]) -> NDArray[np.str_] | None:
+    """Return the tags (N, K) of the keys, None without any."""
+    if not keys:
+        return None
+    found = [[(task.tags or {}).get(key, "") for key in keys] for task in tasks]
+    return np.array(found, np.str_).reshape(len(tasks), len(keys))
 
 
 def _objects(views: Sequence[FrameView], size: int) -> Objects:

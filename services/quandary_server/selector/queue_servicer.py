@@ -15,7 +15,7 @@ from quandary_server.leasing.events import Requeue
 from quandary_server.leasing.order import PriorityBand
 from quandary_server.selector.label_check import LabelCheck
 from quandary_server.storage.store import Store
-from quandary_server.storage.task_values import ACTIVE_QUEUE
+from quandary_server.storage.task_values import CONTROL_QUEUE
 from quandary_server.wire.door import Door, unary
 from quandary_server.wire.names import identifier_of, task_of
 from quandary_server.wire.requests import labels_of, view_of
@@ -34,8 +34,8 @@ class SelectorState(Protocol):
     def generation(self) -> str:
         """Return the newest generation seen."""
 
-    def ranked_generation(self) -> str:
-        """Return the generation of the last query."""
+    def ranked_generation(self, queue: str) -> str:
+        """Return the generation of a queue's last query."""
 
     def lag(self) -> int:
         """Return how many records wait in the log."""
@@ -209,13 +209,13 @@ class QueueServicer(queue_pb2_grpc.QueueServiceServicer):
         return queue_pb2.ListAuditEventsResponse(events=events, next_page_token=page.next_token)
 
     def _stats(self, queue: str) -> queue_pb2.QueueStats:
-        ranked = queue == ACTIVE_QUEUE
+        ranked = queue != CONTROL_QUEUE
         generation = self._state.generation() if ranked else ""
         stats = self._store.tasks.stats(queue, generation=generation, now=self._clock())
         return stats_message(
             stats,
             generation=generation,
-            ranked_generation=self._state.ranked_generation() if ranked else "",
+            ranked_generation=self._state.ranked_generation(queue) if ranked else "",
             log_lag=self._state.lag(),
         )
 

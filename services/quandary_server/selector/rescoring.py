@@ -8,7 +8,7 @@ from datetime import datetime
 import numpy as np
 
 from quandary import convert
-from quandary.errors import QuandaryError, Unavailable
+from quandary.errors import QuandaryError
 from quandary.v1 import fleet_log_pb2
 from quandary_server.selection.query import asked
 from quandary_server.selector.frame_scores import FrameRefused, Scorer
@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 
 
 class Rescorer:
-    """Scores what the current generation has not scored yet, in lease order, and then runs the query, which ranks and folds.
+    """Scores what of a queue the current generation has not scored yet, in lease order, then runs its query: ranks and folds.
 
     generation: the newest seen to answer. ranked_generation: the one whose scores the last query ranked.
     """
@@ -38,31 +38,24 @@ class Rescorer:
         rescored: Callable[[int], None],
         pace: Pace,
         rng: np.random.Generator,
+        queue: str = ACTIVE_QUEUE,
     ) -> None:
-        self._store, self._scorer, self._query = store, scorer, query
+        self._store, self._scorer, self._query, self._queue = store, scorer, query, queue
         self._clock, self._rescored = clock, rescored
         self._pace, self._rng = pace, rng
         self._slots = asyncio.Semaphore(pace.in_flight)
         self._unscorable: set[str] = set()
-        self._viewer = Viewer(store, self._score, query.plan, clock, pace.batch, query.budget is not None)
+        self._viewer = Viewer(store, self._score, query.plan, clock, pace.batch, query.budget is not None, queue)
         self._refill_below = query.refill_below
         self.generation = ""
         self.ranked_generation = ""
 
-    async def run(self) -> None:
-        """Follow the generations until cancelled."""
-        while True:
-            try:
-                moved = await self.step()
-            except Unavailable as error:
-                log.warning("store_away problem=%s", error)
-                moved = False
-            if not moved:
-                await asyncio.sleep(self._pace.poll.total_seconds())
+    async def step(self, generation: str | None = None) -> bool:
+        """Score the next batch, or rank if all is scored; return whether there was anything to do.
 
-    async def step(self) -> bool:
-        """Score the next batch, or rank if all is scored; return whether there was anything to do."""
-        generation = await self._scorer.generation()
+        generation: the current one, empty for none; None: asked for.
+        """
+        generation = await self._scorer.generation() if generation is None else generation
         if not generation:
             return False
         if generation != self.generation:
@@ -77,7 +70,7 @@ class Rescorer:
 
     def _behind(self) -> list[Task]:
         limit = self._pace.batch + len(self._unscorable)
-        found = self._store.ranking.waiting_behind(ACTIVE_QUEUE, self.generation, limit=limit, now=self._clock())
+        found = self._store.ranking.waiting_behind(self._queue, self.generation, limit=limit, now=self._clock())
         return [task for task in found if task.frame_id not in self._unscorable][: self._pace.batch]
 
     async def _score_batch(self, behind: list[Task]) -> bool:
@@ -85,7 +78,7 @@ class Rescorer:
         for generation in {generation for generation, _ in filter(None, found)}:
             scores = [score for by, score in filter(None, found) if by == generation]
             written = await asyncio.to_thread(
-                self._store.ranking.rescore, ACTIVE_QUEUE, scores, generation=generation, now=self._clock()
+                self._store.ranking.rescore, self._queue, scores, generation=generation, now=self._clock()
             )
             self._rescored(written)
         return any(found)
@@ -120,11 +113,11 @@ class Rescorer:
 
     def _is_due(self) -> bool:
         new = self.ranked_generation != self.generation
-        return new or self._store.ranking.ranks_run_out(ACTIVE_QUEUE, self._refill_below, now=self._clock())
+        return new or self._store.ranking.ranks_run_out(self._queue, self._refill_below, now=self._clock())
 
     def _write_ranks(self, waiting: Sequence[ScoredTask], taken: Sequence[TakenTask], views: Mapping[str, FrameView]) -> None:
         settings = self._query
-        candidates, held = query_input(waiting, taken, views, settings.labelling_cost, self.generation)
+        candidates, held = query_input(waiting, taken, views, settings.labelling_cost, self.generation, settings.plan.tag_keys)
         budget_s = None if settings.budget is None else settings.budget.total_seconds()
         found = asked(candidates, held, settings.plan, settings.picked, self._rng, budget_s)
         picked = [waiting[index].frame_id for index in found.picks.tolist()]
@@ -132,7 +125,7 @@ class Rescorer:
         folded = {waiting[i].frame_id: frame_ids[row] for i, row in enumerate(found.under.tolist()) if row >= 0}
         if budget_s is not None and (first_s := candidates.seconds[found.picks[:1]].sum()) > budget_s:
             log.warning("budget_below_a_frame frame=%s frame_s=%g budget_s=%g", picked[0], first_s, budget_s)
-        ranked = self._store.ranking.write_ranks(ACTIVE_QUEUE, picked, folded=folded, now=self._clock())
+        ranked = self._store.ranking.write_ranks(self._queue, picked, folded=folded, now=self._clock())
         # a query that its limits end before refill_below would be due again at once: so it is when what it ranked runs out,
         # which it has where all of it was leased meanwhile
         limited = len(picked) < len(waiting)

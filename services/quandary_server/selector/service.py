@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from functools import partial
 
 import grpc
-import numpy as np
 from prometheus_client import CollectorRegistry, start_http_server
 
 from quandary.errors import CorruptArtefact
@@ -28,7 +27,7 @@ from quandary_server.selector.label_servicer import LabelServicer
 from quandary_server.selector.open_log import open_log
 from quandary_server.selector.pace import Pace
 from quandary_server.selector.queue_servicer import QueueServicer
-from quandary_server.selector.rescoring import Rescorer
+from quandary_server.selector.ranked_queues import RankedQueues
 from quandary_server.settings import Settings
 from quandary_server.storage.store import Store
 from quandary_server.storage.task_values import RejectKind
@@ -74,16 +73,16 @@ class State:
     """What the selector knows of itself beyond the store."""
 
     consumer: Consumer
-    rescorer: Rescorer
+    ranked: RankedQueues
     store: Store
 
     def generation(self) -> str:
         """Return the newest generation seen."""
-        return self.rescorer.generation
+        return self.ranked.generation()
 
-    def ranked_generation(self) -> str:
-        """Return the generation of the last query."""
-        return self.rescorer.ranked_generation
+    def ranked_generation(self, queue: str) -> str:
+        """Return the generation of a queue's last query."""
+        return self.ranked.ranked_generation(queue)
 
     def lag(self) -> int:
         """Return how many records wait in the log."""
@@ -130,14 +129,14 @@ async def serve_selector(settings: Settings) -> None:
             )
         )
         scorer = FrameScorer(client, selector.scoring_options(), meters.retries.inc, meters.score_seconds.observe)
-        assignment = Assignment(selector.control_share, frozenset(selector.control_drives), selector.shuffle_seed)
+        named = frozenset(selector.control_drives)
+        assignment = Assignment(selector.control_share, named, selector.shuffle_seed, selector.queues)
         pace = Pace(selector.batch, selector.in_flight, selector.poll)
         box = fleet_log.dead_letters
         dead_letters = DeadLetters(box, store, now, meters.dead_letters.inc) if box else None
         consumer = Consumer(fleet_log.frames, store, scorer, assignment, now, meters, pace, dead_letters)
-        rng = np.random.default_rng(selector.shuffle_seed)
-        rescorer = Rescorer(store, scorer, selector.query, now, meters.rescored.inc, pace, rng)
-        state = State(consumer, rescorer, store)
+        ranked = RankedQueues.of(selector, store, scorer, now, meters.rescored.inc, pace)
+        state = State(consumer, ranked, store)
         meters.registry.register(metrics.StateCollector(state.queue_samples, state.lag_samples))
 
         door = Door(Keyring(settings.tokens, now), meters.call)
@@ -152,7 +151,7 @@ async def serve_selector(settings: Settings) -> None:
         http, _ = start_http_server(selector.metrics_port, selector.host, meters.registry)
         log.info("selector_ready port=%d", port)
         try:
-            await _until_stopped(consumer, rescorer)
+            await _until_stopped(consumer, ranked)
         finally:
             await server.stop(GRACE.total_seconds())
             http.shutdown()
@@ -169,9 +168,9 @@ def _scoring_token(settings: Settings) -> str:
         raise CorruptArtefact(f"{file} cannot be read: {error.strerror}") from error
 
 
-async def _until_stopped(consumer: Consumer, rescorer: Rescorer) -> None:
+async def _until_stopped(consumer: Consumer, ranked: RankedQueues) -> None:
     """Consume and rescore until told to stop; a loop that breaks ends the service, for its supervisor to start anew."""
-    loops = [asyncio.create_task(consumer.run()), asyncio.create_task(rescorer.run())]
+    loops = [asyncio.create_task(consumer.run()), asyncio.create_task(ranked.run())]
     told = asyncio.create_task(until_told_to_stop())
     done, waiting = await asyncio.wait([told, *loops], return_when=asyncio.FIRST_COMPLETED)
     for task in waiting:

@@ -19,35 +19,43 @@ class Viewer:
     Each generation is trained anew, and its embeddings compare to no other's. So frames that it has not embedded, labelled
     before it came or scored upstream, are scored once for their embedding alone: their tasks keep the score they have. A cover
     does without: what older generations had labelled, the newest has learnt. budgeted: what labels cost is looked at.
+    queue: whose tasks they are.
     """
 
     def __init__(
-        self, store: Store, score: Score, plan: QueryPlan, clock: Callable[[], datetime], batch: int, budgeted: bool = False
+        self,
+        store: Store,
+        score: Score,
+        plan: QueryPlan,
+        clock: Callable[[], datetime],
+        batch: int,
+        budgeted: bool = False,
+        queue: str = ACTIVE_QUEUE,
     ) -> None:
-        self._store, self._score, self._plan, self._budgeted = store, score, plan, budgeted
-        self._clock, self._batch = clock, batch
+        self._store, self._score, self._plan = store, score, plan
+        self._clock, self._batch, self._queue = clock, batch, queue
+        self._looks_at_taken = plan.needs_embeddings or plan.needs_objects or plan.needs_taken_class_shares
+        self._looks_at_waiting = self._looks_at_taken or plan.needs_class_shares or budgeted
         self._generation = ""
         self._embedded: dict[str, FrameView | None] = {}
 
     def tasks(self) -> tuple[tuple[ScoredTask, ...], tuple[TakenTask, ...]]:
         """Return what waits and what is taken, each with its FrameScores only where the query looks at them.
 
-        Of what waits it may look at objects, classes and embeddings, of what is taken at embeddings alone.
+        Of what waits it may look at objects, classes and embeddings, of what is taken at embeddings, and at classes for quotas.
         """
-        now, embeddings = self._clock(), self._plan.needs_embeddings or self._plan.needs_objects
-        with_scores = embeddings or self._plan.needs_class_shares or self._budgeted
-        waiting = self._store.ranking.candidates(ACTIVE_QUEUE, now=now, with_scores=with_scores)
-        return waiting, self._store.ranking.taken(ACTIVE_QUEUE, now=now, with_scores=embeddings)
+        now, with_tags, ranking = self._clock(), bool(self._plan.tag_keys), self._store.ranking
+        waiting = ranking.candidates(self._queue, now=now, with_scores=self._looks_at_waiting, with_tags=with_tags)
+        return waiting, ranking.taken(self._queue, now=now, with_scores=self._looks_at_taken, with_tags=with_tags)
 
     async def views(
         self, waiting: Sequence[ScoredTask], taken: Sequence[TakenTask], generation: str
     ) -> Mapping[str, FrameView]:
         """Return views by frame id, of what the query looks at; of a frame that cannot be scored the embedding is unknown."""
         tasks: list[ScoredTask | TakenTask] = []
-        needs = self._plan.needs_embeddings or self._plan.needs_objects
-        if needs or self._plan.needs_class_shares or self._budgeted:
+        if self._looks_at_waiting:
             tasks += waiting
-        if needs:
+        if self._looks_at_taken:
             tasks += taken
         if generation != self._generation:
             self._generation = generation
@@ -70,7 +78,7 @@ class Viewer:
             await asyncio.gather(*map(self._embed_one, frame_ids[start : start + self._batch]))
 
     async def _embed_one(self, frame_id: str) -> None:
-        task = await asyncio.to_thread(self._store.tasks.get, ACTIVE_QUEUE, frame_id, now=self._clock())
+        task = await asyncio.to_thread(self._store.tasks.get, self._queue, frame_id, now=self._clock())
         scored = await self._score(task)
         mine = scored if scored is not None and scored[0] == self._generation else None
         self._embedded[frame_id] = frame_view(mine[1].frame_score) if mine is not None else None

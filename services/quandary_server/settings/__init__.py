@@ -7,6 +7,8 @@ Sources, the later over the earlier: the defaults here, a TOML file (QUANDARY_CO
 from quandary_server.settings.common import RaySettings, StoreSettings, TlsSettings
 from quandary_server.settings.everything import CONFIG_VARIABLE, Settings, load_settings
 from quandary_server.settings.query import DEFAULT_PLAN, QuerySettings
+from quandary_server.settings.queues import QueueSettings
+from quandary_server.settings.quotas import QuotaSettings
 from quandary_server.settings.refusal import refused
 from quandary_server.settings.scoring import AutoscalingSettings, BatchingSettings, ScoringSettings, SpreadSettings, Topology
 from quandary_server.settings.selector import SelectorSettings
@@ -18,6 +20,8 @@ __all__ = [
     "AutoscalingSettings",
     "BatchingSettings",
     "QuerySettings",
+    "QueueSettings",
+    "QuotaSettings",
     "RaySettings",
     "ScoringSettings",
     "SelectorSettings",

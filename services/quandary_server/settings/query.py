@@ -5,9 +5,11 @@ from datetime import timedelta
 
 from pydantic import Field, field_validator
 
+from quandary.errors import InvalidArgument
 from quandary.labels import CLASSES
 from quandary_server.selection.cost import LabellingCost
 from quandary_server.selection.plan import QueryPlan, Strategy
+from quandary_server.settings.quotas import QuotaSettings, check_together
 from quandary_server.settings.section import Section, Share
 
 __all__ = ["DEFAULT_PLAN", "QuerySettings"]
@@ -47,6 +49,9 @@ class QuerySettings(Section):
     )
     power: float = Field(default=DEFAULT_PLAN.power, ge=0, allow_inf_nan=False, description="for power: of the score")
     chance: Share = Field(default=DEFAULT_PLAN.chance, description="share drawn by chance, in proportion to expected objects")
+    quotas: tuple[QuotaSettings, ...] = Field(
+        default=(), description="shares of classes, drives and tags, which every start of what is asked for keeps"
+    )
     picked: int = Field(default=200, ge=1, description="tasks that a query ranks at most")
     refill_below: int = Field(default=50, ge=1, description="a new query runs when fewer ranked tasks wait")
     budget: timedelta | None = Field(
@@ -70,9 +75,15 @@ class QuerySettings(Section):
     def _of_classes(cls, value: Mapping[str, timedelta]) -> Mapping[str, timedelta]:
         for name, time in value.items():
             if name not in CLASSES:
-                raise ValueError(f"{name} is no class, the classes are {', '.join(CLASSES)}")
+                raise InvalidArgument.of(name, time, f"the time of a class: {', '.join(CLASSES)}")
             if time < timedelta():
-                raise ValueError(f"{name} takes {time}, must be >= 0")
+                raise InvalidArgument.of(name, time, ">= 0")
+        return value
+
+    @field_validator("quotas")
+    @classmethod
+    def _together(cls, value: tuple[QuotaSettings, ...]) -> tuple[QuotaSettings, ...]:
+        check_together(value)
         return value
 
     @property
@@ -90,6 +101,7 @@ class QuerySettings(Section):
             chance=self.chance,
             reach=self.reach,
             fold=self.fold,
+            quotas=tuple(quota.quota for quota in self.quotas),
         )
 
     @property

@@ -1,6 +1,7 @@
 """What pydantic refuses, told as Quandary tells it."""
 
 from collections.abc import Sequence
+from typing import get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
@@ -30,8 +31,12 @@ def refused(error: ValidationError, model: type[BaseModel] | None = None) -> Inv
 def _beside(path: Sequence[int | str], section: type[BaseModel]) -> list[str]:
     """Return the names that there are where the last of a path is; none where that is not told by types."""
     for name in path[:-1]:
-        field = section.model_fields.get(str(name))
+        if isinstance(name, int):
+            continue  # of a tuple, whose items are told by its type
+        field = section.model_fields.get(name)
         inner = field.annotation if field else None
+        if get_origin(inner) is tuple:
+            inner = get_args(inner)[0]
         if not (isinstance(inner, type) and issubclass(inner, BaseModel)):
             return []
         section = inner

@@ -6,14 +6,19 @@ from typing import Self
 
 from pydantic import Field, model_validator
 
+from quandary.errors import InvalidArgument
 from quandary.options import Acquisition, Estimator, Reduction, ScoringOptions
 from quandary_server.leasing.bands import PASSED_OVER_AT_MOST
 from quandary_server.settings.common import TlsSettings
 from quandary_server.settings.query import QuerySettings
+from quandary_server.settings.queues import QueueSettings, check_names
 from quandary_server.settings.section import Port, Section, Share
 from quandary_server.storage.log_settings import KafkaSettings, LogKind, McapSettings
 
 __all__ = ["SelectorSettings"]
+
+MAX_QUEUES = 32
+"""Each is looked at in every `poll`, and is a label of metrics."""
 
 
 class SelectorSettings(Section):
@@ -60,6 +65,16 @@ class SelectorSettings(Section):
         default=PASSED_OVER_AT_MOST, ge=1, le=10_000, description="leases that may pass a waiting band over before it gets one"
     )
     query: QuerySettings = QuerySettings()
+    queues: tuple[QueueSettings, ...] = Field(
+        default=(),
+        max_length=MAX_QUEUES,
+        description="queues beside active and control; a new frame goes to the first that takes it, else to active",
+    )
+
+    @model_validator(mode="after")
+    def _named_once(self) -> Self:
+        check_names(self.queues)
+        return self
 
     @model_validator(mode="after")
     def _scorable(self) -> Self:
@@ -69,11 +84,17 @@ class SelectorSettings(Section):
     @model_validator(mode="after")
     def _brokers(self) -> Self:
         if self.log_kind is LogKind.KAFKA and not self.kafka.servers:
-            raise ValueError("kafka.servers are missing, which log_kind kafka needs")
+            raise InvalidArgument.of("kafka.servers", repr(self.kafka.servers), "set, where log_kind is kafka")
         return self
+
+    def query_of(self, queue: str) -> QuerySettings:
+        """Return how a queue is asked; one that is not set here, as it was once, is asked as active is."""
+        mine = next((found for found in self.queues if found.name == queue), None)
+        return self.query if mine is None else mine.query_over(self.query)
 
     def scoring_options(self) -> ScoringOptions:
         """Return how the selector has frames scored."""
+        plans = [self.query.plan, *(self.query_of(queue.name).plan for queue in self.queues)]
         return ScoringOptions(
             self.estimator,
             self.acquisition,
@@ -81,5 +102,5 @@ class SelectorSettings(Section):
             mc_samples=self.mc_samples,
             escalate_share=self.escalate_share,
             jittered_proposals=self.jittered_proposals,
-            include_embedding=self.query.plan.needs_embeddings or self.query.plan.needs_objects,
+            include_embedding=any(plan.needs_embeddings or plan.needs_objects for plan in plans),
         )

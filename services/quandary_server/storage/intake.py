@@ -2,7 +2,7 @@
 
 import logging
 from collections import Counter
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Collection, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import Connection, bindparam, func, insert, select, update
 
 from quandary.errors import InvalidArgument
+from quandary.frames import check_identifier
 from quandary_server.leasing.order import Place
 from quandary_server.leasing.status import TaskState
 from quandary_server.storage.conflicts import again_after_conflict
@@ -53,12 +54,19 @@ class Intake:
             return read_offset(connection, log)
 
     @again_after_conflict
+    def declare(self, queues: Collection[str]) -> None:
+        """Make queues, for those who look before the first task; nothing for what is there. Raises InvalidArgument."""
+        names = [check_identifier("queue", queue) for queue in queues]
+        with self._database.write() as connection:
+            add_queues(connection, names)
+
+    @again_after_conflict
     def apply(
         self, entries: Sequence[TaskEntry | RejectedEntry], *, log: str, after: int, position: int, now: datetime
     ) -> Applied:
         """Apply the entries of the log with positions in (after, position] and move its offset there, all or none.
 
-        A drive with tasks here stays in the queue it has: its entries are put there, whatever queue they name (`plan_intake`).
+        What is known stays in its queue, and a known drive what it is, control drive or not (`plan_intake`).
         Raises Aborted if the offset is not at `after`, since another selector was faster, and InvalidArgument unless
         0 <= after < position, for positions that are outside or do not ascend, and for more than 10,000 entries.
         """

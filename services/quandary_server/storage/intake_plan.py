@@ -54,8 +54,9 @@ def plan_intake(
 ) -> IntakePlan:
     """Return what the entries, in their order, do to the known frames.
 
-    A known frame, or else its drive, keeps its queue, whatever the entries say: only a new drive goes where its first entry
-    asks for. What so comes to the control drives loses its score; what is kept from them has none yet and waits for one.
+    A known frame keeps its queue, whatever the entries say, and a known drive keeps being a control drive, or none: only a new
+    one is what its first entry asks for. Of other drives each new frame goes where its entry asks for. What so comes to the
+    control drives loses its score; what is kept from them goes to its ranked queue, has no score yet and waits for one.
 
     A frame logged again takes the new record and score while its tasks wait; what a labeller has touched stays as it is, and
     an entry without a score takes none away. An entry that claims a known frame for another drive is rejected: two vehicles
@@ -76,7 +77,7 @@ def plan_intake(
             rejected.append(RejectedEntry(entry.position, reason, entry.record, entry.frame_id, RejectKind.OTHER_DRIVE))
             continue
 
-        entry = _in_queue(entry, frame.queue or queues.setdefault(entry.drive_id, entry.queue))
+        entry = _in_queue(entry, frame.queue or _queue_of_new(entry, queues.setdefault(entry.drive_id, entry.queue)))
         task = frame.tasks.get(entry.queue)
         if task is not None and (not frame.untouched or _loses_score(task, entry)):
             unchanged += 1
@@ -88,6 +89,12 @@ def plan_intake(
         waiting = KnownTask(TaskState.WAITING, place)
         seen[entry.frame_id] = KnownFrame(entry.drive_id, {**frame.tasks, entry.queue: waiting})
     return IntakePlan(frames, tasks, rejected, unchanged)
+
+
+def _queue_of_new(entry: TaskEntry, queue_of_drive: str) -> str:
+    if queue_of_drive == CONTROL_QUEUE:
+        return CONTROL_QUEUE
+    return entry.ranked_queue if entry.queue == CONTROL_QUEUE else entry.queue
 
 
 def _in_queue(entry: TaskEntry, queue: str) -> TaskEntry:

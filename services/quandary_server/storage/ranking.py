@@ -6,7 +6,7 @@ from datetime import datetime
 from types import MappingProxyType
 from typing import Any
 
-from sqlalchemy import Connection, Select, func, select, update
+from sqlalchemy import ColumnElement, Connection, Select, func, null, select, update
 
 from quandary.errors import InvalidArgument
 from quandary_server.leasing.order import Place
@@ -64,24 +64,29 @@ class Ranking:
             write_frame_scores(connection, {(queue, frame_id): found[frame_id].frame_score for frame_id in waiting})
         return len(rows)
 
-    def candidates(self, queue: str, *, now: datetime, with_scores: bool = False) -> tuple[ScoredTask, ...]:
-        """Return the waiting tasks that have a score, in lease order; with_scores: with their FrameScores, kilobytes each."""
+    def candidates(
+        self, queue: str, *, now: datetime, with_scores: bool = False, with_tags: bool = False
+    ) -> tuple[ScoredTask, ...]:
+        """Return the waiting tasks that have a score, in lease order.
+
+        with_scores: with their FrameScores, kilobytes each. with_tags: with those of their frames.
+        """
         columns = (tasks.c.frame_id, frames.c.drive_id, frames.c.stamp, tasks.c.score, tasks.c.generation, *OF_FRAME)
         query = (
-            _of_frames(select(*columns), with_scores)
+            _of_frames(columns, with_scores, with_tags)
             .where(tasks.c.queue == queue, WAITS, tasks.c.score.is_not(None))
             .order_by(tasks.c.lease_key)
         )
         with reading_settled(self._database, now, self._max_failed_leases) as connection:
             return tuple(ScoredTask(*row) for row in connection.execute(query))
 
-    def taken(self, queue: str, *, now: datetime, with_scores: bool = False) -> tuple[TakenTask, ...]:
-        """Return the tasks that are leased or acknowledged, by drive and stamp, for queries that keep their distance."""
+    def taken(self, queue: str, *, now: datetime, with_scores: bool = False, with_tags: bool = False) -> tuple[TakenTask, ...]:
+        """Return the tasks that are leased or acknowledged, by drive and stamp; with_scores, with_tags as of candidates."""
         states = tasks.c.state.in_([TaskState.LEASED, TaskState.ACKNOWLEDGED])
         leased = tasks.c.state == TaskState.LEASED
         columns = (tasks.c.frame_id, frames.c.drive_id, frames.c.stamp, tasks.c.generation)
         query = (
-            _of_frames(select(*columns, frames.c.crops, leased, frames.c.ego_position_m), with_scores)
+            _of_frames((*columns, frames.c.crops, leased, frames.c.ego_position_m), with_scores, with_tags)
             .where(tasks.c.queue == queue, states)
             .order_by(frames.c.drive_id, frames.c.stamp)
         )
@@ -136,13 +141,15 @@ class Ranking:
         return len(ranks.keys() & before.keys())
 
 
-def _of_frames(query: Select[Any], with_scores: bool) -> Select[Any]:
-    """Return a query over tasks joined to their frames and, if asked for, to their FrameScore as its last column."""
-    query = query.join(frames, frames.c.frame_id == tasks.c.frame_id)
+def _of_frames(columns: Sequence[ColumnElement[Any]], with_scores: bool, with_tags: bool) -> Select[Any]:
+    """Return a query for columns of tasks and their frames, and behind them for the FrameScore and tags, where asked for."""
+    score = frame_scores.c.frame_score if with_scores else null()
+    query = select(*columns, score, *((frames.c.tags,) if with_tags else ()))
+    query = query.select_from(tasks).join(frames, frames.c.frame_id == tasks.c.frame_id)
     if not with_scores:
         return query
     this = (frame_scores.c.queue == tasks.c.queue) & (frame_scores.c.frame_id == tasks.c.frame_id)
-    return query.outerjoin(frame_scores, this).add_columns(frame_scores.c.frame_score)
+    return query.outerjoin(frame_scores, this)
 
 
 def _waiting(connection: Connection, queue: str, frame_ids: Sequence[str]) -> dict[str, Standing]:

@@ -25,7 +25,7 @@ __all__ = [
 ]
 
 ACTIVE_QUEUE = "active"
-"""The frames that the detector is unsure about."""
+"""The frames that the detector is unsure about, but for those that have a queue of their own by the settings."""
 
 CONTROL_QUEUE = "control"
 """Random frames of the control drives: labelled for evaluation, never trained on."""
@@ -37,6 +37,7 @@ class TaskEntry:
 
     record: the serialised FrameRecord. crops: its number of proposals. shuffle: decides among equals, in [0, 2^63).
     ego_position_m: of the LiDAR in the drive's frame, where known.
+    ranked_queue: where it belongs should `queue` be that of the control drives, and its drive be known not to be one.
     score, generation, frame_score: the score, the generation that gave it and the serialised FrameScore; none while unscored.
     Raises InvalidArgument for a malformed id, a negative number, or a score that is not finite or has no generation.
     """
@@ -54,9 +55,10 @@ class TaskEntry:
     frame_score: bytes | None = field(default=None, repr=False)
     tags: Mapping[str, str] = field(default_factory=dict)
     ego_position_m: tuple[float, float, float] | None = None
+    ranked_queue: str = ACTIVE_QUEUE
 
     def __post_init__(self) -> None:
-        for name in ("queue", "frame_id", "drive_id"):
+        for name in ("queue", "ranked_queue", "frame_id", "drive_id"):
             check_identifier(name, getattr(self, name))
         if self.crops < 0:
             raise InvalidArgument.of("crops", self.crops, ">= 0")
@@ -112,7 +114,7 @@ class NewScore:
 class ScoredTask:
     """What the query needs of a waiting task; crops: what a label of it costs. frame_score: None unless asked for.
 
-    ego_position_m: of the LiDAR in the drive's frame, None where it is not known.
+    ego_position_m: of the LiDAR in the drive's frame, None where it is not known. tags: None unless asked for.
     """
 
     frame_id: str
@@ -123,13 +125,14 @@ class ScoredTask:
     crops: int
     ego_position_m: Sequence[float] | None = None
     frame_score: bytes | None = field(default=None, repr=False)
+    tags: Mapping[str, str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class TakenTask:
     """What the query needs of a task that is leased or acknowledged; generation: empty if it was taken unscored.
 
-    leased: not acknowledged yet. ego_position_m, frame_score: as of ScoredTask.
+    leased: not acknowledged yet. ego_position_m, frame_score, tags: as of ScoredTask.
     """
 
     frame_id: str
@@ -140,6 +143,7 @@ class TakenTask:
     leased: bool = False
     ego_position_m: Sequence[float] | None = None
     frame_score: bytes | None = field(default=None, repr=False)
+    tags: Mapping[str, str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
