@@ -6,6 +6,7 @@ from typing import Self
 
 from pydantic import Field, model_validator
 
+from quandary.errors import InvalidArgument
 from quandary.options import Acquisition, Estimator, Reduction, ScoringOptions
 from quandary_server.leasing.bands import PASSED_OVER_AT_MOST
 from quandary_server.settings.common import TlsSettings
@@ -69,7 +70,7 @@ class SelectorSettings(Section):
     @model_validator(mode="after")
     def _brokers(self) -> Self:
         if self.log_kind is LogKind.KAFKA and not self.kafka.servers:
-            raise ValueError("kafka.servers are missing, which log_kind kafka needs")
+            raise InvalidArgument.of("kafka.servers", "missing", "host:port, for log_kind kafka")
         return self
 
     def scoring_options(self) -> ScoringOptions:
