@@ -18,7 +18,7 @@ from quandary_server.selector.frame_views import frame_view
 from quandary_server.storage.log_settings import LogKind
 from quandary_server.storage.task_values import ACTIVE_QUEUE
 
-TINY = StreamSizes(frames=96, warm_up=16, chunk=16, mcap_frames=16, parts=20, long=60, long_warm_up=20)
+TINY = StreamSizes(frames=96, warm_up=16, chunk=16, mcap_frames=16, parts=20, live=10, long=60, long_warm_up=20)
 
 
 def looks(*frames: int, cpu_s: Sequence[float] = (), resident_mb: Sequence[float] = ()) -> list[Look]:
@@ -84,7 +84,7 @@ def test_all_that_is_streamed_waits_with_a_real_score() -> None:
 
 def test_parts_are_measured_in_their_order() -> None:
     failures: list[str] = []
-    parts = [StreamPart.STEPS, StreamPart.COST]
+    parts = [StreamPart.LIVE, StreamPart.STEPS, StreamPart.COST]
     figures = stream_figures(told_nothing, parts, TINY, lambda part, _: failures.append(part))
     assert not failures
     found = {figure.name: figure for figure in figures}
@@ -92,4 +92,6 @@ def test_parts_are_measured_in_their_order() -> None:
     assert found["selector_ms"].value > 0
     steps = [figure.value for name, figure in found.items() if name.startswith("step_")]
     assert found["steps_ms"].value == pytest.approx(sum(steps))
+    assert found["lag_p99_ms"].value >= found["lag_p50_ms"].value > 0
+    assert 1 <= found["frames_per_transaction"].value <= TINY.live
     assert next(iter(found)) == "selector_ms"

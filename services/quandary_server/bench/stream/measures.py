@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from quandary_server.bench.figures import Figure
 from quandary_server.bench.progress import Told
 from quandary_server.bench.stream.cost import cost_figures, mcap_figures
+from quandary_server.bench.stream.live import live_figures
 from quandary_server.bench.stream.memory import memory_figures
 from quandary_server.bench.stream.parts import StreamPart
 from quandary_server.bench.stream.sizes import StreamSizes
@@ -14,6 +15,7 @@ MEASURES: dict[StreamPart, Callable[[Told, StreamSizes], list[Figure]]] = {
     StreamPart.COST: cost_figures,
     StreamPart.MCAP: mcap_figures,
     StreamPart.STEPS: step_figures,
+    StreamPart.LIVE: live_figures,
     StreamPart.MEMORY: memory_figures,
 }
 

@@ -9,4 +9,5 @@ class StreamPart(StrEnum):
     COST = "cost"
     MCAP = "mcap"
     STEPS = "steps"
+    LIVE = "live"
     MEMORY = "memory"

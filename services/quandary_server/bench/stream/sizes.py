@@ -11,8 +11,8 @@ AT_LEAST = 10
 class StreamSizes:
     """frames: streamed to tell the cost of one, `warm_up` of them before it counts, in chunks of `chunk`.
 
-    mcap_frames: the same with clouds inside MCAP files. parts: frames that each stage is timed with by itself. long: frames
-    over which memory is watched, behind `long_warm_up` others.
+    mcap_frames: the same with clouds inside MCAP files. parts: frames that each stage is timed with by itself. live: frames
+    published one by one. long: frames over which memory is watched, behind `long_warm_up` others.
     """
 
     frames: int = 6_000
@@ -20,6 +20,7 @@ class StreamSizes:
     chunk: int = 500
     mcap_frames: int = 3_000
     parts: int = 500
+    live: int = 1_500
     long: int = 100_000
     long_warm_up: int = 10_000
 
