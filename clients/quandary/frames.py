@@ -35,12 +35,21 @@ def check_points(name: str, points: Points) -> Points:
         raise InvalidArgument.of(name, f"shape {points.shape}", "(N, 4): x, y, z in metres and intensity")
     if points.dtype != np.float32:
         raise InvalidArgument.of(name, f"dtype {points.dtype}", "float32")
-    sound = _sound(points)
-    if not sound.all():
-        row = int(np.argmin(sound))
+    if not _all_sound(points):
+        row = int(np.argmin(_sound(points)))
         bound = f"finite, within {MAX_RANGE_M:g} m, of intensity 0 to 1"
         raise InvalidArgument.of(name, f"{points[row].tolist()} at row {row}", bound)
     return points
+
+
+def _all_sound(points: Points) -> bool:
+    """Return whether all points (N, 4) are within their bounds, by extremes: a tenth of the time that each by itself takes."""
+    if not len(points):
+        return True
+    intensity = points[:, 3]
+    # NaN makes an extreme NaN, which fails every comparison
+    low, high, dark, bright = points.min(), points.max(), intensity.min(), intensity.max()
+    return bool(low >= -MAX_RANGE_M and high <= MAX_RANGE_M and dark >= 0 and bright <= 1)
 
 
 def _sound(points: Points) -> NDArray[np.bool_]:
@@ -115,7 +124,7 @@ def _check_crops(crops: Sequence[Points]) -> None:
     """Raise as check_points does for the first crop that is not sound."""
     alike = all(crop.ndim == 2 and crop.shape[1] == 4 and crop.dtype == np.float32 for crop in crops)
     # all at once: one by one the calls would take longer than the comparisons
-    if crops and alike and _sound(np.concatenate(crops)).all():
+    if crops and alike and _all_sound(np.concatenate(crops)):
         return
     for i, crop in enumerate(crops):
         check_points(f"crops[{i}]", crop)
@@ -124,6 +133,6 @@ def _check_crops(crops: Sequence[Points]) -> None:
 def check_inside_image(box: ImageBox, calibration: Calibration) -> None:
     """Raise InvalidArgument unless the box overlaps the image."""
     width, height = calibration.image_width_px, calibration.image_height_px
-    if box.clipped(width, height) is None:
+    if not box.reaches_into(width, height):
         value = f"({box.left_px:g}, {box.top_px:g}, {box.right_px:g}, {box.bottom_px:g})"
         raise InvalidArgument.of("box", value, f"overlapping the image of {width} x {height} px")

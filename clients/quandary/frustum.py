@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from quandary.geometry import NEAR_PLANE_M, Calibration, ImageBox
+from quandary.geometry import Calibration, ImageBox
 
 __all__ = ["BOX_GROWTH", "crop_frusta"]
 
@@ -18,16 +18,14 @@ def crop_frusta(points: NDArray[np.float32], calibration: Calibration, boxes: Se
 
     points: float32 (N, 4), x, y, z in metres in the LiDAR frame and intensity. Each crop: float32 (n_i, 4), n_i >= 0.
     """
-    pixels, depth = calibration.project(points)
-    ahead = np.flatnonzero(depth > NEAR_PLANE_M)
-    u, v = pixels[ahead, 0], pixels[ahead, 1]
+    ahead, u, v = calibration.project_ahead(points)
 
     crops = []
     for box in boxes:
         grown = box.grown(BOX_GROWTH)
         # most points are beside a box, and need not be held against its top and bottom
         beside = np.flatnonzero((u >= grown.left_px) & (u < grown.right_px))
-        height = v[beside]
+        height = v.take(beside)
         inside = beside[(height >= grown.top_px) & (height < grown.bottom_px)]
-        crops.append(points.take(ahead[inside], axis=0))
+        crops.append(points.take(ahead.take(inside), axis=0))
     return crops

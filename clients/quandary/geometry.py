@@ -77,6 +77,12 @@ class ImageBox:
         top, bottom = max(self.top_px, 0.0), min(self.bottom_px, float(height_px))
         return _image_box(left, top, right, bottom)
 
+    def reaches_into(self, width_px: int, height_px: int) -> bool:
+        """Return whether a part is inside an image of this size: `clipped` without the box."""
+        across = min(self.right_px, width_px) - max(self.left_px, 0.0)
+        down = min(self.bottom_px, height_px) - max(self.top_px, 0.0)
+        return min(across, down) >= MIN_IMAGE_BOX_PX
+
     def overlap_px(self, other: "ImageBox") -> float:
         """Return the area of the intersection in square pixels."""
         width = min(self.right_px, other.right_px) - max(self.left_px, other.left_px)
@@ -197,6 +203,21 @@ class Calibration:
         safe = np.where(np.abs(depth) < NEAR_PLANE_M, NEAR_PLANE_M, depth)
         return np.stack([u / safe, v / safe], axis=1), depth
 
+    def project_ahead(self, points: Floats) -> tuple[NDArray[np.intp], NDArray[np.float64], NDArray[np.float64]]:
+        """Return which LiDAR points (N, >= 3) lie beyond the near plane, as rows (M,), and the pixels u, v (M,) they reach.
+
+        The pixels of `project` to the bit, without computing those that mean nothing: most of a cloud lies behind the camera.
+        """
+        columns = np.ascontiguousarray(points[:, :3].T, dtype=np.float64)
+        across, down, deep = self.lidar_to_image
+        depth = _along(deep, columns)
+        rows = np.flatnonzero(depth > NEAR_PLANE_M)
+        ahead, depth = columns.take(rows, axis=1), depth.take(rows)
+        u, v = _along(across, ahead), _along(down, ahead)
+        u /= depth
+        v /= depth
+        return rows, u, v
+
     def rays(self, pixels: Floats) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return camera centre (3,) and directions (N, 3) of pixels (N, 2) in the LiDAR frame, one metre deep each.
 
@@ -231,6 +252,18 @@ class Calibration:
         top, bottom = np.clip([top, bottom], -1.0, self.image_height_px + 1.0)
         around = _image_box(float(left), float(top), float(right), float(bottom))
         return around.clipped(self.image_width_px, self.image_height_px) if around else None
+
+
+def _along(row: NDArray[np.float64], columns: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return row (4,) times points given as x, y and z (3, N) with a 1 each: (N,), added up in the order of `project`."""
+    x, y, z = columns
+    total = np.asarray(row[0] * x)
+    term = row[1] * y
+    total += term
+    np.multiply(row[2], z, out=term)
+    total += term
+    total += row[3]
+    return total
 
 
 def _image_box(left_px: float, top_px: float, right_px: float, bottom_px: float) -> ImageBox | None:

@@ -80,7 +80,7 @@ def test_kafka(quandary: Quandary, folder: str, monkeypatch: pytest.MonkeyPatch,
     monkeypatch.setenv("QUANDARY_SELECTOR__LOG_KIND", "kafka")
     refused = quandary("log", "lag")
     assert refused.code == 2
-    assert "kafka.servers is '', must be set, where log_kind is kafka" in refused.err
+    assert "selector.kafka.servers is missing, must be host:port" in refused.err
     monkeypatch.setenv("QUANDARY_SELECTOR__KAFKA__SERVERS", broker.servers)
     sources = published(quandary, folder, "file")["sources"]
     assert sorted(source["lag"] for source in sources) == [0, 0, 0, 3], "a drive is in one partition"

@@ -36,6 +36,15 @@ class TestImageBox:
         assert ImageBox(20, 10, 30, 20).clipped(20, 50) is None
         assert ImageBox(19.9995, 10, 30, 20).clipped(20, 50) is None
 
+    @given(boxes)
+    def test_a_box_reaches_into_an_image_where_clipping_leaves_some_of_it(self, box: ImageBox) -> None:
+        assert box.reaches_into(640, 480) == (box.clipped(640, 480) is not None)
+
+    def test_an_edge_or_a_sliver_does_not_reach_into_an_image(self) -> None:
+        assert not ImageBox(20, 10, 30, 20).reaches_into(20, 50)
+        assert not ImageBox(19.9995, 10, 30, 20).reaches_into(20, 50)
+        assert ImageBox(19, 10, 30, 20).reaches_into(20, 50)
+
     def test_a_quarter_overlap(self) -> None:
         assert ImageBox(0, 0, 2, 2).overlap_px(ImageBox(1, 1, 3, 3)) == 1
         assert ImageBox(0, 0, 2, 2).iou(ImageBox(1, 1, 3, 3)) == pytest.approx(1 / 7)
@@ -108,6 +117,15 @@ class TestCalibration:
         together, _ = calibration.project(points)
         apart = np.concatenate([calibration.project(points[i : i + 1])[0] for i in range(101)])
         assert together.tobytes() == apart.tobytes()
+
+    @pytest.mark.parametrize("count", [0, 1, 17, 1_000, 20_000])
+    def test_what_lies_ahead_has_the_pixels_of_all_to_the_bit(self, calibration: Calibration, count: int) -> None:
+        points = np.random.default_rng(count).uniform(-50, 50, (count, 4)).astype(np.float32)
+        pixels, depth = calibration.project(points)
+        rows, u, v = calibration.project_ahead(points)
+        assert rows.tolist() == np.flatnonzero(depth > 0.1).tolist()
+        assert u.tobytes() == pixels[rows, 0].tobytes()
+        assert v.tobytes() == pixels[rows, 1].tobytes()
 
     @given(st.floats(0, 1199), st.floats(0, 359), st.floats(1, 80))
     def test_rays_invert_the_projection(self, u: float, v: float, depth: float) -> None:

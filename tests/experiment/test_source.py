@@ -43,7 +43,10 @@ for name in sys.argv[2:]:
 print(json.dumps({"modules": modules, "looks": looks}))
 """
 
-DECIDES_CROPS = ("simulator/sensor.py", "datasets/proposals.py", "frustum/raster.py", "experiment/pools/noise.py")
+DECIDES_CROPS = (
+    *("simulator/sensor.py", "datasets/proposals.py", "frustum/raster.py", "experiment/pools/noise.py"),
+    *("storage/blobs.py", "storage/mcap_clouds.py", "storage/point_clouds.py"),
+)
 DECIDES_ROUNDS = (
     *("selection/query.py", "uncertainty/acquisition.py", "detector/fitting.py", "experiment/replay/arm.py"),
     *("experiment/judging/uncertainty.py", "trainer/candidate.py", "evaluation/classes.py"),

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from confluent_kafka import Consumer, Message, TopicPartition
+from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 from support.kafka_broker import KafkaBroker
 
 from quandary.errors import InvalidArgument, Unavailable
@@ -16,6 +16,7 @@ from quandary_server.storage.frame_log import LogRecord
 from quandary_server.storage.kafka_dead_letters import KafkaDeadLetters
 from quandary_server.storage.kafka_log import KafkaLog
 from quandary_server.storage.kafka_options import options_of
+from quandary_server.storage.kafka_problems import TOLD_AGAIN_S, Problems
 from quandary_server.storage.kafka_view import KafkaView
 from quandary_server.storage.kafka_writer import KafkaLogWriter
 from quandary_server.storage.store import Store
@@ -178,6 +179,22 @@ def test_a_cluster_that_does_not_answer_is_named(monkeypatch: pytest.MonkeyPatch
     for make in makers:
         with pytest.raises(Unavailable, match="the topic t cannot be reached"):
             make()
+
+
+def test_a_problem_that_lasts_is_told_now_and_then(caplog: pytest.LogCaptureFixture) -> None:
+    seconds = 0.0
+    problems = Problems(lambda: seconds)
+    for _ in range(100):
+        problems.tell(KafkaError(KafkaError._TRANSPORT))
+        problems.tell(KafkaError(KafkaError._ALL_BROKERS_DOWN))
+    assert len(caplog.messages) == 2
+    seconds = TOLD_AGAIN_S
+    problems.tell(KafkaError(KafkaError._TRANSPORT))
+    assert [message.split()[1] for message in caplog.messages] == [
+        "code=_TRANSPORT",
+        "code=_ALL_BROKERS_DOWN",
+        "code=_TRANSPORT",
+    ]
 
 
 def test_properties_that_are_none_are_named(tmp_path: Path) -> None:

@@ -30,6 +30,21 @@ def test_what_we_write_is_read_as_it_was() -> None:
     assert (points_of(sweep_message(POINTS.tobytes(), 0, "lidar"), "cloud") == POINTS).all()
 
 
+def test_the_same_points_are_read_whether_or_not_they_lie_as_we_write_them() -> None:
+    fields = ("x", "f4"), ("y", "f4"), ("z", "f4"), ("intensity", "f4")
+    rows: list[tuple[float, ...]] = [(1.0, 2.0, 3.0, 0.5), (4.0, 5.0, 6.0, 1.0)]
+    turned: list[tuple[float, ...]] = [(*row[1:], row[0]) for row in rows]
+    for made in (cloud(*fields, rows=rows), cloud(*fields, rows=rows, gap=4), cloud(*fields[1:], fields[0], rows=turned)):
+        assert points_of(made, "cloud").tobytes() == POINTS.tobytes()
+
+
+def test_points_out_of_bounds_are_named_however_they_lie() -> None:
+    fields = ("x", "f4"), ("y", "f4"), ("z", "f4"), ("intensity", "f4")
+    for gap in (0, 4):
+        with pytest.raises(InvalidArgument, match="at row 1"):
+            points_of(cloud(*fields, rows=[(1.0, 2.0, 3.0, 0.5), (4.0, 5.0, 6.0, 2.0)], gap=gap), "cloud")
+
+
 def test_fields_may_be_in_any_order_type_and_place() -> None:
     made = cloud(("intensity", "u1"), ("z", "f8"), ("y", "f4"), ("x", "f4"), rows=[(255, 3, 2, 1), (51, 6, 5, 4)], gap=3)
     assert np.allclose(points_of(made, "cloud"), [[1, 2, 3, 1.0], [4, 5, 6, 0.2]])

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -15,6 +15,8 @@ from quandary_server.bench.progress import Told
 from quandary_server.bench.queue.parts import QueuePart, queue_figures
 from quandary_server.bench.queue.sizes import Sizes
 from quandary_server.bench.scoring.parts import Part, scoring_figures
+from quandary_server.bench.stream.parts import StreamPart
+from quandary_server.bench.stream.sizes import StreamSizes
 from quandary_server.cli.output import err, print_json, print_table, progress_bar
 from quandary_server.cli.session import check_file
 
@@ -29,6 +31,15 @@ class Benchmark(StrEnum):
     OVERLOAD = "overload"
     GPU = "gpu"
     QUEUE = "queue"
+    STREAM = "stream"
+
+
+PARTS: dict[Benchmark, type[StrEnum]] = {
+    Benchmark.SCORING: Part,
+    Benchmark.QUEUE: QueuePart,
+    Benchmark.STREAM: StreamPart,
+}
+SCALED = (Benchmark.QUEUE, Benchmark.STREAM)
 
 
 def add_to(app: typer.Typer) -> None:
@@ -40,22 +51,22 @@ def bench(
     name: Annotated[Benchmark, typer.Argument(help="what to measure")],
     json_file: Annotated[Path | None, typer.Option("--json", help="write the figures to this file; - prints them")] = None,
     only: Annotated[
-        list[str] | None, typer.Option("--only", help="of scoring or queue, measure this part; as often as you name one")
+        list[str] | None,
+        typer.Option("--only", help="of scoring, queue, stream: this part; as often as you name one"),
     ] = None,
     baal: Annotated[
         Path | None, typer.Option(help="folder of the environment that scoring makes for Baal; in the user's cache unless told")
     ] = None,
     scale: Annotated[
-        float, typer.Option(help="of queue, measure with this share of the rows and of the time: to try it out")
+        float, typer.Option(help="of queue or stream, measure with this share of the rows and of the time: to try it out")
     ] = 1.0,
 ) -> None:
     """Measure, and tell which figures meet their bar; exit code 1 where one does not, or could not be measured."""
     check_file(json_file, "--json")
     if baal and name is not Benchmark.SCORING:
         raise InvalidArgument.of("--baal", f"given to {name.value}", "given to scoring alone")
-    if scale != 1.0 and name is not Benchmark.QUEUE:
-        raise InvalidArgument.of("--scale", f"given to {name.value}", "given to queue alone")
-    sizes = Sizes().scaled(scale)
+    if scale != 1.0 and name not in SCALED:
+        raise InvalidArgument.of("--scale", f"given to {name.value}", "given to queue or stream")
     parts = _parts(name, only or [])
     failures: list[str] = []
 
@@ -64,7 +75,7 @@ def bench(
         err.print(f"{part}: {type(error).__name__}: {error}", markup=False)
 
     with progress_bar("measuring", None) as advance:
-        measure = _measure(name, parts, baal, sizes, failed)
+        measure = _measure(name, parts, baal, scale, failed)
         figures = measure(lambda what, done, total: advance(done, what, total))
     command = " ".join(["quandary", "bench", name.value, *(f"--only {part}" for part in only or ())])
     command += f" --scale {scale:g}" if scale != 1.0 else ""
@@ -85,24 +96,24 @@ def print_figures(figures: list[Figure]) -> None:
     print_table(["figure", "#value", "~unit", "reach", "met"], rows, empty="no figures")
 
 
-def _parts(name: Benchmark, only: list[str]) -> list[Part] | list[QueuePart]:
+def _parts(name: Benchmark, only: list[str]) -> list[Any]:
     """Return the parts asked for, all where none is named."""
-    kinds: dict[Benchmark, type[Part] | type[QueuePart]] = {Benchmark.SCORING: Part, Benchmark.QUEUE: QueuePart}
-    if name not in kinds:
+    if name not in PARTS:
         if only:
-            raise InvalidArgument.of("--only", f"given to {name.value}", "given to scoring or queue")
+            raise InvalidArgument.of("--only", f"given to {name.value}", "given to scoring, queue or stream")
         return []
+    kinds = PARTS[name]
     for part in only:
-        if part not in list(kinds[name]):
-            raise InvalidArgument.of("--only", part, f"one of {', '.join(kinds[name])}")
-    return [kinds[name](part) for part in only] or list(kinds[name])  # type: ignore[return-value]
+        if part not in list(kinds):
+            raise InvalidArgument.of("--only", part, f"one of {', '.join(kinds)}")
+    return [kinds(part) for part in only] or list(kinds)
 
 
 def _measure(
     name: Benchmark,
-    parts: list[Part] | list[QueuePart],
+    parts: list[Any],
     baal: Path | None,
-    sizes: Sizes,
+    scale: float,
     failed: Callable[[str, Exception], None],
 ) -> Callable[[Told], list[Figure]]:
     if name is Benchmark.CLIENT:
@@ -118,7 +129,9 @@ def _measure(
 
         return gpu_figures
     if name is Benchmark.QUEUE:
-        measured = [part for part in parts if isinstance(part, QueuePart)]
-        return partial(queue_figures, parts=measured, sizes=sizes, left_out=failed)
-    chosen = [part for part in parts if isinstance(part, Part)]
-    return partial(scoring_figures, parts=chosen, environment=baal, failed=failed)
+        return partial(queue_figures, parts=parts, sizes=Sizes().scaled(scale), left_out=failed)
+    if name is Benchmark.STREAM:
+        from quandary_server.bench.stream.measures import stream_figures
+
+        return partial(stream_figures, parts=parts, sizes=StreamSizes().scaled(scale), failed=failed)
+    return partial(scoring_figures, parts=parts, environment=baal, failed=failed)

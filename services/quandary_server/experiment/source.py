@@ -25,6 +25,10 @@ CUTTING = (
     "quandary_server.frustum",
     "quandary_server.storage.blobs",
     "quandary_server.storage.label_values",
+    "quandary_server.storage.mcap_clouds",
+    "quandary_server.storage.mcap_records",
+    "quandary_server.storage.mcap_reference",
+    "quandary_server.storage.point_clouds",
     "quandary_server.storage.snapshots",
     "quandary_server.trainer.labelled",
 )

@@ -6,16 +6,15 @@ import logging
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import partial
 
 import grpc
 from prometheus_client import CollectorRegistry, start_http_server
 
-from quandary.errors import CorruptArtefact
 from quandary.scoring import AsyncScoringClient
 from quandary.v1 import labels_pb2_grpc, queue_pb2_grpc
 from quandary_server import metrics
-from quandary_server.auth import Keyring, admin_token, ensure_tokens
+from quandary_server.allocation import share_memory_among_threads
+from quandary_server.auth import Keyring, ensure_tokens
 from quandary_server.clock import now
 from quandary_server.grpc_server import GRACE, start_server, until_told_to_stop
 from quandary_server.leasing.status import TaskState
@@ -28,6 +27,7 @@ from quandary_server.selector.open_log import open_log
 from quandary_server.selector.pace import Pace
 from quandary_server.selector.queue_servicer import QueueServicer
 from quandary_server.selector.ranked_queues import RankedQueues
+from quandary_server.selector.scoring_token import ScoringToken
 from quandary_server.settings import Settings
 from quandary_server.storage.store import Store
 from quandary_server.storage.task_values import RejectKind
@@ -116,6 +116,7 @@ class State:
 
 async def serve_selector(settings: Settings) -> None:
     """Serve until SIGINT or SIGTERM."""
+    share_memory_among_threads()
     ensure_tokens(settings.tokens)
     selector = settings.selector
     meters = Meters()
@@ -125,7 +126,7 @@ async def serve_selector(settings: Settings) -> None:
         stack.callback(fleet_log.frames.close)
         client = await stack.enter_async_context(
             AsyncScoringClient(
-                settings.scoring_target, token=partial(_scoring_token, settings), credentials=selector.scoring_tls.credentials()
+                settings.scoring_target, token=ScoringToken(settings), credentials=selector.scoring_tls.credentials()
             )
         )
         scorer = FrameScorer(client, selector.scoring_options(), meters.retries.inc, meters.score_seconds.observe)
@@ -155,17 +156,6 @@ async def serve_selector(settings: Settings) -> None:
         finally:
             await server.stop(GRACE.total_seconds())
             http.shutdown()
-
-
-def _scoring_token(settings: Settings) -> str:
-    """Return the token for scoring; read anew for every call, for tokens are changed without a restart."""
-    file = settings.selector.scoring_token_file
-    if file is None:
-        return admin_token(settings.tokens)
-    try:
-        return file.read_text().strip()
-    except OSError as error:
-        raise CorruptArtefact(f"{file} cannot be read: {error.strerror}") from error
 
 
 async def _until_stopped(consumer: Consumer, ranked: RankedQueues) -> None:

@@ -84,7 +84,7 @@ class SelectorSettings(Section):
     @model_validator(mode="after")
     def _brokers(self) -> Self:
         if self.log_kind is LogKind.KAFKA and not self.kafka.servers:
-            raise InvalidArgument.of("kafka.servers", repr(self.kafka.servers), "set, where log_kind is kafka")
+            raise InvalidArgument.of("kafka.servers", "missing", "host:port, for log_kind kafka")
         return self
 
     def query_of(self, queue: str) -> QuerySettings:

@@ -10,6 +10,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 
 from quandary.errors import QuandaryError, Unavailable
 from quandary_server.storage.frame_log import LogBatch, LogEntry, SourceLag
+from quandary_server.storage.kafka_problems import Problems
 from quandary_server.storage.kafka_topic import (
     TIMEOUT_S,
     Topic,
@@ -17,7 +18,6 @@ from quandary_server.storage.kafka_topic import (
     named_errors,
     opened,
     partition_of,
-    tell_error,
     topic_of,
 )
 
@@ -71,6 +71,7 @@ class KafkaLog:
         client: properties of the client. offset: the store's, by source. capacity: entries per partition. lost: called with
         how many entries Kafka had let go of before they were applied. Raises Unavailable, InvalidArgument for properties.
         """
+        self._problems = Problems()
         options: dict[str, object] = {
             "partition.assignment.strategy": "cooperative-sticky",
             "isolation.level": "read_committed",
@@ -79,7 +80,7 @@ class KafkaLog:
             "enable.auto.commit": False,
             "enable.auto.offset.store": False,
             "auto.offset.reset": "error",
-            "error_cb": tell_error,
+            "error_cb": self._problems.tell,
         }
         self._offset, self._capacity, self._lost = offset, capacity, lost
         self._lock = threading.Lock()
@@ -171,7 +172,7 @@ class KafkaLog:
             if error.code() == KafkaError._AUTO_OFFSET_RESET:
                 self._start_anew(message.partition())
             else:
-                tell_error(error)
+                self._problems.tell(error)
             return
         with self._lock:
             buffer = self._buffers.get(message.partition() or 0)

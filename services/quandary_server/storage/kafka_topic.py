@@ -1,19 +1,16 @@
 """A Kafka topic: its partitions as sources, its messages as entries."""
 
-import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer
+from confluent_kafka import Consumer, KafkaException, Message, Producer
 
 from quandary.errors import InvalidArgument, Unavailable
 from quandary_server.storage.frame_log import LogEntry
 
-__all__ = ["FRAME_ID_HEADER", "TIMEOUT_S", "Topic", "entry_of", "named_errors", "opened", "tell_error", "topic_of"]
-
-events = logging.getLogger(__name__)
+__all__ = ["FRAME_ID_HEADER", "TIMEOUT_S", "Topic", "entry_of", "named_errors", "opened", "topic_of"]
 
 TIMEOUT_S = 15.0
 FRAME_ID_HEADER = "frame_id"
@@ -78,8 +75,3 @@ def named_errors(what: str) -> Iterator[None]:
     except KafkaException as error:
         text = error.args[0].str() if error.args else "an error without a name"
         raise Unavailable(f"{what} cannot be reached: {text}") from error
-
-
-def tell_error(error: KafkaError) -> None:
-    """Log what a client tells of its connections."""
-    events.warning("kafka_problem code=%s problem=%s", error.name(), error.str())

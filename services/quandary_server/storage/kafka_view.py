@@ -7,13 +7,13 @@ from confluent_kafka import Consumer, TopicPartition
 
 from quandary.errors import Unavailable
 from quandary_server.storage.frame_log import LogBatch, LogEntry, SourceLag
+from quandary_server.storage.kafka_problems import Problems
 from quandary_server.storage.kafka_topic import (
     TIMEOUT_S,
     entry_of,
     named_errors,
     opened,
     partition_of,
-    tell_error,
     topic_of,
 )
 
@@ -33,7 +33,7 @@ class KafkaView:
             "group.id": "quandary-view",  # never joined: partitions are assigned by hand
             "enable.auto.commit": False,
             "auto.offset.reset": "earliest",
-            "error_cb": tell_error,
+            "error_cb": Problems().tell,
         }
         with opened("consumer", client):
             self._consumer = Consumer(options, logger=events)

@@ -1,5 +1,7 @@
 """Foxglove's PointCloud (foxglove.dev/docs/schemas/point-cloud) and the clouds that the detector takes."""
 
+from collections.abc import Mapping
+
 import numpy as np
 from foxglove_schemas_protobuf.PackedElementField_pb2 import PackedElementField
 from foxglove_schemas_protobuf.PointCloud_pb2 import PointCloud
@@ -32,19 +34,21 @@ def points_of(cloud: PointCloud, name: str) -> NDArray[np.float32]:
     name: what errors call the cloud. Raises InvalidArgument for fields that are missing, of an unknown type or outside of a
     point, bytes that make no whole points, and points that are not sound.
     """
-    stride = cloud.point_stride
-    if not stride or len(cloud.data) % stride:
-        raise InvalidArgument.of(name, f"{len(cloud.data)} bytes", f"a multiple of point_stride ({stride}), above 0")
+    stride, data = cloud.point_stride, cloud.data  # each look at a message's bytes copies them
+    if not stride or len(data) % stride:
+        raise InvalidArgument.of(name, f"{len(data)} bytes", f"a multiple of point_stride ({stride}), above 0")
     fields = {field.name: field for field in cloud.fields}
     if missing := [axis for axis in COORDINATES if axis not in fields]:
         raise InvalidArgument.of(f"{name}.fields", f"no {missing[0]}", "x, y and z")
     shine = next((fields[of] for of in INTENSITIES if of in fields), None)
-    columns = [_column(cloud, fields[axis], name) for axis in COORDINATES]
-    points = np.zeros((len(cloud.data) // stride, 4), np.float32)
+    if _is_rows(cloud, fields, shine):
+        return check_points(name, np.frombuffer(data, "<f4").reshape(-1, 4).astype(np.float32, copy=False))
+    columns = [_column(data, stride, fields[axis], name) for axis in COORDINATES]
+    points = np.zeros((len(data) // stride, 4), np.float32)
     for i, column in enumerate(columns):
         points[:, i] = column
     if shine is not None:
-        points[:, 3] = _share(_column(cloud, shine, name))
+        points[:, 3] = _share(_column(data, stride, shine, name))
     if _moved(cloud):
         points[:, :3] = _in_reference(np.column_stack(columns).astype(np.float64), cloud)
     return check_points(name, points)
@@ -60,16 +64,23 @@ def sweep_message(rows: bytes, stamp_ns: int, frame_of_reference: str) -> PointC
     return cloud
 
 
-def _column(cloud: PointCloud, field: PackedElementField, name: str) -> NDArray[np.generic]:
+def _is_rows(cloud: PointCloud, fields: Mapping[str, PackedElementField], shine: PackedElementField | None) -> bool:
+    """Return whether the bytes are what the detector takes, as `sweep_message` makes them: no column needs to be moved."""
+    if shine is None or cloud.point_stride != ROW_BYTES or _moved(cloud):
+        return False
+    laid_out = [(fields[axis].offset, fields[axis].type) for axis in COORDINATES]
+    return [*laid_out, (shine.offset, shine.type)] == [(4 * i, PackedElementField.FLOAT32) for i in range(4)]
+
+
+def _column(data: bytes, stride: int, field: PackedElementField, name: str) -> NDArray[np.generic]:
     kind = TYPES.get(field.type)
     if kind is None:
         raise InvalidArgument.of(f"{name}.fields[{field.name}].type", field.type, "a numeric type")
     dtype = np.dtype(kind)
-    if field.offset + dtype.itemsize > cloud.point_stride:
-        bound = f"at most point_stride - {dtype.itemsize} ({cloud.point_stride - dtype.itemsize})"
+    if field.offset + dtype.itemsize > stride:
+        bound = f"at most point_stride - {dtype.itemsize} ({stride - dtype.itemsize})"
         raise InvalidArgument.of(f"{name}.fields[{field.name}].offset", field.offset, bound)
-    rows = len(cloud.data) // cloud.point_stride
-    return np.ndarray((rows,), dtype, cloud.data, field.offset, (cloud.point_stride,))
+    return np.ndarray((len(data) // stride,), dtype, data, field.offset, (stride,))
 
 
 def _share(intensity: NDArray[np.generic]) -> NDArray[np.generic]:

@@ -1,7 +1,9 @@
 """A generation that answers in this process, as scoring does over the network."""
 
 from quandary.frames import Frame
+from quandary.options import ScoringOptions
 from quandary.records import FrameRecord
+from quandary.v1 import scoring_pb2
 from quandary_server.frustum.raster import Rasters, rasterise
 from quandary_server.inference.generation import LoadedGeneration, sample_count
 from quandary_server.inference.scores import score_rasters
@@ -33,20 +35,28 @@ class LocalScorer:
         return self._scores[record.frame_id]
 
     def _scored(self, record: FrameRecord) -> Scored:
-        generation, options = self._generation, self._options
+        generation = self._generation
         if record.frame_id not in self._views:
             self._views[record.frame_id] = _view(record, generation.manifest.net.side)
-        frame, rasters = self._views[record.frame_id]
-        classes, seed = generation.manifest.classes, generation.seed(options.seed)
-        samples = sample_count(options, generation.members)
-        if not len(rasters):
-            return scored(empty_score(options, classes, samples, seed), generation.id)
-        found = score_rasters(generation, rasters, options)
-        return scored(frame_score(frame, found, slice(0, len(rasters)), options, classes, samples, seed), generation.id)
+        return scored(answer_of(generation, *self._views[record.frame_id], self._options), generation.id)
+
+
+def answer_of(generation: LoadedGeneration, frame: Frame, rasters: Rasters, options: ScoringOptions) -> scoring_pb2.FrameScore:
+    """Return what the generation says of a frame, whose rasters are given."""
+    classes, seed = generation.manifest.classes, generation.seed(options.seed)
+    samples = sample_count(options, generation.members)
+    if not len(rasters):
+        return empty_score(options, classes, samples, seed)
+    found = score_rasters(generation, rasters, options)
+    return frame_score(frame, found, slice(0, len(rasters)), options, classes, samples, seed)
+
+
+def rasters_of(frame: Frame, side: int) -> Rasters:
+    """Return the rasters of a cropped frame."""
+    return rasterise(frame.crops or [], frame.calibration, [proposal.box for proposal in frame.proposals], side)
 
 
 def _view(record: FrameRecord, side: int) -> tuple[Frame, Rasters]:
     points = read_cloud(record.cloud_uri)
     frame = Frame(record.frame_id, record.calibration, record.proposals, points=points, drive_id=record.drive_id).cropped()
-    boxes = [proposal.box for proposal in frame.proposals]
-    return frame, rasterise(frame.crops or [], frame.calibration, boxes, side)
+    return frame, rasters_of(frame, side)

@@ -1,4 +1,4 @@
-"""The selector as a process of its own, over a store that is full already."""
+"""The selector as a process of its own."""
 
 import contextlib
 import os
@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -18,9 +19,17 @@ SERVICE = "quandary.v1.QueueService"
 START_TIMEOUT_S, STOP_TIMEOUT_S, LOOK_EVERY_S = 60.0, 30.0, 0.1
 
 
+@dataclass(frozen=True)
+class SelectorProcess:
+    """Where it serves (host:port), and its process id."""
+
+    target: str
+    pid: int
+
+
 @contextmanager
-def selector_process(settings: Settings) -> Iterator[str]:
-    """Return host:port of a `quandary selector` that serves these settings. Raises Unavailable where it does not in time."""
+def selector_process(settings: Settings) -> Iterator[SelectorProcess]:
+    """Return a `quandary selector` that serves these settings. Raises Unavailable where it does not in time."""
     target = f"{settings.selector.host}:{settings.selector.port}"
     path = settings.data / "selector.log"
     command = [sys.executable, "-m", "quandary_server.cli", "selector", "--parent", str(os.getpid())]
@@ -33,7 +42,7 @@ def selector_process(settings: Settings) -> Iterator[str]:
             if process.poll() is not None or time.monotonic() > deadline:
                 raise Unavailable(f"the selector does not answer; its log: {path.read_text()}")
             time.sleep(LOOK_EVERY_S)
-        yield target
+        yield SelectorProcess(target, process.pid)
     finally:
         process.terminate()
         with contextlib.suppress(subprocess.TimeoutExpired):

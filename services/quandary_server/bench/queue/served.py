@@ -38,9 +38,9 @@ def served_figures(told: Told, sizes: Sizes) -> list[Figure]:
         place = str(settings.database)
         Store.open(place).close()
         fill(place, sizes.rows, told)
-        with selector_process(settings) as target:
+        with selector_process(settings) as selector:
             told("leasing by gRPC", 0, 1)
-            clients = {f"labeller-{i}": LabellingClient(target, token=token) for i in range(LABELLERS)}
+            clients = {f"labeller-{i}": LabellingClient(selector.target, token=token) for i in range(LABELLERS)}
             try:
                 calls = side_by_side(_lease(clients), lambda seconds: seconds < sizes.lease_s)
             finally:

@@ -1,0 +1,1 @@
+"""What the selector costs and holds while a fleet log streams through it."""
