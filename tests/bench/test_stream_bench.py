@@ -1,13 +1,15 @@
 """What `quandary bench stream` measures, at sizes that take seconds."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import pytest
 
 from quandary.errors import InvalidArgument
 from quandary_server.bench.queue.selector_process import selector_process
+from quandary_server.bench.scoring_process import ScoringProcess
 from quandary_server.bench.stream.cost import frames_per_second, spent_ms
-from quandary_server.bench.stream.measures import stream_figures
+from quandary_server.bench.stream.measures import figures_beside
 from quandary_server.bench.stream.memory import figures_of
 from quandary_server.bench.stream.parts import StreamPart
 from quandary_server.bench.stream.records import PROPOSALS, fill_log
@@ -67,13 +69,20 @@ def test_sizes_are_scaled_within_bounds() -> None:
         StreamSizes().scaled(0.0)
 
 
-def test_all_that_is_streamed_waits_with_a_real_score() -> None:
-    with answering_service() as service, streaming_settings(service.target, LogKind.MCAP) as settings:
+@pytest.fixture(scope="module")
+def scoring() -> Iterator[ScoringProcess]:
+    """What answers, for all tests of this file."""
+    with answering_service() as service:
+        yield service
+
+
+def test_all_that_is_streamed_waits_with_a_real_score(scoring: ScoringProcess) -> None:
+    with streaming_settings(scoring.target, LogKind.MCAP) as settings:
         fill_log(settings, 24, 2_000, told_nothing)
         with selector_process(settings) as selector:
             seen = list(looks_at(settings, selector.pid, 24, told_nothing))
         with settings.open_store() as store:
-            stats = store.tasks.stats(ACTIVE_QUEUE, generation=service.generations[-1], now=now())
+            stats = store.tasks.stats(ACTIVE_QUEUE, generation=scoring.generations[-1], now=now())
             candidates = store.ranking.candidates(ACTIVE_QUEUE, now=now(), with_scores=True)
     assert seen[-1].frames == stats.waiting + stats.folded == len(candidates) == 24
     assert stats.behind == stats.rejected == 0
@@ -82,10 +91,10 @@ def test_all_that_is_streamed_waits_with_a_real_score() -> None:
     assert all(len(view.objects) == PROPOSALS and view.embedding is not None for view in views)
 
 
-def test_parts_are_measured_in_their_order() -> None:
+def test_parts_are_measured_in_their_order_and_one_that_fails_is_told(scoring: ScoringProcess) -> None:
     failures: list[str] = []
     parts = [StreamPart.LIVE, StreamPart.STEPS, StreamPart.COST]
-    figures = stream_figures(told_nothing, parts, TINY, lambda part, _: failures.append(part))
+    figures = figures_beside(scoring.target, told_nothing, parts, TINY, lambda part, _: failures.append(part))
     assert not failures
     found = {figure.name: figure for figure in figures}
     assert found["selector_ms"].reach == "<= 3"
@@ -95,3 +104,7 @@ def test_parts_are_measured_in_their_order() -> None:
     assert found["lag_p99_ms"].value >= found["lag_p50_ms"].value > 0
     assert 1 <= found["frames_per_transaction"].value <= TINY.live
     assert next(iter(found)) == "selector_ms"
+
+    none = replace(TINY, parts=0)
+    assert figures_beside(scoring.target, told_nothing, [StreamPart.STEPS], none, lambda part, _: failures.append(part)) == []
+    assert failures == ["steps"]

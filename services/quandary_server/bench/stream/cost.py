@@ -15,9 +15,9 @@ BOUND_MS = 3.0
 UNIT = f"ms of CPU per frame, {POINTS} points, {PROPOSALS} proposals"
 
 
-def cost_figures(told: Told, sizes: StreamSizes) -> list[Figure]:
-    """Return what a frame costs a selector that streams a SQLite log: the median over chunks, after warm-up."""
-    looks = every(streamed(LogKind.SQLITE, sizes.warm_up + sizes.frames, POINTS, told), sizes.chunk, sizes.warm_up)
+def cost_figures(told: Told, sizes: StreamSizes, scoring: str) -> list[Figure]:
+    """Return what a frame costs a selector that streams a SQLite log: the median over chunks; scoring: what answers."""
+    looks = every(streamed(scoring, LogKind.SQLITE, sizes.warm_up + sizes.frames, POINTS, told), sizes.chunk, sizes.warm_up)
     spent = spent_ms(looks)
     return [
         at_most("selector_ms", statistics.median(spent), UNIT, BOUND_MS, rounded(spent)),
@@ -25,10 +25,10 @@ def cost_figures(told: Told, sizes: StreamSizes) -> list[Figure]:
     ]
 
 
-def mcap_figures(told: Told, sizes: StreamSizes) -> list[Figure]:
+def mcap_figures(told: Told, sizes: StreamSizes, scoring: str) -> list[Figure]:
     """Return the same where records and clouds lie in MCAP files, chunks compressed by lz4."""
     warm_up = min(sizes.warm_up, sizes.mcap_frames // 3)
-    looks = every(streamed(LogKind.MCAP, warm_up + sizes.mcap_frames, POINTS, told), sizes.chunk, warm_up)
+    looks = every(streamed(scoring, LogKind.MCAP, warm_up + sizes.mcap_frames, POINTS, told), sizes.chunk, warm_up)
     spent = spent_ms(looks)
     return [
         reported("selector_mcap_ms", statistics.median(spent), f"{UNIT}, inside MCAP files", rounded(spent)),

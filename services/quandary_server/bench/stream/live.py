@@ -12,7 +12,7 @@ from quandary_server.bench.progress import Told
 from quandary_server.bench.queue.selector_process import selector_process
 from quandary_server.bench.stream.records import POINTS, frame_records, logged
 from quandary_server.bench.stream.sizes import StreamSizes
-from quandary_server.bench.stream.streaming import answering_service, looks_at, streaming_settings
+from quandary_server.bench.stream.streaming import looks_at, streaming_settings
 from quandary_server.clock import now
 from quandary_server.selector.open_log import log_writer
 from quandary_server.settings import Settings
@@ -22,9 +22,9 @@ PER_SECOND = 50
 TIMES = "SELECT appended, enqueued FROM log.entries JOIN tasks USING (frame_id)"
 
 
-def live_figures(told: Told, sizes: StreamSizes) -> list[Figure]:
+def live_figures(told: Told, sizes: StreamSizes, scoring: str) -> list[Figure]:
     """Return the time from a record's append to its task, of records that come evenly, and how many share a transaction."""
-    with answering_service() as service, streaming_settings(service.target, LogKind.SQLITE) as settings:
+    with streaming_settings(scoring, LogKind.SQLITE) as settings:
         records = frame_records(settings.data / "clouds", POINTS)
         with log_writer(settings) as writer, selector_process(settings) as selector:
             for number in range(sizes.live):

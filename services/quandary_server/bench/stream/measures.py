@@ -10,8 +10,11 @@ from quandary_server.bench.stream.memory import memory_figures
 from quandary_server.bench.stream.parts import StreamPart
 from quandary_server.bench.stream.sizes import StreamSizes
 from quandary_server.bench.stream.steps import step_figures
+from quandary_server.bench.stream.streaming import answering_service
 
-MEASURES: dict[StreamPart, Callable[[Told, StreamSizes], list[Figure]]] = {
+Measure = Callable[[Told, StreamSizes, str], list[Figure]]
+
+MEASURES: dict[StreamPart, Measure] = {
     StreamPart.COST: cost_figures,
     StreamPart.MCAP: mcap_figures,
     StreamPart.STEPS: step_figures,
@@ -23,12 +26,23 @@ MEASURES: dict[StreamPart, Callable[[Told, StreamSizes], list[Figure]]] = {
 def stream_figures(
     told: Told, parts: Sequence[StreamPart], sizes: StreamSizes, failed: Callable[[str, Exception], None]
 ) -> list[Figure]:
-    """Return the figures of the parts, in the order of `StreamPart`; failed: told of a part that ended in an error."""
+    """Return the figures of the parts, beside one scoring service for all of them.
+
+    failed: told of a part that ended in an error, whose figures are left out.
+    """
+    with answering_service() as service:
+        return figures_beside(service.target, told, parts, sizes, failed)
+
+
+def figures_beside(
+    scoring: str, told: Told, parts: Sequence[StreamPart], sizes: StreamSizes, failed: Callable[[str, Exception], None]
+) -> list[Figure]:
+    """Return the figures of the parts in the order of `StreamPart`; scoring: host:port of what answers."""
     figures: list[Figure] = []
     for part, measure in MEASURES.items():
         if part in parts:
             try:
-                figures += measure(told, sizes)
+                figures += measure(told, sizes, scoring)
             except Exception as error:
                 failed(part.value, error)
     return figures

@@ -17,12 +17,12 @@ LOOKS = 100
 SHOWN = 20
 
 
-def memory_figures(told: Told, sizes: StreamSizes) -> list[Figure]:
+def memory_figures(told: Told, sizes: StreamSizes, scoring: str) -> list[Figure]:
     """Return by how much the resident memory of a selector grows over 100,000 frames, after warm-up.
 
     Clouds are small, since they are let go of with their frame; records, answers and rows are as large as ever.
     """
-    looks = streamed(LogKind.SQLITE, sizes.long_warm_up + sizes.long, SMALL_POINTS, told)
+    looks = streamed(scoring, LogKind.SQLITE, sizes.long_warm_up + sizes.long, SMALL_POINTS, told)
     return figures_of(every(looks, max(sizes.long // LOOKS, 1), sizes.long_warm_up))
 
 

@@ -16,9 +16,10 @@ from quandary_server.bench.figures import Figure, reported
 from quandary_server.bench.progress import Told
 from quandary_server.bench.stream.records import POINTS, fill_log
 from quandary_server.bench.stream.sizes import StreamSizes
-from quandary_server.bench.stream.streaming import answering_service, streaming_settings
+from quandary_server.bench.stream.streaming import streaming_settings
 from quandary_server.clock import now
 from quandary_server.selector.frame_scores import scored
+from quandary_server.selector.scoring_token import ScoringToken
 from quandary_server.settings import Settings
 from quandary_server.storage.blobs import read_cloud
 from quandary_server.storage.fleet_log import SqliteFleetLog
@@ -52,17 +53,17 @@ class Meter:
             return [run(one) for one in of]
 
 
-def step_figures(told: Told, sizes: StreamSizes) -> list[Figure]:
+def step_figures(told: Told, sizes: StreamSizes, scoring: str) -> list[Figure]:
     """Return what each step of a frame takes, and their sum: what a selector takes beyond it are threads that hand over."""
-    with answering_service() as service, streaming_settings(service.target, LogKind.SQLITE) as settings:
+    with streaming_settings(scoring, LogKind.SQLITE) as settings:
         fill_log(settings, sizes.parts, POINTS, told)
         told("steps of a frame", 0, 1)
-        spent = asyncio.run(_spent(settings, service.target, service.token, sizes.parts))
+        spent = asyncio.run(_spent(settings, sizes.parts))
     figures = [reported(f"step_{name}_ms", taken, UNIT) for name, taken in spent.items()]
     return [*figures, reported("steps_ms", sum(spent.values()), f"{UNIT}, all steps")]
 
 
-async def _spent(settings: Settings, target: str, token: str, count: int) -> dict[str, float]:
+async def _spent(settings: Settings, count: int) -> dict[str, float]:
     meter, batch = Meter(count), settings.selector.batch
     with closing(SqliteFleetLog.open(settings.fleet_log)) as fleet_log, settings.open_store() as store:
         (source,) = fleet_log.sources()
@@ -74,7 +75,7 @@ async def _spent(settings: Settings, target: str, token: str, count: int) -> dic
         records = meter.each("record", convert.record, messages)
         frames = _cropped(meter, records)
 
-        async with AsyncScoringClient(target, token=token) as client:
+        async with AsyncScoringClient(settings.scoring_target, token=ScoringToken(settings)) as client:
             options = settings.selector.scoring_options()
             await client.score_frames(frames[:1], options)  # it connects, and scores what is answered ever after
 

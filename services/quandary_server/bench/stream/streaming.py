@@ -44,22 +44,21 @@ def answering_service() -> Iterator[ScoringProcess]:
 
 
 @contextmanager
-def streaming_settings(scoring_target: str, kind: LogKind) -> Iterator[Settings]:
+def streaming_settings(scoring: str, kind: LogKind) -> Iterator[Settings]:
     """Return the settings of a selector with an empty store, whose frames are all scored: no drive is kept for control."""
     with tempfile.TemporaryDirectory(prefix="quandary-bench-") as folder:
         port, metrics_port = free_ports(2)
-        selector = {"port": port, "metrics_port": metrics_port, "scoring_target": scoring_target, "control_share": 0.0}
+        selector = {"port": port, "metrics_port": metrics_port, "scoring_target": scoring, "control_share": 0.0}
         settings = load_settings(data=Path(folder), selector=selector | {"log_kind": kind})
         ensure_tokens(settings.tokens)
         settings.open_store().close()
         yield settings
 
 
-def streamed(kind: LogKind, count: int, points: int, told: Told) -> list[Look]:
+def streamed(scoring: str, kind: LogKind, count: int, points: int, told: Told) -> list[Look]:
     """Return looks at a selector while `count` frames with clouds of so many points stream through it, the last at the end."""
     with ExitStack() as stack:
-        service = stack.enter_context(answering_service())
-        settings = stack.enter_context(streaming_settings(service.target, kind))
+        settings = stack.enter_context(streaming_settings(scoring, kind))
         fill_log(settings, count, points, told)
         selector = stack.enter_context(selector_process(settings))
         return list(looks_at(settings, selector.pid, count, told))
