@@ -11,6 +11,7 @@ import ray
 from hypothesis import settings
 from support.generations import SMALL, untrained
 from support.postgres import Postgres, postgres_for_tests
+from support.s3 import CREDENTIALS, S3Server, s3_for_tests
 
 from quandary import Frame, NotFound, Proposal
 from quandary.frustum import crop_frusta
@@ -52,6 +53,20 @@ def postgres() -> Iterator[Postgres]:
             running = stack.enter_context(postgres_for_tests())
         except NotFound as error:
             pytest.skip(str(error))
+        yield running
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[S3Server]:
+    """The one S3 of this session, with credentials in the environment; skips, by name, where it cannot be had."""
+    with ExitStack() as stack:
+        try:
+            running = stack.enter_context(s3_for_tests())
+        except NotFound as error:
+            pytest.skip(str(error))
+        patch = stack.enter_context(pytest.MonkeyPatch.context())
+        for name, value in CREDENTIALS.items():
+            patch.setenv(name, value)
         yield running
 
 

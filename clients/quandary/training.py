@@ -113,6 +113,20 @@ class TrainingCalls:
         return Call.of(self._training.PromoteGeneration, request, lambda response: response, allowed)
 
     @Unary
+    def pin(self, generation: str, *, timeout: timedelta | None = None) -> Call[training_pb2.Generation]:
+        """Keep a generation from being deleted, until `unpin`; raises NotFound, WrongState before the first promotion."""
+        return self._pinned(generation, True, timeout)
+
+    @Unary
+    def unpin(self, generation: str, *, timeout: timedelta | None = None) -> Call[training_pb2.Generation]:
+        """Let go of a generation that was pinned; raises as `pin` does."""
+        return self._pinned(generation, False, timeout)
+
+    def _pinned(self, generation: str, pinned: bool, timeout: timedelta | None) -> Call[training_pb2.Generation]:
+        request = training_pb2.PinGenerationRequest(name=generation_name(generation), pinned=pinned)
+        return Call.of(self._training.PinGeneration, request, lambda response: response.generation, timeout)
+
+    @Unary
     def rollback(
         self,
         generation: str | None = None,

@@ -53,6 +53,9 @@ SCORING_UNFINISHED_SECONDS = Metric(
     "quandary_scoring_unfinished_seconds", "Estimated compute of what is admitted and not done", ("kind",)
 )
 SCORING_GENERATION = Metric("quandary_scoring_generation", "Number of the generation that answers, 0 before the first")
+SCORING_REGISTRY_AWAY = Metric(
+    "quandary_scoring_registry_away", "1 while the registry cannot be read: the replica goes on with what it has"
+)
 SCORING_LOADS = Metric("quandary_scoring_generation_loads_total", "Generations loaded: ok or failed", ("outcome",))
 
 SELECTOR_CALLS = Metric("quandary_selector_calls_total", "Calls answered, by method and status code", ("method", "code"))

@@ -30,7 +30,6 @@ from quandary.error_messages import ERROR_TRAILER
 from quandary.v1 import error_pb2, scoring_pb2, scoring_pb2_grpc, training_pb2
 from quandary_server.clock import now
 from quandary_server.datasets.kitti import KittiFolder
-from quandary_server.registry.directory import Registry
 from quandary_server.simulator.fleet import simulate_fleet
 from quandary_server.simulator.settings import FleetSettings
 from quandary_server.stack import alive
@@ -79,7 +78,7 @@ def current(quandary: Quandary) -> str:
 
 def promoted(quandary: Quandary, before: str = "") -> str:
     """Return the generation that the registry points to, nothing while it is the one before."""
-    pointer = Registry(quandary.settings.registry).pointer()
+    pointer = quandary.settings.open_registry().pointer()
     return pointer.generation if pointer is not None and pointer.generation != before else ""
 
 

@@ -69,7 +69,7 @@ class AllServices:
         self._settings.data.mkdir()
         self._store = self._open.enter_context(Store.open(self._settings.database))
         selector = self._selector(frames, home / "clouds")
-        registry = Registry(self._settings.registry)
+        registry = self._settings.open_registry()
         trainer = self._trainer(registry)
         self.targets = {
             "quandary.v1.ScoringService": self.scoring.target,

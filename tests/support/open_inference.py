@@ -2,15 +2,12 @@
 
 import json
 import subprocess
-import sys
-import venv
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import grpc
 import numpy as np
-from filelock import FileLock
 from numpy.typing import NDArray
 
 from quandary import Frame
@@ -18,8 +15,8 @@ from quandary_server.frustum.raster import Rasters, rasterise
 from quandary_server.wire.inference_tensors import DTYPES
 from quandary_server.wire.inference_v2 import open_inference_pb2 as protocol
 from quandary_server.wire.inference_v2 import open_inference_pb2_grpc
+from support.environments import python_with
 
-ROOT = Path(__file__).resolve().parents[2]
 STOCK_CLIENT = ["tritonclient[grpc]==2.73.0", "grpcio==1.85.1", "protobuf==6.33.6", "numpy==2.4.6"]
 
 STOCK_REFUSALS = [
@@ -36,18 +33,7 @@ unknown output, an unknown parameter, a call without a token."""
 
 def stock_python() -> Path | None:
     """Return the interpreter of the stock client's environment, made on first use; None where no package index is at hand."""
-    home = ROOT / ".venv-tritonclient"
-    python, pins = home / "bin" / "python", home / "pins.txt"
-    # two runs of tests may go on side by side
-    with FileLock(home.with_suffix(".lock")):
-        if pins.is_file() and pins.read_text() == "\n".join(STOCK_CLIENT):
-            return python
-        venv.create(home, clear=True)
-        pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--python", str(python)]
-        if subprocess.run([*pip, "install", "--quiet", "--no-compile", *STOCK_CLIENT]).returncode:
-            return None
-        pins.write_text("\n".join(STOCK_CLIENT))
-    return python
+    return python_with("tritonclient", STOCK_CLIENT)
 
 
 def run_stock_client(python: Path, folder: Path, target: str, token: str, rasters: Rasters) -> "StockAnswers":

@@ -2,17 +2,16 @@
 
 from datetime import UTC, datetime
 from multiprocessing.queues import Queue
-from pathlib import Path
 
 from quandary.errors import PointerMoved
-from quandary_server.registry.directory import Registry
+from quandary_server.registry.place import RegistryPlace
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 
-def promote_often(root: Path, generations: list[str], wins: "Queue[int]") -> None:
+def promote_often(place: RegistryPlace, generations: list[str], wins: "Queue[int]") -> None:
     """Promote each generation over whatever is current, and tell how many promotions were first."""
-    registry, won = Registry(root), 0
+    registry, won = place.open(), 0
     for generation in generations:
         try:
             registry.promote(generation, registry.pointer(), NOW, "me")

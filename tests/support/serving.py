@@ -22,7 +22,7 @@ from quandary import Frame, QuandaryError, ScoringClient, ScoringOptions, result
 from quandary_server.auth import ensure_tokens
 from quandary_server.clock import now
 from quandary_server.cluster import LOOPBACK, free_ports, port_is_free
-from quandary_server.registry.directory import Artefacts, Registry
+from quandary_server.registry.directory import Artefacts
 from quandary_server.scoring.app import APPLICATION
 from quandary_server.scoring.service import start_scoring, start_serve, stop_scoring
 from quandary_server.settings import Settings, load_settings
@@ -43,7 +43,7 @@ class Serving:
         self._ports = {"port": port, "http_port": http_port, "metrics_port": metrics_port}
         self.settings = self.with_scoring()
         self.token = ensure_tokens(self.settings.tokens)
-        self.registry = Registry(self.settings.registry)
+        self.registry = self.settings.open_registry()
 
     def with_scoring(self, **scoring: Any) -> Settings:
         """Return the settings with these of scoring."""

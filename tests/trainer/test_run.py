@@ -12,7 +12,6 @@ from quandary.options import ScoringOptions
 from quandary_server.clock import now
 from quandary_server.detector.assessment import assess
 from quandary_server.inference.generation import LoadedGeneration
-from quandary_server.registry.directory import Registry
 from quandary_server.registry.roster import Heartbeat
 from quandary_server.settings import Settings
 from quandary_server.storage.run_values import Run, RunStage, RunState, RunTrigger
@@ -29,7 +28,7 @@ class Trainer:
 
     def __init__(self, settings: Settings, store: Store) -> None:
         self.settings, self.store = settings, store
-        self.registry = Registry(settings.registry)
+        self.registry = settings.open_registry()
         self.ended: list[Run] = []
         self.scheduler = Scheduler(store, self.registry, settings, now, self.ended.append)
 

@@ -35,7 +35,7 @@ def test_without_its_database_it_is_alive_and_not_ready_and_what_can_be_read_is_
             assert (await stub.Check(request, timeout=20, wait_for_ready=True)).status == SERVING
             assert "quandary_trainer_generation 0.0" in await asyncio.to_thread(scraped, metrics_port)
 
-            (settings.registry / "CURRENT").write_text("{")
+            (settings.registry_directory / "CURRENT").write_text("{")
             text = await asyncio.to_thread(scraped, metrics_port)
             assert "quandary_trainer_generation 0.0" not in text
             assert "quandary_trainer_running 0.0" in text

@@ -22,7 +22,7 @@ from quandary import (
 from quandary.v1 import training_pb2, training_pb2_grpc, view_pb2
 from quandary_server.auth import Keyring, Role, ensure_tokens, issue_token
 from quandary_server.clock import now
-from quandary_server.registry.directory import Artefacts, Registry
+from quandary_server.registry.directory import Artefacts
 from quandary_server.registry.manifest import GateRecord, Manifest
 from quandary_server.registry.roster import Heartbeat
 from quandary_server.settings import Settings
@@ -38,7 +38,7 @@ class Server:
 
     def __init__(self, settings: Settings, store: Store, generation: Artefacts) -> None:
         self.store, self.settings, self._generation = store, settings, generation
-        self.registry = Registry(settings.registry)
+        self.registry = settings.open_registry()
         self.token = ensure_tokens(settings.tokens)
         self.scheduler = Scheduler(store, self.registry, settings, now, lambda _: None)
         door = Door(Keyring(settings.tokens, now), lambda *_: None)
@@ -134,6 +134,22 @@ def test_a_promotion_over_another_one_is_told(server: Server) -> None:
     assert server.registry.pointer().generation == first  # type: ignore[union-attr]
 
 
+def test_what_is_pinned_says_so_until_it_is_let_go(server: Server) -> None:
+    first, refused = server.register(temperature=1.0), server.register(temperature=2.0, gates=(REFUSED,))
+    with server.client() as client:
+        with pytest.raises(WrongState, match="none can be pinned"):
+            client.pin(refused)
+        server.promote(first)
+        for _ in range(2):
+            assert client.pin(refused).pinned
+        assert [generation.pinned for generation in client.list_generations()] == [True, False]
+        with pytest.raises(GateRefused):
+            client.promote(refused)
+        for _ in range(2):
+            assert not client.unpin(refused).pinned
+        assert not client.get_generation(refused).pinned
+
+
 def test_a_refused_generation_needs_force(server: Server) -> None:
     refused = server.register(temperature=1.0, gates=(REFUSED,))
     with server.client() as client:
@@ -169,6 +185,8 @@ def test_unknown_runs_and_generations_are_not_found(server: Server) -> None:
             lambda: list(client.watch_run("run-000099")),
             lambda: client.get_generation("g000099-00000000"),
             lambda: client.promote("g000099-00000000"),
+            lambda: client.pin("g000099-00000000"),
+            lambda: client.unpin("g000099-00000000"),
         ):
             with pytest.raises(NotFound):
                 call()
@@ -197,7 +215,6 @@ def test_what_is_not_served_yet_says_so(server: Server) -> None:
     metadata = (("authorization", f"Bearer {server.token}"),)
     calls: list[tuple[Any, Any]] = [
         (stub.CancelRun, training_pb2.CancelRunRequest(name="runs/run-000001")),
-        (stub.PinGeneration, training_pb2.PinGenerationRequest(name="generations/g000001-00000000", pinned=True)),
     ]
     for call, request in calls:
         with pytest.raises(grpc.RpcError) as caught:
@@ -209,7 +226,7 @@ def test_what_is_not_served_yet_says_so(server: Server) -> None:
 def test_a_pointer_that_cannot_be_read_is_replaced_by_a_promotion(server: Server) -> None:
     first, second = server.register(temperature=1.0), server.register(temperature=2.0)
     server.promote(first)
-    (server.settings.registry / "CURRENT").write_text("{")
+    (server.settings.registry_directory / "CURRENT").write_text("{")
     with server.client() as client:
         with pytest.raises(CorruptArtefact, match="CURRENT is torn"):
             client.rollback()

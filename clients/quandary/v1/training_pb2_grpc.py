@@ -30,12 +30,14 @@ class TrainingServiceStub(object):
     INVALID_ARGUMENT     a name or number is malformed or out of bounds;
     UNAUTHENTICATED, PERMISSION_DENIED  no valid token, or one without the role;
     NOT_FOUND            no such run or generation;
-    FAILED_PRECONDITION  another run is going on, there is too little data, there is nothing to roll back to;
+    FAILED_PRECONDITION  another run is going on, there is too little data, there is nothing to roll back to, or nothing to pin
+    yet, since no generation was promoted;
     ABORTED              another promotion moved the pointer first, or moved it on while the replicas were waited for;
     DEADLINE_EXCEEDED    of a promotion or rollback: the pointer has moved and the generation asked for is current, but not
     every replica answered with it in time; the message names the generation, the one that was current
     before, and the replicas;
-    DATA_LOSS            an artefact of the generation fails its digest;
+    DATA_LOSS            an artefact of the generation fails its digest, or the pointer cannot be read;
+    UNAVAILABLE          the registry or the database cannot be reached;
     UNIMPLEMENTED        the call is not served yet.
     """
 
@@ -102,12 +104,14 @@ class TrainingServiceServicer(object):
     INVALID_ARGUMENT     a name or number is malformed or out of bounds;
     UNAUTHENTICATED, PERMISSION_DENIED  no valid token, or one without the role;
     NOT_FOUND            no such run or generation;
-    FAILED_PRECONDITION  another run is going on, there is too little data, there is nothing to roll back to;
+    FAILED_PRECONDITION  another run is going on, there is too little data, there is nothing to roll back to, or nothing to pin
+    yet, since no generation was promoted;
     ABORTED              another promotion moved the pointer first, or moved it on while the replicas were waited for;
     DEADLINE_EXCEEDED    of a promotion or rollback: the pointer has moved and the generation asked for is current, but not
     every replica answered with it in time; the message names the generation, the one that was current
     before, and the replicas;
-    DATA_LOSS            an artefact of the generation fails its digest;
+    DATA_LOSS            an artefact of the generation fails its digest, or the pointer cannot be read;
+    UNAVAILABLE          the registry or the database cannot be reached;
     UNIMPLEMENTED        the call is not served yet.
     """
 
@@ -175,7 +179,7 @@ class TrainingServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def PinGeneration(self, request, context):
-        """Keeps a generation from being deleted, or lets go of it. UNIMPLEMENTED until served.
+        """Keeps a generation from being deleted, or lets go of it; again is OK. NOT_FOUND also where its deletion has begun.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -247,12 +251,14 @@ class TrainingService(object):
     INVALID_ARGUMENT     a name or number is malformed or out of bounds;
     UNAUTHENTICATED, PERMISSION_DENIED  no valid token, or one without the role;
     NOT_FOUND            no such run or generation;
-    FAILED_PRECONDITION  another run is going on, there is too little data, there is nothing to roll back to;
+    FAILED_PRECONDITION  another run is going on, there is too little data, there is nothing to roll back to, or nothing to pin
+    yet, since no generation was promoted;
     ABORTED              another promotion moved the pointer first, or moved it on while the replicas were waited for;
     DEADLINE_EXCEEDED    of a promotion or rollback: the pointer has moved and the generation asked for is current, but not
     every replica answered with it in time; the message names the generation, the one that was current
     before, and the replicas;
-    DATA_LOSS            an artefact of the generation fails its digest;
+    DATA_LOSS            an artefact of the generation fails its digest, or the pointer cannot be read;
+    UNAVAILABLE          the registry or the database cannot be reached;
     UNIMPLEMENTED        the call is not served yet.
     """
 

@@ -31,12 +31,14 @@ class TrainingServiceStub:
       INVALID_ARGUMENT     a name or number is malformed or out of bounds;
       UNAUTHENTICATED, PERMISSION_DENIED  no valid token, or one without the role;
       NOT_FOUND            no such run or generation;
-      FAILED_PRECONDITION  another run is going on, there is too little data, there is nothing to roll back to;
+      FAILED_PRECONDITION  another run is going on, there is too little data, there is nothing to roll back to, or nothing to pin
+                           yet, since no generation was promoted;
       ABORTED              another promotion moved the pointer first, or moved it on while the replicas were waited for;
       DEADLINE_EXCEEDED    of a promotion or rollback: the pointer has moved and the generation asked for is current, but not
                            every replica answered with it in time; the message names the generation, the one that was current
                            before, and the replicas;
-      DATA_LOSS            an artefact of the generation fails its digest;
+      DATA_LOSS            an artefact of the generation fails its digest, or the pointer cannot be read;
+      UNAVAILABLE          the registry or the database cannot be reached;
       UNIMPLEMENTED        the call is not served yet.
     """
 
@@ -63,7 +65,7 @@ class TrainingServiceStub:
     RollbackGeneration: _grpc.UnaryUnaryMultiCallable[_training_pb2.RollbackGenerationRequest, _training_pb2.RollbackGenerationResponse]
     """Goes back to the generation before, or to a named one, and returns when every replica answers with it."""
     PinGeneration: _grpc.UnaryUnaryMultiCallable[_training_pb2.PinGenerationRequest, _training_pb2.PinGenerationResponse]
-    """Keeps a generation from being deleted, or lets go of it. UNIMPLEMENTED until served."""
+    """Keeps a generation from being deleted, or lets go of it; again is OK. NOT_FOUND also where its deletion has begun."""
 
 @_typing.type_check_only
 class TrainingServiceAsyncStub(TrainingServiceStub):
@@ -71,12 +73,14 @@ class TrainingServiceAsyncStub(TrainingServiceStub):
       INVALID_ARGUMENT     a name or number is malformed or out of bounds;
       UNAUTHENTICATED, PERMISSION_DENIED  no valid token, or one without the role;
       NOT_FOUND            no such run or generation;
-      FAILED_PRECONDITION  another run is going on, there is too little data, there is nothing to roll back to;
+      FAILED_PRECONDITION  another run is going on, there is too little data, there is nothing to roll back to, or nothing to pin
+                           yet, since no generation was promoted;
       ABORTED              another promotion moved the pointer first, or moved it on while the replicas were waited for;
       DEADLINE_EXCEEDED    of a promotion or rollback: the pointer has moved and the generation asked for is current, but not
                            every replica answered with it in time; the message names the generation, the one that was current
                            before, and the replicas;
-      DATA_LOSS            an artefact of the generation fails its digest;
+      DATA_LOSS            an artefact of the generation fails its digest, or the pointer cannot be read;
+      UNAVAILABLE          the registry or the database cannot be reached;
       UNIMPLEMENTED        the call is not served yet.
     """
 
@@ -100,19 +104,21 @@ class TrainingServiceAsyncStub(TrainingServiceStub):
     RollbackGeneration: _aio.UnaryUnaryMultiCallable[_training_pb2.RollbackGenerationRequest, _training_pb2.RollbackGenerationResponse]  # type: ignore[assignment]
     """Goes back to the generation before, or to a named one, and returns when every replica answers with it."""
     PinGeneration: _aio.UnaryUnaryMultiCallable[_training_pb2.PinGenerationRequest, _training_pb2.PinGenerationResponse]  # type: ignore[assignment]
-    """Keeps a generation from being deleted, or lets go of it. UNIMPLEMENTED until served."""
+    """Keeps a generation from being deleted, or lets go of it; again is OK. NOT_FOUND also where its deletion has begun."""
 
 class TrainingServiceServicer(metaclass=_abc_1.ABCMeta):
     """Trains, judges and promotes generations. Role: trainer. Calls fail with
       INVALID_ARGUMENT     a name or number is malformed or out of bounds;
       UNAUTHENTICATED, PERMISSION_DENIED  no valid token, or one without the role;
       NOT_FOUND            no such run or generation;
-      FAILED_PRECONDITION  another run is going on, there is too little data, there is nothing to roll back to;
+      FAILED_PRECONDITION  another run is going on, there is too little data, there is nothing to roll back to, or nothing to pin
+                           yet, since no generation was promoted;
       ABORTED              another promotion moved the pointer first, or moved it on while the replicas were waited for;
       DEADLINE_EXCEEDED    of a promotion or rollback: the pointer has moved and the generation asked for is current, but not
                            every replica answered with it in time; the message names the generation, the one that was current
                            before, and the replicas;
-      DATA_LOSS            an artefact of the generation fails its digest;
+      DATA_LOSS            an artefact of the generation fails its digest, or the pointer cannot be read;
+      UNAVAILABLE          the registry or the database cannot be reached;
       UNIMPLEMENTED        the call is not served yet.
     """
 
@@ -194,6 +200,6 @@ class TrainingServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _training_pb2.PinGenerationRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_training_pb2.PinGenerationResponse, _abc.Awaitable[_training_pb2.PinGenerationResponse]]:
-        """Keeps a generation from being deleted, or lets go of it. UNIMPLEMENTED until served."""
+        """Keeps a generation from being deleted, or lets go of it; again is OK. NOT_FOUND also where its deletion has begun."""
 
 def add_TrainingServiceServicer_to_server(servicer: TrainingServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

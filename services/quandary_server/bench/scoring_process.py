@@ -20,7 +20,6 @@ from quandary_server.auth import ensure_tokens
 from quandary_server.bench.scoring.untrained import register_untrained
 from quandary_server.cluster import free_ports
 from quandary_server.detector.settings import NetSettings
-from quandary_server.registry.directory import Registry
 from quandary_server.registry.roster import Heartbeat
 from quandary_server.scoring.servicer import SERVICE
 from quandary_server.settings import load_settings
@@ -57,7 +56,7 @@ class ScoringProcess:
         self._home = Path(self._folder.name)
         self.settings = load_settings(data=self._home, scoring=ports | self._scoring)
         self.token = ensure_tokens(self.settings.tokens)
-        self.registry = Registry(self.settings.registry)
+        self.registry = self.settings.open_registry()
         self.generations = [register_untrained(self.registry, MEMBERS, net) for net in self._nets]
         for generation in self.generations:
             self.registry.promote(generation, self.registry.pointer(), datetime.now(UTC), "bench")

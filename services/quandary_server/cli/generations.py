@@ -1,6 +1,7 @@
-"""quandary generations list | show | promote | rollback."""
+"""quandary generations list | show | promote | rollback | pin | unpin | prune."""
 
 from collections.abc import Iterable
+from dataclasses import asdict, replace
 from datetime import timedelta
 from typing import Annotated
 
@@ -9,6 +10,9 @@ import typer
 from quandary.v1 import training_pb2
 from quandary_server.cli.output import out, print_json, print_table
 from quandary_server.cli.session import DataOption, JsonOption, settings_of, training_client
+from quandary_server.clock import now
+from quandary_server.registry.retention import plan
+from quandary_server.registry.retention import prune as delete
 
 app = typer.Typer(help="The generations there are, and which of them answers.", no_args_is_help=True)
 
@@ -61,6 +65,40 @@ def rollback(
     with training_client(settings_of(data)) as client:
         done = client.rollback(generation, replica_timeout=timedelta(seconds=timeout))
     _tell(done.generation, done.replicas)
+
+
+@app.command()
+def pin(generation: GenerationArgument, data: DataOption = None) -> None:
+    """Keep a generation from being deleted, however old it gets."""
+    with training_client(settings_of(data)) as client:
+        out.print(f"{client.pin(generation).name} is pinned")
+
+
+@app.command()
+def unpin(generation: GenerationArgument, data: DataOption = None) -> None:
+    """Let go of a generation: it is deleted when it is old and nobody uses it."""
+    with training_client(settings_of(data)) as client:
+        out.print(f"{client.unpin(generation).name} is not pinned")
+
+
+@app.command()
+def prune(
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="only say what would be deleted")] = False,
+    keep: Annotated[int | None, typer.Option("--keep", min=1, help="newest that stay; by default registry.keep")] = None,
+    data: DataOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Delete old generations and what broken registrations left; works on the registry itself, no trainer need run."""
+    settings = settings_of(data)
+    retention = settings.registry.retention
+    retention = retention if keep is None else replace(retention, keep=keep)
+    done = (plan if dry_run else delete)(settings.open_registry(), retention, now())
+    if as_json:
+        print_json({"dry_run": dry_run, **asdict(done)})
+        return
+    rows = [(name, "deleted") for name in done.generations] + [(name, "deleted: never whole") for name in done.leftovers]
+    rows += [(name, f"kept: {why}") for name, why in done.kept.items()]
+    print_table(["generation", "would be" if dry_run else "is"], sorted(rows, reverse=True), empty="no generation yet")
 
 
 def _tell(generation: training_pb2.Generation, replicas: Iterable[str]) -> None:

@@ -1,29 +1,36 @@
-"""The registry in a local directory: models/<generation>/{manifest.json, member-K.onnx}, CURRENT, roster/."""
+"""The directory of generations: models/<generation>/{member-K.onnx, manifest.json}, CURRENT, numbers/, roster/.
 
+Where that is, in a directory or in S3, its port knows (`objects`).
+"""
+
+import contextlib
+import json
 import logging
 import re
-import shutil
-import tempfile
+import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from filelock import FileLock
 from pydantic import ValidationError
 
-from quandary.errors import CorruptArtefact, NotFound, PointerMoved, WrongState
+from quandary.errors import CorruptArtefact, NotFound, PointerMoved, Unavailable, WrongState
 from quandary.frames import check_identifier
-from quandary_server.files import sync_directory, write_atomically
+from quandary_server.registry.directory_objects import DirectoryObjects
 from quandary_server.registry.manifest import GENERATION, Manifest, generation_id, sha256
-from quandary_server.registry.pointer import Pointer, advanced, restarted, returned
+from quandary_server.registry.objects import Changed, NoObject, Objects
+from quandary_server.registry.pointer import Pointer, advanced, pinning, restarted, returned
 from quandary_server.registry.roster import Roster
+from quandary_server.registry.seal import broken, sealed
 
-MANIFEST = "manifest.json"
-STAGING = ".staging-"
-UNREADABLE = "CURRENT.unreadable"
+MODELS, NUMBERS, CURRENT, MANIFEST = "models", "numbers", "CURRENT", "manifest.json"
+SWAPS = 100
+"""Times that the pointer is written anew because somebody has pinned or condemned a generation meanwhile."""
 
 log = logging.getLogger(__name__)
+
+Move = Callable[[Pointer | None], Pointer]
 
 
 @dataclass(frozen=True)
@@ -35,45 +42,41 @@ class Artefacts:
 
 
 class Registry:
-    """Generations below `root`, made if missing. Several processes may use it at once."""
+    """Generations in a directory, made if missing, or wherever `place` keeps them. Several processes may use it at once.
 
-    def __init__(self, root: Path) -> None:
-        self._models = root / "models"
-        self._current = root / "CURRENT"
-        self._models.mkdir(parents=True, exist_ok=True)
-        self._lock = FileLock(root / ".lock")
-        self.roster = Roster(root / "roster")
+    Every method may raise Unavailable.
+    """
+
+    def __init__(self, place: Path | Objects) -> None:
+        self.objects = DirectoryObjects(place) if isinstance(place, Path) else place
+        self.roster = Roster(self.objects)
 
     def generations(self) -> list[str]:
         """Return the ids of all registered generations, newest first; those whose manifest is torn are left out and logged."""
-        return [name for name in sorted(self._folders(), reverse=True) if self._readable(name)]
+        return [name for name in sorted(self.folders(), reverse=True) if self._readable(name)]
 
     def manifest(self, generation: str) -> Manifest:
-        """Return a generation's manifest; raises NotFound, or CorruptArtefact where it is torn or not its own."""
+        """Return a generation's manifest; raises NotFound, or CorruptArtefact where it is torn, altered or not its own."""
         return self._read_manifest(generation)[0]
 
     def register(self, members: Mapping[str, bytes], describe: Callable[[int, str, dict[str, str]], Manifest]) -> Manifest:
-        """Write a new generation: all of it or nothing. Returns its manifest.
+        """Write a new generation: its manifest last, so that nothing is to be seen of it before. Returns its manifest.
 
         members: ONNX bytes by file name. describe: makes the manifest of the number, the id and the digests that it got.
         """
         files = {name: sha256(data) for name, data in members.items()}
-        with self._lock:
-            for abandoned in self._models.glob(f"{STAGING}*"):
-                shutil.rmtree(abandoned)
-            number = 1 + max((int(name[1:7]) for name in self._folders()), default=0)
-            manifest = describe(number, generation_id(number, files), files)
-            staging = Path(tempfile.mkdtemp(dir=self._models, prefix=STAGING))
-            try:
-                for name, data in members.items():
-                    write_atomically(staging / name, data)
-                write_atomically(staging / MANIFEST, manifest.model_dump_json(indent=1).encode())
-                staging.chmod(0o755)
-                staging.rename(self._models / manifest.generation)
-            except BaseException:
-                shutil.rmtree(staging, ignore_errors=True)
-                raise
-        sync_directory(self._models)
+        number = self._new_number()
+        generation = generation_id(number, files)
+        manifest = sealed(describe(number, generation, files))
+        try:
+            for name, data in members.items():
+                self.objects.swap(_key(generation, name), data, None)
+            self.objects.swap(_key(generation, MANIFEST), manifest.model_dump_json(indent=1).encode(), None)
+        except BaseException:
+            # what a process leaves that is killed here is swept in its time: see `retention`
+            with contextlib.suppress(Unavailable):
+                self.erase(generation)
+            raise
         return manifest
 
     def load(self, generation: str, manifest_digest: str | None = None) -> Artefacts:
@@ -86,19 +89,14 @@ class Registry:
 
         Raises NotFound, or CorruptArtefact naming the file.
         """
-        manifest, digest = self._read_manifest(generation)
-        if manifest_digest is not None and digest != manifest_digest:
-            raise CorruptArtefact(f"{generation}/{MANIFEST} has digest {digest[:12]}, promoted was {manifest_digest[:12]}")
-        if generation_id(manifest.number, manifest.files) != manifest.generation:
-            raise CorruptArtefact(f"{generation}/{MANIFEST} lists other files than its generation was made of")
-        return manifest
+        return self._verified(generation, manifest_digest)[0]
 
     def member(self, manifest: Manifest, index: int) -> bytes:
         """Return the ONNX bytes of a member; raises CorruptArtefact where its file is missing or fails its digest."""
         name = manifest.members[index]
         try:
-            data = (self._models / manifest.generation / name).read_bytes()
-        except FileNotFoundError:
+            data = self.objects.read(_key(manifest.generation, name)).data
+        except NoObject:
             raise CorruptArtefact(f"{manifest.generation}/{name} is missing") from None
         if sha256(data) != manifest.files.get(name):
             raise CorruptArtefact(f"{manifest.generation}/{name} fails its digest")
@@ -106,26 +104,18 @@ class Registry:
 
     def pointer(self) -> Pointer | None:
         """Return the pointer, None before the first promotion; raises CorruptArtefact where CURRENT is torn."""
-        try:
-            return Pointer.model_validate_json(self._current.read_bytes())
-        except FileNotFoundError:
-            return None
-        except IsADirectoryError:
-            raise CorruptArtefact("CURRENT is a folder: it is no valid pointer") from None
-        except ValidationError:
-            raise CorruptArtefact("CURRENT is torn: it is no valid pointer") from None
+        return self._read_pointer()[0]
 
     def promote(self, generation: str, expected: Pointer | None, now: datetime, mover: str) -> Pointer:
-        """Move the pointer on to a generation, if it still is `expected`; else raise PointerMoved. Verifies the artefacts.
+        """Move the pointer on to a generation, if nobody has moved it since `expected`; else raise PointerMoved.
 
-        expected: None where there is no pointer, or none that can be read. One that cannot be read is replaced: its history is
-        lost, and the revision goes on from the time (see `restarted`).
+        Verifies the artefacts. expected: None where there is no pointer, or none that can be read. One that cannot be read is
+        replaced: its history is lost, and the revision goes on from the time (see `restarted`).
         """
-        digest = self._digest(self.load(generation).manifest)
-        with self._lock:
-            if expected is None and self._torn():
-                return self._replace(restarted(generation, digest, now, mover))
-            return self._swap(expected, lambda p: advanced(p, generation, digest, now, mover))
+        digest = self._loadable(generation)
+        if expected is None and (torn := self._torn()):
+            return self._replace(restarted(generation, digest, now, mover), torn)
+        return self._move(expected, lambda pointer: advanced(pointer, generation, digest, now, mover))
 
     def roll_back(self, expected: Pointer, now: datetime, mover: str, to: str | None = None) -> Pointer:
         """Move the pointer back to the generation before, or to `to`, which must be in its history.
@@ -137,40 +127,128 @@ class Registry:
             raise WrongState(f"{expected.generation} is the first generation: there is none to roll back to")
         if target not in expected.history[:-1]:
             raise WrongState(f"{target} never was current before {expected.generation}: promote it instead")
-        artefacts = self.load(target)
-        return self._swap(expected, lambda p: returned(p or expected, target, self._digest(artefacts.manifest), now, mover))
+        digest = self._loadable(target)
+        return self._move(expected, lambda pointer: returned(pointer or expected, target, digest, now, mover), target)
 
-    def _swap(self, expected: Pointer | None, move: Callable[[Pointer | None], Pointer]) -> Pointer:
-        with self._lock:
-            found = self.pointer()
-            if found != expected:
-                is_now = found.generation if found else "unset"
-                was = expected.generation if expected else "unset"
-                raise PointerMoved(f"the current generation is {is_now}, expected was {was}")
-            return self._replace(move(found))
+    def pin(self, generation: str, pinned: bool = True) -> Manifest:
+        """Keep a generation from being deleted, or let go of it, and return its manifest.
 
-    def _replace(self, moved: Pointer) -> Pointer:
-        if self._current.is_dir():
-            self._current.rename(self._current.with_name(f"{UNREADABLE}-{moved.revision}"))
-        write_atomically(self._current, moved.model_dump_json(indent=1).encode())
-        return moved
+        Raises NotFound, also where its deletion has begun, WrongState where no generation is current, CorruptArtefact.
+        """
+        manifest = self.manifest(generation)
 
-    def _torn(self) -> bool:
-        try:
-            self.pointer()
-        except CorruptArtefact as error:
-            log.warning("pointer_replaced problem=%s", error)
-            return True
-        return False
+        def edit(pointer: Pointer) -> Pointer:
+            if generation in pointer.condemned:
+                raise NotFound(f"generation {generation} is being deleted")
+            return pinning(pointer, generation, pinned)
 
-    def _folders(self) -> list[str]:
+        self.amend(edit)
+        return manifest
+
+    def amend(self, edit: Callable[[Pointer], Pointer]) -> Pointer:
+        """Change what the pointer says of other generations than the current one, without moving it; return it.
+
+        Raises WrongState where there is none, and CorruptArtefact.
+        """
+        for _ in range(SWAPS):
+            pointer, version = self._read_pointer()
+            if pointer is None:
+                raise WrongState("no generation has been promoted yet: until then none is deleted, and none can be pinned")
+            amended = edit(pointer)
+            if amended == pointer or self._swapped(amended, version):
+                return amended
+        raise Unavailable("CURRENT is written all the time")
+
+    def erase(self, generation: str) -> None:
+        """Delete what there is of a generation, its manifest first: half of it is none."""
+        names = [entry.name for entry in self.objects.entries(f"{MODELS}/{generation}")]
+        for name in (MANIFEST, *(name for name in names if name != MANIFEST)):
+            self.objects.delete(_key(generation, name))
+
+    def folders(self) -> list[str]:
         """Names of generations in models/, whatever state they are in; what else lies there is none of ours."""
-        return [path.name for path in self._models.iterdir() if re.fullmatch(GENERATION, path.name)]
+        return [name for name in self.objects.folders(MODELS) if re.fullmatch(GENERATION, name)]
+
+    def _new_number(self) -> int:
+        """Return a number that no generation has had: whoever makes the object of that name has it."""
+        number = 1 + max((int(name[1:7]) for name in self.folders()), default=0)
+        claim = json.dumps({"claim": secrets.token_hex(8)}).encode()
+        while True:
+            try:
+                self.objects.swap(f"{NUMBERS}/{number:06d}", claim, None)
+                return number
+            except Changed:
+                number += 1
+
+    def _move(self, expected: Pointer | None, move: Move, back_to: str = "") -> Pointer:
+        for _ in range(SWAPS):
+            found, version = self._read_pointer()
+            if not (expected.same_move(found) if expected else found is None):
+                raise _moved_by(found, expected)
+            if found and back_to and back_to not in found.history:
+                raise NotFound(f"generation {back_to} is being deleted")
+            moved = move(found)
+            if moved.generation in moved.condemned:
+                raise NotFound(f"generation {moved.generation} is being deleted")
+            if self._swapped(moved, version):
+                return moved
+        raise Unavailable("CURRENT is written all the time")
+
+    def _swapped(self, pointer: Pointer, version: str | None) -> bool:
+        try:
+            self.objects.swap(CURRENT, pointer.model_dump_json(indent=1).encode(), version)
+        except Changed:
+            return False
+        return True
+
+    def _replace(self, pointer: Pointer, torn: str) -> Pointer:
+        if not self._swapped(pointer, torn):
+            raise _moved_by(self.pointer(), None)
+        return pointer
+
+    def _torn(self) -> str | None:
+        """Return the version of a pointer that cannot be read; None where it can, or where there is none."""
+        try:
+            found = self.objects.read(CURRENT)
+            Pointer.model_validate_json(found.data)
+        except NoObject:
+            return None
+        except ValidationError:
+            log.warning("pointer_replaced problem=CURRENT is torn")
+            return found.version
+        return None
+
+    def _read_pointer(self) -> tuple[Pointer | None, str | None]:
+        try:
+            found = self.objects.read(CURRENT)
+            return Pointer.model_validate_json(found.data), found.version
+        except NoObject:
+            return None, None
+        except ValidationError:
+            raise CorruptArtefact("CURRENT is torn: it is no valid pointer") from None
+
+    def _loadable(self, generation: str) -> str:
+        """Return the digest of a generation's manifest, all artefacts verified."""
+        manifest, digest = self._verified(generation, None)
+        for index in range(len(manifest.members)):
+            self.member(manifest, index)
+        return digest
+
+    def _verified(self, generation: str, manifest_digest: str | None) -> tuple[Manifest, str]:
+        manifest, digest = self._read_manifest(generation)
+        if manifest_digest is not None and digest != manifest_digest:
+            raise CorruptArtefact(f"{generation}/{MANIFEST} has digest {digest[:12]}, promoted was {manifest_digest[:12]}")
+        if generation_id(manifest.number, manifest.files) != manifest.generation:
+            raise CorruptArtefact(f"{generation}/{MANIFEST} lists other files than its generation was made of")
+        return manifest, digest
 
     def _readable(self, generation: str) -> bool:
         try:
             self._read_manifest(generation)
-        except (NotFound, CorruptArtefact) as error:
+        except NotFound:
+            # being registered, or deleted, or what is left of that
+            return False
+        except CorruptArtefact as error:
             log.warning("generation_unreadable generation=%s problem=%s", generation, error)
             return False
         return True
@@ -178,8 +256,8 @@ class Registry:
     def _read_manifest(self, generation: str) -> tuple[Manifest, str]:
         check_identifier("generation", generation)
         try:
-            data = (self._models / generation / MANIFEST).read_bytes()
-        except (FileNotFoundError, NotADirectoryError):
+            data = self.objects.read(_key(generation, MANIFEST)).data
+        except NoObject:
             raise NotFound(f"generation {generation} is not registered") from None
         try:
             manifest = Manifest.model_validate_json(data)
@@ -188,7 +266,16 @@ class Registry:
             raise CorruptArtefact(f"{generation}/{MANIFEST} is no valid manifest: {where}") from None
         if manifest.generation != generation:
             raise CorruptArtefact(f"{generation}/{MANIFEST} is of {manifest.generation}")
+        if broken(data):
+            raise CorruptArtefact(f"{generation}/{MANIFEST} fails its digest")
         return manifest, sha256(data)
 
-    def _digest(self, manifest: Manifest) -> str:
-        return self._read_manifest(manifest.generation)[1]
+
+def _key(generation: str, name: str) -> str:
+    return f"{MODELS}/{generation}/{name}"
+
+
+def _moved_by(found: Pointer | None, expected: Pointer | None) -> PointerMoved:
+    is_now, by = (found.generation, f": {found.mover} has moved the pointer") if found else ("unset", "")
+    was = expected.generation if expected else "unset"
+    return PointerMoved(f"the current generation is {is_now}, expected was {was}{by}")

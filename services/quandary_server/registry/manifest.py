@@ -73,6 +73,7 @@ class Manifest(BaseModel):
     metrics: dict[str, float] = Field(default_factory=dict)
     gates: tuple[GateRecord, ...] = ()
     settings: dict[str, Any] = Field(default_factory=dict)
+    seal: str = Field(default="", description="SHA-256 of all of the above as registered, see `seal`; empty in older ones")
 
     @property
     def members(self) -> tuple[str, ...]:

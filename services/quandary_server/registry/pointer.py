@@ -1,5 +1,7 @@
 """Which generation is current."""
 
+import secrets
+from collections.abc import Collection
 from datetime import datetime
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -8,7 +10,11 @@ MAX_HISTORY = 50
 
 
 class Pointer(BaseModel):
-    """The content of CURRENT: the path of generations to the current one, oldest first, and how often it was moved."""
+    """The content of CURRENT: the path of generations to the current one, oldest first, and how often it was moved.
+
+    pinned: generations that are not to be deleted. condemned: those that are being deleted, which nothing moves to any more.
+    Both stand here so that they change by the same compare-and-swap as promotions: none is deleted and promoted at once.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -17,6 +23,19 @@ class Pointer(BaseModel):
     manifest_digest: str = Field(description="SHA-256 of the current generation's manifest.json")
     moved: datetime
     mover: str
+    move: str = Field(default="", description="made by chance for each move, so that a mover knows its own again")
+    pinned: tuple[str, ...] = ()
+    condemned: tuple[str, ...] = ()
+
+    def same_move(self, other: "Pointer | None") -> bool:
+        """Whether nobody has moved the pointer between the two; what is pinned or condemned may differ."""
+        return other is not None and (self.revision, self.move, self.generation, self.moved, self.mover) == (
+            other.revision,
+            other.move,
+            other.generation,
+            other.moved,
+            other.mover,
+        )
 
     @property
     def generation(self) -> str:
@@ -34,7 +53,7 @@ def advanced(pointer: Pointer | None, generation: str, digest: str, now: datetim
     history = pointer.history if pointer else ()
     if history[-1:] != (generation,):
         history = (*history, generation)[-MAX_HISTORY:]
-    return Pointer(revision=_next(pointer), history=history, manifest_digest=digest, moved=now, mover=mover)
+    return _moved(pointer, history, digest, now, mover)
 
 
 def restarted(generation: str, digest: str, now: datetime, mover: str) -> Pointer:
@@ -42,15 +61,41 @@ def restarted(generation: str, digest: str, now: datetime, mover: str) -> Pointe
 
     The revision is the time in seconds since 1970, so that it grows still: no pointer is moved once a second for good.
     """
-    return Pointer(revision=int(now.timestamp()), history=(generation,), manifest_digest=digest, moved=now, mover=mover)
+    return _moved(None, (generation,), digest, now, mover).model_copy(update={"revision": int(now.timestamp())})
 
 
 def returned(pointer: Pointer, generation: str, digest: str, now: datetime, mover: str) -> Pointer:
     """Return the pointer moved back to a generation of its history: what came after it is forgotten."""
     last = len(pointer.history) - 1 - pointer.history[::-1].index(generation)
-    history = pointer.history[: last + 1]
-    return Pointer(revision=_next(pointer), history=history, manifest_digest=digest, moved=now, mover=mover)
+    return _moved(pointer, pointer.history[: last + 1], digest, now, mover)
 
 
-def _next(pointer: Pointer | None) -> int:
-    return pointer.revision + 1 if pointer else 1
+def pinning(pointer: Pointer, generation: str, pinned: bool) -> Pointer:
+    """Return the pointer, not moved, with a generation pinned or not."""
+    others = {name for name in pointer.pinned if name != generation}
+    return pointer.model_copy(update={"pinned": tuple(sorted(others | {generation} if pinned else others))})
+
+
+def condemning(pointer: Pointer, generations: Collection[str]) -> Pointer:
+    """Return the pointer, not moved, with generations condemned, but for the current, the one before and what is pinned."""
+    gone = set(generations) - {pointer.generation, pointer.previous, *pointer.pinned}
+    history = tuple(name for name in pointer.history if name not in gone)
+    return pointer.model_copy(update={"history": history, "condemned": tuple(sorted(gone | set(pointer.condemned)))})
+
+
+def forgetting(pointer: Pointer, generations: Collection[str]) -> Pointer:
+    """Return the pointer, not moved, without a word of condemned generations that are deleted now."""
+    return pointer.model_copy(update={"condemned": tuple(name for name in pointer.condemned if name not in generations)})
+
+
+def _moved(pointer: Pointer | None, history: tuple[str, ...], digest: str, now: datetime, mover: str) -> Pointer:
+    return Pointer(
+        revision=pointer.revision + 1 if pointer else 1,
+        history=history,
+        manifest_digest=digest,
+        moved=now,
+        mover=mover,
+        move=secrets.token_hex(8),
+        pinned=pointer.pinned if pointer else (),
+        condemned=pointer.condemned if pointer else (),
+    )

@@ -1,17 +1,15 @@
 """Who serves what: each replica writes its heartbeat, so that a promotion knows when all answer with the new generation."""
 
-from dataclasses import dataclass
 from datetime import datetime, timedelta
-from pathlib import Path
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 
 from quandary.frames import check_identifier
-from quandary_server.files import write_atomically
+from quandary_server.registry.objects import Entry, NoObject, Objects
 
-HEARTBEAT = timedelta(seconds=1)
 LOST_AFTER = timedelta(seconds=10)
 FORGOTTEN_AFTER = timedelta(minutes=10)
+FOLDER = "roster"
 
 
 class Heartbeat(BaseModel):
@@ -32,32 +30,59 @@ class Heartbeat(BaseModel):
     process: int = 0
 
 
-@dataclass(frozen=True)
 class Roster:
-    """Heartbeats below `root`, one file per replica."""
+    """Heartbeats, one small object for each replica."""
 
-    root: Path
+    def __init__(self, objects: Objects) -> None:
+        self._objects = objects
+        # by name, with the version that it was read of: a listing tells what need not be read again
+        self._read: dict[str, tuple[str, Heartbeat]] = {}
+
+    @property
+    def every(self) -> timedelta:
+        """How often a replica is to beat: what writing costs decides."""
+        return self._objects.heartbeat
 
     def beat(self, heartbeat: Heartbeat) -> None:
         """Write a replica's heartbeat over its last one."""
-        self.root.mkdir(parents=True, exist_ok=True)
-        name = check_identifier("replica", heartbeat.replica)
-        write_atomically(self.root / f"{name}.json", heartbeat.model_dump_json().encode(), durable=False)
+        self._objects.write(_key(heartbeat.replica), heartbeat.model_dump_json().encode())
 
     def leave(self, replica: str) -> None:
         """Take a replica off."""
-        (self.root / f"{check_identifier('replica', replica)}.json").unlink(missing_ok=True)
+        self._objects.delete(_key(replica))
 
     def alive(self, now: datetime) -> list[Heartbeat]:
         """Return the replicas heard of within 10 s, by name; those silent for 10 minutes are taken off."""
-        heartbeats = []
-        for path in sorted(self.root.glob("*.json")):
-            try:
-                heartbeat = Heartbeat.model_validate_json(path.read_bytes())
-            except (FileNotFoundError, ValidationError):
+        return [heartbeat for heartbeat in self.known(now) if now - heartbeat.beaten <= LOST_AFTER]
+
+    def known(self, now: datetime) -> list[Heartbeat]:
+        """Return the replicas heard of within 10 minutes, by name: a silent one may answer still. The others are taken off."""
+        entries = [entry for entry in self._objects.entries(FOLDER) if _is_heartbeat(entry)]
+        known = {}
+        for entry in entries:
+            heartbeat = self._heartbeat(entry)
+            if heartbeat is None:
                 continue
             if now - heartbeat.beaten > FORGOTTEN_AFTER:
-                path.unlink(missing_ok=True)
-            elif now - heartbeat.beaten <= LOST_AFTER:
-                heartbeats.append(heartbeat)
-        return heartbeats
+                self._objects.delete(f"{FOLDER}/{entry.name}")
+            else:
+                known[entry.name] = (entry.version, heartbeat)
+        self._read = known
+        return [heartbeat for _, heartbeat in known.values()]
+
+    def _heartbeat(self, entry: Entry) -> Heartbeat | None:
+        version, heartbeat = self._read.get(entry.name, ("", None))
+        if heartbeat is not None and entry.version and entry.version == version:
+            return heartbeat
+        try:
+            return Heartbeat.model_validate_json(self._objects.read(f"{FOLDER}/{entry.name}").data)
+        except (NoObject, ValidationError):
+            return None
+
+
+def _key(replica: str) -> str:
+    return f"{FOLDER}/{check_identifier('replica', replica)}.json"
+
+
+def _is_heartbeat(entry: Entry) -> bool:
+    return entry.name.endswith(".json") and not entry.name.startswith(".")

@@ -1,13 +1,12 @@
 """The Serve application: in the `packed` topology one deployment, in `spread` one per member behind the one that answers."""
 
-from pathlib import Path
 from typing import Any
 
 from ray import serve
 from ray.serve.config import AutoscalingConfig, AutoscalingPolicy
 
 from quandary_server.auth import ensure_tokens
-from quandary_server.registry.directory import Registry
+from quandary_server.registry.place import RegistryPlace
 from quandary_server.scoring.ingress import ScoringIngress
 from quandary_server.scoring.member_replica import MemberReplica
 from quandary_server.scoring.scaling import ByBusyShare
@@ -26,7 +25,7 @@ MEMBER_ONGOING = 16
 
 def application(settings: Settings, ingress: type[ScoringIngress] = ScoringIngress) -> serve.Application:
     """Return the Serve application of the settings; `ingress` is what answers its calls."""
-    scoring, registry, tokens = settings.scoring, settings.registry.resolve(), settings.tokens.resolve()
+    scoring, registry, tokens = settings.scoring, settings.registry_place, settings.tokens.resolve()
     members, first = _members(scoring, registry, settings.member_deployments)
     gpus = scoring.replica_gpus if scoring.topology is Topology.PACKED else 0.0
     deployment = _deployment(ingress, INGRESS, scoring, scoring.replicas, BACKSTOP_ONGOING, gpus)
@@ -44,7 +43,7 @@ def from_config(arguments: dict[str, Any]) -> serve.Application:
 def prepare_data(settings: Settings) -> None:
     """Make what the replicas need of the data directory, where it is missing."""
     ensure_tokens(settings.tokens)
-    Registry(settings.registry)
+    settings.open_registry()
 
 
 def member_deployment(index: int) -> str:
@@ -53,7 +52,7 @@ def member_deployment(index: int) -> str:
 
 
 def _members(
-    scoring: ScoringSettings, registry: Path, deployed: int
+    scoring: ScoringSettings, registry: RegistryPlace, deployed: int
 ) -> tuple[list[serve.Application], serve.Application | None]:
     """Return the deployments of each member, and of the first for what needs no other; none in the packed topology."""
     if scoring.topology is Topology.PACKED:

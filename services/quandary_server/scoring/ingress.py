@@ -13,6 +13,7 @@ from quandary_server.auth import Keyring
 from quandary_server.clock import now
 from quandary_server.inference.generation import Generation
 from quandary_server.registry.directory import Registry
+from quandary_server.registry.place import RegistryPlace
 from quandary_server.scoring.admission import QueueLimit
 from quandary_server.scoring.engine import Engine
 from quandary_server.scoring.frame_stream import ReadAhead
@@ -54,7 +55,7 @@ class ScoringIngress(ScoringServicer, OpenInferenceServicer, HealthServicer):
     def __init__(
         self,
         settings: ScoringSettings,
-        registry: Path,
+        registry: RegistryPlace,
         tokens: Path,
         members: Sequence[DeploymentHandle[Any]] = (),
         first: DeploymentHandle[Any] | None = None,
@@ -64,7 +65,7 @@ class ScoringIngress(ScoringServicer, OpenInferenceServicer, HealthServicer):
         limits, self._busy = limits_of(settings), Busy(threads, time.monotonic())
         self._meters = _ReplicaMeters(self._busy)
 
-        kept, place = Registry(registry), serve.get_replica_context().replica_id
+        kept, place = registry.open(), serve.get_replica_context().replica_id
         device = device_of(settings) if packed else None
         load = whole_generation(kept, device) if device else _spread(kept, [*members, first])
         keeper = Keeper[Generation](
@@ -76,6 +77,7 @@ class ScoringIngress(ScoringServicer, OpenInferenceServicer, HealthServicer):
             self._meters.loaded,
             deployment=place.deployment_id.name,
             beating=self._meters.refresh,
+            reached=self._meters.reached,
         )
         # in `spread` the members batch: what waits here for one may be given up without the others
         batching = batch_limit_of(settings, device) if device else None

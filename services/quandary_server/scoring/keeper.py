@@ -12,7 +12,7 @@ from typing import Generic, Protocol, TypeVar
 from quandary.errors import CorruptArtefact, GenerationNotResident, NoGeneration, QuandaryError, Unavailable
 from quandary_server.registry.directory import Registry
 from quandary_server.registry.pointer import Pointer
-from quandary_server.registry.roster import HEARTBEAT, Heartbeat
+from quandary_server.registry.roster import Heartbeat
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +46,8 @@ class Keeper(Generic[H]):
 
     A generation that cannot be loaded leaves the old one answering and is told in the heartbeat. `loaded` is called with the
     number of each generation that begins to answer, and with None for each that could not be loaded. still_used: generations
-    that are kept although two newer ones are there. beating: called with each heartbeat.
+    that are kept although two newer ones are there. beating: called with each heartbeat. reached: called with whether the
+    registry can be read, whenever that changes.
     """
 
     def __init__(
@@ -61,14 +62,15 @@ class Keeper(Generic[H]):
         deployment: str = "",
         still_used: Callable[[], Collection[str]] = tuple,
         beating: Callable[[], None] = lambda: None,
+        reached: Callable[[bool], None] = lambda _: None,
     ) -> None:
         self._registry, self._replica, self._deployment = registry, replica, deployment
-        self._load, self._still_used, self._beating = load, still_used, beating
+        self._load, self._still_used, self._beating, self._reached = load, still_used, beating, reached
         self._poll, self._clock, self._loaded = poll, clock, loaded
         # newest first; replaced as a whole, so that readers need no lock
         self._resident: tuple[H, ...] = ()
         self._seen: Pointer | None = None
-        self._problem, self._waits = "", False
+        self._problem, self._waits, self._away, self._beaten = "", "", False, True
         self._stop = threading.Event()
         self._changed = threading.Event()
         # loading may take longer than the roster is patient: the heart beats in a thread of its own
@@ -90,7 +92,8 @@ class Keeper(Generic[H]):
         self._changed.set()
         for thread in self._threads:
             thread.join()
-        self._registry.roster.leave(self._replica)
+        with contextlib.suppress(Unavailable):
+            self._registry.roster.leave(self._replica)
 
     @property
     def resident(self) -> tuple[H, ...]:
@@ -106,7 +109,7 @@ class Keeper(Generic[H]):
         resident = self._resident
         if not pinned:
             if not resident and self._waits:
-                raise Unavailable("the current generation is being loaded")
+                raise Unavailable(self._waits)
             if not resident:
                 raise NoGeneration("no generation has been promoted yet: train one, or promote one from the registry")
             return resident
@@ -131,7 +134,7 @@ class Keeper(Generic[H]):
 
     def _keep_beating(self) -> None:
         while not self._stop.is_set():
-            self._changed.wait(HEARTBEAT.total_seconds())
+            self._changed.wait(self._registry.roster.every.total_seconds())
             self._changed.clear()
             if not self._stop.is_set():
                 self._beat()
@@ -140,18 +143,29 @@ class Keeper(Generic[H]):
         """Follow the pointer."""
         try:
             pointer = self._registry.pointer()
-            if pointer != self._seen:
+            if not (pointer.same_move(self._seen) if pointer else self._seen is None):
                 self._follow(pointer)
                 self._seen = pointer
-            self._problem, self._waits = "", False
+            self._told("")
         except NotYet as reason:
-            self._problem, self._waits = str(reason), True
+            self._told(str(reason), waits="the current generation is being loaded")
+        except Unavailable as error:
+            # the registry is away, and what is in memory answers on
+            if not self._away:
+                log.error("registry_away problem=%s", error)
+            self._told(str(error), waits=f"no generation could be loaded yet: {error}", away=True)
         except Exception as error:
             # ONNX Runtime's errors have no base but this; whatever it is, the old generation answers on
             if str(error) != self._problem:
                 log.error("generation_not_loaded problem=%s", error)
                 self._loaded(None)
-            self._problem, self._waits = str(error), False
+            self._told(str(error))
+
+    def _told(self, problem: str, *, waits: str = "", away: bool = False) -> None:
+        """Take down how the last look went. waits: what is told while nothing is resident."""
+        if away != self._away:
+            self._reached(not away)
+        self._problem, self._waits, self._away = problem, waits, away
 
     def _follow(self, pointer: Pointer | None) -> None:
         if pointer is None:
@@ -190,8 +204,11 @@ class Keeper(Generic[H]):
         )
         try:
             self._registry.roster.beat(heartbeat)
-        except OSError as error:
-            log.error("heartbeat_not_written problem=%s", error)
+            self._beaten = True
+        except Unavailable as error:
+            if self._beaten:
+                log.error("heartbeat_not_written problem=%s", error)
+            self._beaten = False
         self._beating()
 
     def _state(self) -> tuple[tuple[str, ...], str]:

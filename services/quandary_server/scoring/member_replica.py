@@ -2,7 +2,6 @@
 
 import logging
 import time
-from pathlib import Path
 from typing import Any
 
 import grpc
@@ -15,7 +14,7 @@ from quandary.errors import Unavailable
 from quandary_server.clock import now
 from quandary_server.inference.device import Floats
 from quandary_server.inference.member import MemberDraws
-from quandary_server.registry.directory import Registry
+from quandary_server.registry.place import RegistryPlace
 from quandary_server.scoring.compute import CALLS, Compute
 from quandary_server.scoring.cost import PASS_S
 from quandary_server.scoring.gpu import batch_limit_of, device_of
@@ -39,8 +38,8 @@ class MemberReplica:
     deployed: members that a generation may have. ingress: name of the deployment that asks.
     """
 
-    def __init__(self, settings: ScoringSettings, registry: Path, index: int, deployed: int, ingress: str) -> None:
-        kept, place, self._meters = Registry(registry), serve.get_replica_context().replica_id, MemberMeters()
+    def __init__(self, settings: ScoringSettings, registry: RegistryPlace, index: int, deployed: int, ingress: str) -> None:
+        kept, place, self._meters = registry.open(), serve.get_replica_context().replica_id, MemberMeters()
         self._name = place.deployment_id.name
         self._keeper = Keeper[HeldMember](
             kept,
@@ -52,6 +51,7 @@ class MemberReplica:
             deployment=self._name,
             still_used=lambda: {beat.generation for beat in kept.roster.alive(now()) if beat.deployment == ingress},
             beating=self._meters.refresh,
+            reached=self._meters.reached,
         )
         self._busy = Busy(1, time.monotonic())
         self._compute = Compute(1, batch_limit_of(settings, device))

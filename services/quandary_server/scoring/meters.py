@@ -14,8 +14,9 @@ class LoadMeters:
 
     def __init__(self) -> None:
         self._generation = _gauge(metrics.SCORING_GENERATION)
+        self._away = _gauge(metrics.SCORING_REGISTRY_AWAY)
         self._loads = _counter(metrics.SCORING_LOADS)
-        self._number = 0
+        self._number, self._reached = 0, True
 
     def loaded(self, number: int | None) -> None:
         """Count a generation that was loaded, or that could not be (None)."""
@@ -24,9 +25,15 @@ class LoadMeters:
             self._number = number
         self.refresh()
 
+    def reached(self, reached: bool) -> None:
+        """Tell whether the registry can be read."""
+        self._reached = reached
+        self._away.set(0.0 if reached else 1.0)
+
     def refresh(self) -> None:
         """Tell the gauges anew: Ray forgets one that was not set for 10 to 20 s."""
         self._generation.set(self._number)
+        self.reached(self._reached)
 
 
 class MemberMeters(LoadMeters):

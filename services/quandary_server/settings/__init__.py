@@ -10,6 +10,7 @@ from quandary_server.settings.query import DEFAULT_PLAN, QuerySettings
 from quandary_server.settings.queues import QueueSettings
 from quandary_server.settings.quotas import QuotaSettings
 from quandary_server.settings.refusal import refused
+from quandary_server.settings.registry import RegistrySettings
 from quandary_server.settings.scoring import AutoscalingSettings, BatchingSettings, ScoringSettings, SpreadSettings, Topology
 from quandary_server.settings.selector import SelectorSettings
 from quandary_server.settings.trainer import TrainerSettings
@@ -23,6 +24,7 @@ __all__ = [
     "QueueSettings",
     "QuotaSettings",
     "RaySettings",
+    "RegistrySettings",
     "ScoringSettings",
     "SelectorSettings",
     "Settings",

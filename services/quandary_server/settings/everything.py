@@ -17,13 +17,16 @@ from pydantic_settings import (
 )
 
 from quandary.errors import InvalidArgument
+from quandary_server.registry.place import RegistryPlace
 from quandary_server.settings.common import RaySettings, StoreSettings, TlsSettings
 from quandary_server.settings.refusal import refused
+from quandary_server.settings.registry import RegistrySettings
 from quandary_server.settings.scoring import ScoringSettings
 from quandary_server.settings.selector import SelectorSettings
 from quandary_server.settings.trainer import TrainerSettings
 
 if TYPE_CHECKING:
+    from quandary_server.registry.directory import Registry
     from quandary_server.storage import Store
 
 __all__ = ["CONFIG_VARIABLE", "Settings", "load_settings"]
@@ -32,7 +35,7 @@ PREFIX = "QUANDARY_"
 CONFIG_VARIABLE = "QUANDARY_CONFIG"
 NO_SETTINGS = (CONFIG_VARIABLE, "QUANDARY_KITTI", "QUANDARY_VENV")
 """Variables of our prefix that are no settings: this file's, the tests' and deploy/local.py's."""
-SECTIONS = ("tls", "store", "ray", "scoring", "selector", "trainer")
+SECTIONS = ("tls", "store", "registry", "ray", "scoring", "selector", "trainer")
 
 
 class Settings(BaseSettings):
@@ -47,6 +50,7 @@ class Settings(BaseSettings):
     target: str = Field(default="", description="host:port of a front that the commands call; empty: each service's own")
     tls: TlsSettings = TlsSettings()
     store: StoreSettings = StoreSettings()
+    registry: RegistrySettings = RegistrySettings()
     ray: RaySettings = RaySettings()
     scoring: ScoringSettings = ScoringSettings()
     selector: SelectorSettings = SelectorSettings()
@@ -89,9 +93,18 @@ class Settings(BaseSettings):
         return self.scoring.spread.members or self.trainer.members
 
     @property
-    def registry(self) -> Path:
-        """Directory of the registry."""
+    def registry_directory(self) -> Path:
+        """Directory of the registry, unless it is in S3."""
         return self.data / "registry"
+
+    @property
+    def registry_place(self) -> RegistryPlace:
+        """Where the registry is, for whatever process."""
+        return RegistryPlace(self.registry_directory.resolve(), self.registry.s3)
+
+    def open_registry(self) -> "Registry":
+        """Open the registry: every process that has these settings sees the same. Raises as `RegistryPlace.open` does."""
+        return self.registry_place.open()
 
     @property
     def database(self) -> Path:

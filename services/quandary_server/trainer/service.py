@@ -15,6 +15,7 @@ from quandary_server.auth import Keyring, ensure_tokens
 from quandary_server.clock import now
 from quandary_server.grpc_server import GRACE, start_server, until_told_to_stop
 from quandary_server.registry.directory import Registry
+from quandary_server.registry.retention import prune
 from quandary_server.settings import Settings
 from quandary_server.storage.run_values import Run, RunState
 from quandary_server.storage.store import Store
@@ -79,9 +80,9 @@ async def serve_trainer(settings: Settings) -> None:
     ensure_tokens(settings.tokens)
     trainer = settings.trainer
     with settings.open_store() as store:
-        registry = Registry(settings.registry)
+        registry = settings.open_registry()
         meters = Meters(store, registry)
-        scheduler = Scheduler(store, registry, settings, now, meters.ended)
+        scheduler = Scheduler(store, registry, settings, now, lambda run: _ended(run, meters, registry, settings))
         meters.watch(scheduler)
         servicer = TrainingServicer(Door(Keyring(settings.tokens, now), meters.call), store, registry, scheduler, now)
 
@@ -100,6 +101,16 @@ async def serve_trainer(settings: Settings) -> None:
                 await looking
             await server.stop(GRACE.total_seconds())
             http.shutdown()
+
+
+def _ended(run: Run, meters: Meters, registry: Registry, settings: Settings) -> None:
+    """Count a run, and delete the generations that are old now."""
+    meters.ended(run)
+    try:
+        prune(registry, settings.registry.retention, now())
+    except QuandaryError as error:
+        # the next run's end, or `quandary generations prune`, does it then
+        log.error("registry_not_pruned problem=%s", error)
 
 
 async def _look(scheduler: Scheduler, every_s: float) -> None:

@@ -1,6 +1,7 @@
 """TrainingService: convert, call, convert."""
 
 import asyncio
+import logging
 from collections.abc import AsyncGenerator, Callable
 from datetime import datetime, timedelta
 
@@ -28,6 +29,8 @@ LOOK_EVERY_S = 0.25
 CURRENT = "current"
 
 MAX_MEMBERS, MAX_STEPS = 32, 1_000_000
+
+log = logging.getLogger(__name__)
 
 
 class TrainingServicer(training_pb2_grpc.TrainingServiceServicer):
@@ -155,8 +158,11 @@ class TrainingServicer(training_pb2_grpc.TrainingServiceServicer):
     async def PinGeneration(
         self, request: training_pb2.PinGenerationRequest, caller: Caller
     ) -> training_pb2.PinGenerationResponse:
-        """Not served yet."""
-        raise NotServedYet("PinGeneration is not served yet")
+        """Keep a generation from being deleted, or let go of it."""
+        name = identifier_of("name", request.name, "generations")
+        await asyncio.to_thread(self._registry.pin, name, request.pinned)
+        log.info("generation_pinned generation=%s pinned=%s subject=%s", name, request.pinned, caller.subject)
+        return training_pb2.PinGenerationResponse(generation=await self._generation(name))
 
     def _current(self) -> Pointer | None:
         """Return the pointer, None where there is none that can be read: promoting a generation replaces such a one."""
@@ -171,7 +177,7 @@ class TrainingServicer(training_pb2_grpc.TrainingServiceServicer):
     async def _generation(self, name: str, view: view_pb2.View.ValueType = view_pb2.VIEW_BASIC) -> training_pb2.Generation:
         manifest = await asyncio.to_thread(self._registry.manifest, name)
         pointer = await asyncio.to_thread(self._current)
-        return generation_message(manifest, pointer.generation if pointer else None, view)
+        return generation_message(manifest, pointer, view)
 
 
 def _optional(request: training_pb2.StartRunRequest, field: str, low: int, high: int) -> int | None:

@@ -4,6 +4,7 @@ from quandary.convert import timestamp_message
 from quandary.names import generation_name, run_name
 from quandary.v1 import training_pb2, view_pb2
 from quandary_server.registry.manifest import GateRecord, Manifest
+from quandary_server.registry.pointer import Pointer
 from quandary_server.storage.run_values import Run
 from quandary_server.wire.requests import view_of
 
@@ -31,12 +32,12 @@ def run_message(run: Run) -> training_pb2.Run:
     return message
 
 
-def generation_message(manifest: Manifest, current: str | None, view: view_pb2.View.ValueType) -> training_pb2.Generation:
-    """Return the message of a generation; current: id of the one that answers; digests in the FULL view."""
+def generation_message(manifest: Manifest, pointer: Pointer | None, view: view_pb2.View.ValueType) -> training_pb2.Generation:
+    """Return the message of a generation; pointer: to the one that answers; digests in the FULL view."""
     full = view_of(view, view_pb2.VIEW_BASIC) == view_pb2.VIEW_FULL
     message = training_pb2.Generation(
         name=generation_name(manifest.generation),
-        state=_state(manifest, current),
+        state=_state(manifest, pointer.generation if pointer else None),
         create_time=timestamp_message(manifest.created),
         members=len(manifest.files),
         class_names=manifest.classes,
@@ -46,6 +47,7 @@ def generation_message(manifest: Manifest, current: str | None, view: view_pb2.V
         training_crops=manifest.training_crops,
         metrics=manifest.metrics,
         gates=[gate_message(gate) for gate in manifest.gates],
+        pinned=pointer is not None and manifest.generation in pointer.pinned,
     )
     if full:
         message.digests.update(manifest.files)

@@ -12,7 +12,6 @@ from quandary_server.clock import now
 from quandary_server.grpc_server import GRACE, start_server, until_told_to_stop
 from quandary_server.inference.generation import Generation
 from quandary_server.logs import configure_logging
-from quandary_server.registry.directory import Registry
 from quandary_server.scoring.engine import Engine
 from quandary_server.scoring.frame_stream import ReadAhead
 from quandary_server.scoring.gpu import device_of
@@ -47,7 +46,7 @@ class Silent:
 
 async def serve(settings: Settings) -> None:
     """Serve until told to stop."""
-    scoring, registry = settings.scoring, Registry(settings.registry)
+    scoring, registry = settings.scoring, settings.open_registry()
     load = whole_generation(registry, device_of(scoring))
     keeper = Keeper[Generation](registry, "plain", load, scoring.poll, now, lambda _: None)
     limits = limits_of(scoring)

@@ -112,7 +112,7 @@ class Demo:
         demo, active, random = self._demo, Arm("active"), Arm("random")
         side = settings.trainer.net.side
         evaluation = frames.examples(frames.records["evaluation"], side)
-        registry = Registry(settings.registry)
+        registry = settings.open_registry()
         self._label(labelling, CONTROL, demo.control_crops, frames, "control drives labelled")
         first = self._label(labelling, ACTIVE, demo.first_crops, frames, "first labels, in random order")
         chance = RandomArm(frames, first, settings.trainer.net, settings.trainer.fit, demo.seed)
