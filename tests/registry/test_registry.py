@@ -2,14 +2,12 @@
 
 import logging
 import multiprocessing
-import threading
-from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Mapping
 from datetime import timedelta
 
 import pytest
 from support.promoting import promote_often
-from support.registering import MEMBERS, NOW, describe, register
+from support.registering import MEMBERS, NOW, describe, register, together
 
 from quandary.errors import CorruptArtefact, InvalidArgument, NotFound, PointerMoved, WrongState
 from quandary_server.registry.directory import Registry
@@ -230,10 +228,8 @@ def test_of_promotions_at_once_one_wins_and_the_others_are_told_by_whom(place: R
     found = registry.pointer()
     assert found is not None
     assert set(told) == {*names[1:]} - {found.generation}
-    winner = (
-        f"the current generation is {found.generation}, expected was {names[0]}: run-{found.generation} has moved the pointer"
-    )
-    assert set(told.values()) == {winner}
+    won = found.generation
+    assert set(told.values()) == {f"the current generation is {won}, expected was {names[0]}: run-{won} has moved the pointer"}
     assert found.revision == 2
 
 
@@ -292,16 +288,3 @@ def test_a_replica_that_leaves_is_gone_and_a_torn_heartbeat_is_passed_over(regis
     for _ in range(2):
         registry.roster.leave("a")
     assert registry.roster.alive(NOW) == []
-
-
-def together(*calls: Callable[[], object]) -> None:
-    """Make calls in threads of their own, begun at once, and return when all have ended."""
-    gate = threading.Barrier(len(calls))
-
-    def called(call: Callable[[], object]) -> None:
-        gate.wait()
-        call()
-
-    with ThreadPoolExecutor(len(calls)) as pool:
-        for done in [pool.submit(called, call) for call in calls]:
-            done.result()

@@ -1,6 +1,8 @@
 """Small generations that no session loads: of what is registered, only names and bytes matter."""
 
-from collections.abc import Mapping
+import threading
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 
 from quandary_server.registry.directory import Registry
@@ -34,3 +36,16 @@ def several(registry: Registry, count: int) -> list[str]:
     for name in names:
         registry.promote(name, registry.pointer(), NOW, "me")
     return names
+
+
+def together(*calls: Callable[[], object]) -> None:
+    """Make calls in threads of their own, begun at once, and return when all have ended."""
+    gate = threading.Barrier(len(calls))
+
+    def called(call: Callable[[], object]) -> None:
+        gate.wait()
+        call()
+
+    with ThreadPoolExecutor(len(calls)) as pool:
+        for done in [pool.submit(called, call) for call in calls]:
+            done.result()

@@ -1,7 +1,7 @@
-"""Run by another interpreter than the tests': s3_server.py. moto's S3 with one bucket; prints its port; ends with its standard input.
+"""Run by another interpreter than the tests': moto's S3. Prints its port, and ends with its standard input.
 
-S3 compares and swaps as one step; moto does so in two, so writes take turns here. Paths below /-/ are for the tests: away, slow, lost
-and well say how it answers from then on, requests gives the requests that have come, by method and path.
+S3 compares and swaps as one step; moto does so in two, so requests take turns here. Paths below /-/ are for the tests: away,
+slow, lost and well say how it answers from then on, requests gives the requests that have come, by method and path.
 """
 
 import json
@@ -14,12 +14,11 @@ from typing import Any
 from moto.server import DomainDispatcherApplication, create_backend_app
 from werkzeug.serving import make_server
 
-BUCKET = "models"
 NOT_AVAILABLE = "503 Service Unavailable"
 
 
 class Faulty:
-    """moto behind a door: away answers 503, slow answers nothing until it is well again, lost does what is asked and answers 500."""
+    """moto behind a door. away: answers 503. slow: answers nothing until it is well. lost: does one PUT, and answers 500."""
 
     def __init__(self) -> None:
         self._s3: Any = DomainDispatcherApplication(create_backend_app)

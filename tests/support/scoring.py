@@ -96,20 +96,29 @@ class ScoringService:
         queue: QueueLimit = QUEUE,
         limits: Limits = LIMITS,
         batching: BatchLimit | None = None,
+        registry: Registry | None = None,
     ) -> None:
         self._generation, self._limits = generation, limits
         self.root = home / "registry"
-        self.registry = Registry(self.root)
+        self.registry = registry or Registry(self.root)
         self.token = ensure_tokens(home / "tokens.json")
         self.tokens = home / "tokens.json"
         self.calls: list[tuple[str, str]] = []
         self.loaded: list[int | None] = []
+        self.reached: list[bool] = []
         self.drawn = Drawn()
         load = counted(whole_generation(self.registry, Provider.CPU), self.drawn)
         self.beating = threading.Event()
         poll = timedelta(milliseconds=20)
         self.keeper = Keeper[Generation](
-            self.registry, "replica-1", load, poll, now, self.loaded.append, beating=self.beating.set
+            self.registry,
+            "replica-1",
+            load,
+            poll,
+            now,
+            self.loaded.append,
+            beating=self.beating.set,
+            reached=self.reached.append,
         )
         self.told = Told()
         self.engine = Engine(limits, queue, self.told, batching=batching)

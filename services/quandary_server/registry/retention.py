@@ -73,7 +73,7 @@ def prune(registry: Registry, retention: Retention, now: datetime) -> Pruning:
     for name in planned.leftovers:
         registry.erase(name)
         log.info("leftover_deleted generation=%s", name)
-    _sweep(registry, now - retention.leftovers_after)
+    _sweep(registry, max(planned.kept, default=""), now - retention.leftovers_after)
     return planned
 
 
@@ -82,11 +82,11 @@ def _left_over(registry: Registry, name: str, before: datetime) -> bool:
     return all(entry.name != MANIFEST and entry.modified < before for entry in entries)
 
 
-def _sweep(registry: Registry, before: datetime) -> None:
-    """Delete what nobody needs: claims of numbers below the newest one's, which none gets again, and files half written."""
-    newest = max((int(name[1:7]) for name in registry.folders()), default=0)
+def _sweep(registry: Registry, newest: str, before: datetime) -> None:
+    """Delete what nobody needs: claims of numbers below the newest generation's, and files half written."""
     for entry in registry.objects.entries(NUMBERS):
-        if (entry.name.isdigit() and int(entry.name) < newest) or (entry.name.startswith(".") and entry.modified < before):
+        half_written = entry.name.startswith(".") and entry.modified < before
+        if half_written or (entry.name.isdigit() and entry.name < newest[1:7]):
             registry.objects.delete(f"{NUMBERS}/{entry.name}")
     for entry in registry.objects.entries(""):
         if entry.name.startswith(f".{CURRENT}.") and entry.modified < before:

@@ -1,9 +1,11 @@
 """The section of the registry."""
 
 from datetime import timedelta
+from typing import Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, model_validator
 
+from quandary.errors import InvalidArgument
 from quandary_server.registry.retention import KEEP, LEFTOVERS_AFTER, Retention
 from quandary_server.registry.s3_objects import S3Place
 from quandary_server.settings.section import Section
@@ -37,12 +39,11 @@ class RegistrySettings(Section):
         description="age at which files of a registration that never came to its end are deleted",
     )
 
-    @field_validator("url")
-    @classmethod
-    def _of_a_bucket(cls, url: str) -> str:
-        if url:
-            S3Place(url)
-        return url
+    @model_validator(mode="after")
+    def _of_a_bucket(self) -> Self:
+        if self.s3 is None and (self.endpoint or self.region):
+            raise InvalidArgument.of("url", repr(self.url), "s3://BUCKET/PREFIX where an endpoint or a region is set")
+        return self
 
     @property
     def s3(self) -> S3Place | None:
