@@ -122,6 +122,7 @@ def test_the_loop_closes_by_hand(quandary: Quandary, fleet: KittiFolder, make_fr
         label_by_hand(quandary, fleet, 30, tmp_path)
         second = quandary.wait_for(lambda: promoted(quandary, first))
         loop.wait_for(second)
+        assert "is pinned" in quandary.cli("generations", "pin", first).stdout
         rolled = quandary.cli("generations", "rollback").stdout
         assert f"generations/{first} is current" in rolled
         assert len(rolled.partition("answering: ")[2].split(", ")) == 2

@@ -109,12 +109,11 @@ class ScoringService:
         self.drawn = Drawn()
         load = counted(whole_generation(self.registry, Provider.CPU), self.drawn)
         self.beating = threading.Event()
-        poll = timedelta(milliseconds=20)
         self.keeper = Keeper[Generation](
             self.registry,
             "replica-1",
             load,
-            poll,
+            timedelta(milliseconds=20),
             now,
             self.loaded.append,
             beating=self.beating.set,

@@ -5,7 +5,12 @@ import urllib.request
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+from support.registering import several
+from support.waiting import wait_for
 
+from quandary import AsyncTrainingClient
+from quandary.v1 import training_pb2
+from quandary_server.auth import ensure_tokens
 from quandary_server.cluster import free_ports
 from quandary_server.settings import Settings
 from quandary_server.storage.store import Store
@@ -19,10 +24,34 @@ def scraped(port: int) -> str:
         return str(answer.read(), "utf-8")
 
 
+def with_free_ports(settings: Settings, port: int, metrics_port: int) -> Settings:
+    ports = {"port": port, "metrics_port": metrics_port}
+    return settings.model_copy(update={"trainer": settings.trainer.model_copy(update=ports)})
+
+
+def test_at_the_end_of_a_run_old_generations_are_deleted(settings: Settings) -> None:
+    port, metrics_port = free_ports(2)
+    settings = with_free_ports(settings, port, metrics_port)
+    settings = settings.model_copy(update={"registry": settings.registry.model_copy(update={"keep": 1})})
+    registry = settings.open_registry()
+    *_, c, d = several(registry, 4)
+
+    async def go() -> None:
+        serving = asyncio.create_task(serve_trainer(settings))
+        async with AsyncTrainingClient(f"127.0.0.1:{port}", token=ensure_tokens(settings.tokens)) as client:
+            run = await client.start_run()
+            # too few labels: a run that fails ends too
+            assert (await client.wait_for_run(run.name)).state == training_pb2.RUN_STATE_FAILED
+        await asyncio.to_thread(wait_for, lambda: registry.generations() == [d, c])
+        serving.cancel()
+        await asyncio.gather(serving, return_exceptions=True)
+
+    asyncio.run(go())
+
+
 def test_without_its_database_it_is_alive_and_not_ready_and_what_can_be_read_is_scraped(settings: Settings) -> None:
     port, metrics_port = free_ports(2)
-    ports = {"port": port, "metrics_port": metrics_port}
-    settings = settings.model_copy(update={"trainer": settings.trainer.model_copy(update=ports)})
+    settings = with_free_ports(settings, port, metrics_port)
     settings.data.mkdir(parents=True)
     with Store.open(settings.database):
         pass  # closed, it is all in one file
