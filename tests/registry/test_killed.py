@@ -12,7 +12,7 @@ from support.registering import register
 from quandary_server.registry.directory import Registry
 from quandary_server.registry.retention import Retention, prune
 
-ROUNDS = 60
+ROUNDS = 30
 TESTS = Path(__file__).parents[1]
 
 

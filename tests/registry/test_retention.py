@@ -52,6 +52,22 @@ def test_what_is_deleted_leaves_the_history_and_is_not_found(registry: Registry)
         registry.roll_back(back, NOW, "me")
 
 
+def test_none_comes_before_itself_when_those_between_are_deleted(registry: Registry) -> None:
+    a, b, c = several(registry, 3)
+    for name in (b, a, c, b):
+        promoted(registry, name)
+    assert pointer_of(registry).history == (a, b, c, b, a, c, b)
+    assert prune(registry, ONE, NOW).generations == (a,)
+    assert pointer_of(registry).history == (b, c, b, c, b)
+    assert pointer_of(registry).previous == c
+
+    d = register(registry, {"member-0.onnx": b"d"})
+    promoted(registry, d)
+    promoted(registry, b)
+    assert prune(registry, ONE, NOW).generations == (c,)
+    assert pointer_of(registry).history == (b, d, b)
+
+
 def test_what_is_pinned_stays_until_it_is_let_go(registry: Registry) -> None:
     a, b, *_ = several(registry, 4)
     registry.pin(a)

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.environments import ROOT
 from support.open_inference import (
-    ROOT,
     STOCK_REFUSALS,
     OpenInference,
     output_values,

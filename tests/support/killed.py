@@ -10,6 +10,8 @@ import signal
 import sys
 import time
 from collections import Counter
+from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
@@ -19,25 +21,33 @@ from quandary_server.registry.directory import Registry
 from quandary_server.registry.retention import Retention, prune
 from support.registering import register
 
-BUSY_S = 0.06
-LARGE = 1 << 16
+BUSY_S = 0.12
+LARGE = 1 << 14
 
 
 def work(folder: Path, seed: int) -> None:
-    """Register, promote, roll back, pin and prune without an end."""
+    """Register, promote, roll back, pin and prune by chance, without an end."""
     rng, registry = random.Random(seed), Registry(folder)
+
+    def promote() -> None:
+        registry.promote(rng.choice(registry.generations()), registry.pointer(), datetime.now(UTC), f"process-{os.getpid()}")
+
+    def roll_back() -> None:
+        if pointer := registry.pointer():
+            registry.roll_back(pointer, datetime.now(UTC), "me")
+
+    works: list[Callable[[], object]] = [
+        lambda: register(registry, {f"member-{k}.onnx": rng.randbytes(LARGE) for k in range(2)}),
+        promote,
+        promote,
+        roll_back,
+        lambda: registry.pin(rng.choice(registry.generations()), rng.random() < 0.3),
+        lambda: prune(registry, Retention(keep=2), datetime.now(UTC)),
+    ]
     while True:
-        try:
-            now = datetime.now(UTC)
-            name = register(registry, {f"member-{k}.onnx": rng.randbytes(LARGE) for k in range(2)})
-            pointer = registry.promote(name, registry.pointer(), now, f"process-{os.getpid()}")
-            if rng.random() < 0.3:
-                registry.roll_back(pointer, now, "me")
-            registry.pin(name, rng.random() < 0.2)
-            prune(registry, Retention(keep=2), now)
-        except QuandaryError:
-            # another one was first
-            continue
+        # another one may be first, or nothing may be there yet
+        with suppress(QuandaryError, IndexError):
+            rng.choice(works)()
 
 
 def broken(folder: Path) -> list[str]:

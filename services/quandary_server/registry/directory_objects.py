@@ -14,6 +14,8 @@ from quandary_server.registry.manifest import sha256
 from quandary_server.registry.objects import Changed, Entry, Found, NoObject, Objects
 
 HEARTBEAT = timedelta(seconds=1)
+LOOK_EVERY_S = 0.005
+"""For the lock, while another process has it: it is held for a write."""
 A_FOLDER = "folder"
 NO_FILE = (errno.ENOENT, errno.ENOTDIR)
 
@@ -26,7 +28,7 @@ class DirectoryObjects(Objects):
     def __init__(self, root: Path) -> None:
         self._root = root
         root.mkdir(parents=True, exist_ok=True)
-        self._lock = FileLock(root / ".lock")
+        self._lock = FileLock(root / ".lock", poll_interval=LOOK_EVERY_S)
 
     def read(self, key: str) -> Found:
         """Return a file; one that is a folder is empty, and of a version of its own."""

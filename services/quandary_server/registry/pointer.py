@@ -3,6 +3,7 @@
 import secrets
 from collections.abc import Collection
 from datetime import datetime
+from itertools import groupby
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -79,7 +80,8 @@ def pinning(pointer: Pointer, generation: str, pinned: bool) -> Pointer:
 def condemning(pointer: Pointer, generations: Collection[str]) -> Pointer:
     """Return the pointer, not moved, with generations condemned, but for the current, the one before and what is pinned."""
     gone = set(generations) - {pointer.generation, pointer.previous, *pointer.pinned}
-    history = tuple(name for name in pointer.history if name not in gone)
+    # none comes before itself when those between are gone
+    history = tuple(name for name, _ in groupby(name for name in pointer.history if name not in gone))
     return pointer.model_copy(update={"history": history, "condemned": tuple(sorted(gone | set(pointer.condemned)))})
 
 
