@@ -14,7 +14,6 @@ from quandary_server.bench.stream.answering_servicer import AnsweringServicer
 from quandary_server.grpc_server import GRACE, start_server, until_told_to_stop
 from quandary_server.inference.generation import LoadedGeneration
 from quandary_server.inference.provider import Provider
-from quandary_server.registry.directory import Registry
 from quandary_server.settings import Settings, load_settings
 from quandary_server.supervisor import end_with
 
@@ -23,7 +22,7 @@ SERVICE = "quandary.v1.ScoringService"
 
 async def serve(settings: Settings) -> None:
     """Serve the newest generation of the registry until told to stop."""
-    registry = Registry(settings.registry)
+    registry = settings.open_registry()
     generation = LoadedGeneration(registry.load(registry.generations()[-1]), Provider.CPU)
     servicer = AnsweringServicer(generation)
 
