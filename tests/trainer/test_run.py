@@ -133,7 +133,7 @@ def test_a_replica_that_does_not_follow_fails_the_run_by_name(trainer: Trainer, 
     run = trainer.run()
     assert run.state is RunState.FAILED
     assert "stuck (disk is full)" in run.error
-    assert run.error.startswith(f"the pointer has moved: {run.generation} is current (before: none)")
+    assert run.error.startswith(f"{run.generation} is current, and there is none to roll back to, but 1 of 1 replicas")
     pointer = trainer.registry.pointer()
     assert pointer is not None
     assert pointer.generation == run.generation

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 import numpy as np
 
@@ -29,6 +30,7 @@ from quandary_server.trainer.candidate import Candidate, draft_candidate, judge,
 from quandary_server.trainer.cascade import cascade_metrics, with_thresholds
 from quandary_server.trainer.labelled import LabelledExamples, examples_of_snapshot
 from quandary_server.trainer.members import fit_members
+from quandary_server.trainer.moves import Cause, Told, untold
 from quandary_server.trainer.promotion import promote
 
 log = logging.getLogger(__name__)
@@ -59,10 +61,17 @@ class TrainingRun:
     """Carries one run through its stages; the store knows how far it is at any time."""
 
     def __init__(
-        self, store: Store, registry: Registry, settings: Settings, run: Run, plan: RunPlan, clock: Callable[[], datetime]
+        self,
+        store: Store,
+        registry: Registry,
+        settings: Settings,
+        run: Run,
+        plan: RunPlan,
+        clock: Callable[[], datetime],
+        told: Told = untold,
     ) -> None:
         self._store, self._registry, self._settings = store, registry, settings
-        self._run, self._plan, self._clock = run, plan, clock
+        self._run, self._plan, self._clock, self._told = run, plan, clock, told
         self._options = ScoringOptions(mc_samples=settings.selector.mc_samples)
         self._seconds: dict[str, float] = {}
 
@@ -181,8 +190,8 @@ class TrainingRun:
     def _promote(self, manifest: Manifest, pointer: Pointer | None) -> Sequence[str]:
         with self._stage(RunStage.PROMOTE):
             timeout = self._settings.trainer.promote_timeout
-            generation = manifest.generation
-            return promote(self._registry, generation, pointer, mover=self._run.id, timeout=timeout, clock=self._clock)
+            how: Any = {"mover": self._run.id, "timeout": timeout, "clock": self._clock}
+            return promote(self._registry, manifest.generation, pointer, **how, cause=Cause.RUN, told=self._told)
 
     @contextmanager
     def _stage(self, stage: RunStage) -> Iterator[None]:

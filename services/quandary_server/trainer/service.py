@@ -18,6 +18,7 @@ from quandary_server.registry.directory import Registry
 from quandary_server.settings import Settings
 from quandary_server.storage.run_values import Run, RunState
 from quandary_server.storage.store import Store
+from quandary_server.trainer.moves import Moves
 from quandary_server.trainer.scheduler import Scheduler
 from quandary_server.trainer.servicer import TrainingServicer
 from quandary_server.wire.door import Door
@@ -81,9 +82,11 @@ async def serve_trainer(settings: Settings) -> None:
     with settings.open_store() as store:
         registry = Registry(settings.registry)
         meters = Meters(store, registry)
-        scheduler = Scheduler(store, registry, settings, now, meters.ended)
+        moves = Moves(store, meters.registry)
+        scheduler = Scheduler(store, registry, settings, now, meters.ended, moves.tell)
         meters.watch(scheduler)
-        servicer = TrainingServicer(Door(Keyring(settings.tokens, now), meters.call), store, registry, scheduler, now)
+        door = Door(Keyring(settings.tokens, now), meters.call)
+        servicer = TrainingServicer(door, store, registry, scheduler, now, moves.tell)
 
         def register(server: grpc.aio.Server) -> None:
             training_pb2_grpc.add_TrainingServiceServicer_to_server(servicer, server)
