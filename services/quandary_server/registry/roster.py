@@ -8,6 +8,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 
 from quandary.frames import check_identifier
 from quandary_server.files import write_atomically
+from quandary_server.registry.live import LiveCounts
 
 HEARTBEAT = timedelta(seconds=1)
 LOST_AFTER = timedelta(seconds=10)
@@ -17,7 +18,7 @@ FORGOTTEN_AFTER = timedelta(minutes=10)
 class Heartbeat(BaseModel):
     """One replica of a deployment: the generation it answers with (empty for none), all it holds, and when it said so.
 
-    host, process: where it runs, and as which process there.
+    host, process: where it runs, and as which process there. live: what it has answered of late, by generation.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -30,6 +31,7 @@ class Heartbeat(BaseModel):
     problem: str = ""
     host: str = ""
     process: int = 0
+    live: tuple[LiveCounts, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from quandary.errors import CorruptArtefact, GenerationNotResident, NoGeneration
 from quandary_server.registry.directory import Registry
 from quandary_server.registry.pointer import Pointer
 from quandary_server.registry.roster import HEARTBEAT, Heartbeat
+from quandary_server.scoring.live import Live
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +47,8 @@ class Keeper(Generic[H]):
 
     A generation that cannot be loaded leaves the old one answering and is told in the heartbeat. `loaded` is called with the
     number of each generation that begins to answer, and with None for each that could not be loaded. still_used: generations
-    that are kept although two newer ones are there. beating: called with each heartbeat.
+    that are kept although two newer ones are there. beating: called with each heartbeat. live: counts what is answered, which
+    the heartbeat tells.
     """
 
     def __init__(
@@ -62,6 +64,7 @@ class Keeper(Generic[H]):
         still_used: Callable[[], Collection[str]] = tuple,
         beating: Callable[[], None] = lambda: None,
     ) -> None:
+        self.live = Live()
         self._registry, self._replica, self._deployment = registry, replica, deployment
         self._load, self._still_used, self._beating = load, still_used, beating
         self._poll, self._clock, self._loaded = poll, clock, loaded
@@ -187,6 +190,7 @@ class Keeper(Generic[H]):
             problem=problem,
             host=platform.node(),
             process=os.getpid(),
+            live=self.live.told(resident),
         )
         try:
             self._registry.roster.beat(heartbeat)

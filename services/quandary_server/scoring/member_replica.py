@@ -21,7 +21,7 @@ from quandary_server.scoring.cost import PASS_S
 from quandary_server.scoring.gpu import batch_limit_of, device_of
 from quandary_server.scoring.joint_draws import Crops, drawn_together
 from quandary_server.scoring.keeper import Keeper
-from quandary_server.scoring.loading import HeldMember, one_member
+from quandary_server.scoring.loading import HeldMember, one_member, still_answering
 from quandary_server.scoring.meters import MemberMeters
 from quandary_server.scoring.scaling import BUSY, Busy
 from quandary_server.scoring.spread import Ask, DrawCall, NotResident
@@ -50,7 +50,7 @@ class MemberReplica:
             now,
             self._meters.loaded,
             deployment=self._name,
-            still_used=lambda: {beat.generation for beat in kept.roster.alive(now()) if beat.deployment == ingress},
+            still_used=still_answering(kept, ingress, now),
             beating=self._meters.refresh,
         )
         self._busy = Busy(1, time.monotonic())
