@@ -25,8 +25,8 @@ from quandary_server.inference.scores import score_rasters
 from quandary_server.registry.directory import Artefacts
 from quandary_server.scoring import spread
 from quandary_server.scoring.engine import Engine
-from quandary_server.scoring.live import Live
 from quandary_server.scoring.joint_draws import Crops, drawn_together
+from quandary_server.scoring.live import Live
 from quandary_server.scoring.pinning import answered
 from quandary_server.scoring.schedule import Terms
 from quandary_server.scoring.spread import DrawCall, Members, NotResident, SpreadGeneration

@@ -20,7 +20,7 @@ from quandary_server.scoring.compute import CALLS, Compute
 from quandary_server.scoring.cost import PASS_S
 from quandary_server.scoring.gpu import batch_limit_of, device_of
 from quandary_server.scoring.joint_draws import Crops, drawn_together
-from quandary_server.scoring.keeper import Keeper
+from quandary_server.scoring.keeper import Keeper, Load
 from quandary_server.scoring.loading import HeldMember, one_member, still_answering
 from quandary_server.scoring.meters import MemberMeters
 from quandary_server.scoring.scaling import BUSY, Busy
@@ -45,7 +45,7 @@ class MemberReplica:
         self._keeper = Keeper[HeldMember](
             kept,
             f"{self._name}-{place.unique_id}",
-            one_member(kept, device := device_of(settings), index, deployed),
+            self.loading(one_member(kept, device := device_of(settings), index, deployed), registry),
             settings.poll,
             now,
             self._meters.loaded,
@@ -56,6 +56,10 @@ class MemberReplica:
         self._busy = Busy(1, time.monotonic())
         self._compute = Compute(1, batch_limit_of(settings, device))
         self._keeper.start()
+
+    def loading(self, load: Load[HeldMember], registry: Path) -> Load[HeldMember]:
+        """Return how a member is loaded from the registry: as it is; a benchmark has it take longer."""
+        return load
 
     def __del__(self) -> None:
         """Serve calls this when the replica is drained."""
