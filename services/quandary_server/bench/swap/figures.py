@@ -111,7 +111,8 @@ def _measured(topology: Topology, told: Progress, sizes: Sizes) -> Seen:
         expected = expected_digests(service.registry, service.generations, frames(), limits)
         *others, current = service.generations
         swapper = Swapper(service.registry, [current, *others])
-        with CallersProcess(Spec(service.target, service.token, sizes.rate, expected)) as callers:
+        rate = sizes.packed_rate if topology is Topology.PACKED else sizes.spread_rate
+        with CallersProcess(Spec(service.target, service.token, rate, expected)) as callers:
             time.sleep(WARM_UP_S)
             for pair in range(sizes.repeats):
                 told(f"swapping, {topology.value}", pair, sizes.repeats)
