@@ -83,6 +83,15 @@ TRAINER_POINTER_MOVES = Metric(
     "Moves of the pointer: promote or roll_back, by cause: call, run, replicas, errors, latency, scores, quality",
     ("action", "cause"),
 )
+TRAINER_WATCHING = Metric(
+    "quandary_trainer_watching", "Whether the live figures of a promotion are being watched, read at scrape"
+)
+TRAINER_LIVE_QUALITY = Metric(
+    "quandary_trainer_live_quality",
+    "ause, ece, nll and crops on the newest control labels, of the current generation and the one before; "
+    "ece and nll from 100 crops on, ause from 20 errors on",
+    ("generation", "figure"),
+)
 TRAINER_NEW_CROPS = Metric("quandary_trainer_new_crops", "Labelled crops since the last run's snapshot, read at scrape")
 TRAINER_CANDIDATE = Metric("quandary_trainer_candidate", "Figures of the last candidate on control drives", ("figure",))
 

@@ -1,6 +1,5 @@
 """Keeps the generation that answers: watches the pointer, loads beside, then swaps one reference."""
 
-import contextlib
 import logging
 import os
 import platform
@@ -16,8 +15,6 @@ from quandary_server.registry.roster import HEARTBEAT, Heartbeat
 from quandary_server.scoring.live import Live
 
 log = logging.getLogger(__name__)
-
-NICENESS = 10
 
 
 class Held(Protocol):
@@ -123,9 +120,7 @@ class Keeper(Generic[H]):
         return next((held for held in self._resident if held.id == generation), None)
 
     def _watch(self) -> None:
-        with contextlib.suppress(OSError, AttributeError):
-            # on Linux a thread has a niceness of its own: loading must not slow the answers
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)
+        # at no niceness of its own: a thread that waits for a core while it holds the interpreter's lock holds up the answers
         while not self._stop.wait(self._poll.total_seconds()):
             before = self._state()
             self._look()
