@@ -85,7 +85,7 @@ class _RunStageEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_RunStage.Val
     RUN_STAGE_REGISTER: _RunStage.ValueType  # 5
     """Writes the generation to the registry."""
     RUN_STAGE_SHADOW: _RunStage.ValueType  # 6
-    """Scores recent frames beside the current generation."""
+    """Scores recent frames beside the current generation; what it finds is in the metrics, by names that begin with shadow_."""
     RUN_STAGE_PROMOTE: _RunStage.ValueType  # 7
     """Moves the pointer and waits for the replicas."""
     RUN_STAGE_DONE: _RunStage.ValueType  # 8
@@ -107,7 +107,7 @@ RUN_STAGE_GATES: RunStage.ValueType  # 4
 RUN_STAGE_REGISTER: RunStage.ValueType  # 5
 """Writes the generation to the registry."""
 RUN_STAGE_SHADOW: RunStage.ValueType  # 6
-"""Scores recent frames beside the current generation."""
+"""Scores recent frames beside the current generation; what it finds is in the metrics, by names that begin with shadow_."""
 RUN_STAGE_PROMOTE: RunStage.ValueType  # 7
 """Moves the pointer and waits for the replicas."""
 RUN_STAGE_DONE: RunStage.ValueType  # 8
@@ -264,7 +264,7 @@ class Run(_message.Message):
     generation: _builtins.str
     """generations/{generation} that it registered; empty until then."""
     error: _builtins.str
-    """Why it failed, was refused, or was rolled back, one sentence."""
+    """Why it failed, was refused, or was rolled back, or what it waits for (a person who promotes), one sentence."""
     @_builtins.property
     def start_time(self) -> _timestamp_pb2.Timestamp:
         """When it started."""

@@ -22,6 +22,7 @@ from quandary_server.registry.directory import Registry
 from quandary_server.registry.manifest import GateRecord, Manifest
 from quandary_server.registry.pointer import Pointer
 from quandary_server.settings import Settings
+from quandary_server.settings.promotion import PromotionPolicy
 from quandary_server.storage.run_values import Run, RunStage, RunState
 from quandary_server.storage.snapshots import Snapshot, write_snapshot
 from quandary_server.storage.store import Store
@@ -32,6 +33,7 @@ from quandary_server.trainer.labelled import LabelledExamples, examples_of_snaps
 from quandary_server.trainer.members import fit_members
 from quandary_server.trainer.moves import Cause, Told, untold
 from quandary_server.trainer.promotion import promote
+from quandary_server.trainer.shadow import check_shadow, shadow_figures
 
 log = logging.getLogger(__name__)
 
@@ -100,8 +102,13 @@ class TrainingRun:
         refused = [gate for gate in judged.gates if gate.verdict == "refused"]
         if refused:
             raise GateRefused("; ".join(f"{gate.gate}: {gate.reason}" for gate in refused))
-        if self._plan.promote:
-            self._promote(manifest, pointer)
+        policy = self._settings.trainer.promotion
+        if not self._plan.promote or policy is PromotionPolicy.OFF:
+            return self._finish(RunState.SUCCEEDED)
+        self._shadow(candidate, pointer, labelled.control)
+        if policy is PromotionPolicy.ASK:
+            return self._finish(RunState.SUCCEEDED, f"waits for a person: quandary generations promote {manifest.generation}")
+        self._promote(manifest, pointer)
         return self._finish(RunState.SUCCEEDED)
 
     def _take_snapshot(self) -> tuple[Snapshot, LabelledExamples]:
@@ -186,6 +193,18 @@ class TrainingRun:
             manifest = candidate.register(self._registry, judged.gates, judged.metrics)
             self._update(generation=manifest.generation)
             return manifest
+
+    def _shadow(self, candidate: Candidate, pointer: Pointer | None, control: Examples) -> None:
+        """Have the candidate score recent frames beside the current generation; raises GateRefused beyond a bound."""
+        settings = self._settings.trainer.shadow
+        if pointer is None or not settings.frames:
+            return
+        with self._stage(RunStage.SHADOW):
+            current = LoadedGeneration(self._registry.load(pointer.generation, pointer.manifest_digest), Provider.CPU)
+            records = self._store.recent.scored(settings.frames)
+            figures = shadow_figures(candidate.load(), current, records, control, self._options, settings)
+            self._update(metrics={**self._run.metrics, **figures})
+            check_shadow(figures, settings)
 
     def _promote(self, manifest: Manifest, pointer: Pointer | None) -> Sequence[str]:
         with self._stage(RunStage.PROMOTE):

@@ -178,7 +178,17 @@ class TrainingServicer(training_pb2_grpc.TrainingServiceServicer):
     async def _generation(self, name: str, view: view_pb2.View.ValueType = view_pb2.VIEW_BASIC) -> training_pb2.Generation:
         manifest = await asyncio.to_thread(self._registry.manifest, name)
         pointer = await asyncio.to_thread(self._current)
-        return generation_message(manifest, pointer.generation if pointer else None, view)
+        message = generation_message(manifest, pointer.generation if pointer else None, view)
+        message.metrics.update(await asyncio.to_thread(self._shadow_figures, manifest.run))
+        return message
+
+    def _shadow_figures(self, run: str) -> dict[str, float]:
+        """Return what the shadow found in a run: the manifest was written before it."""
+        try:
+            figures = self._store.runs.get(run).metrics
+        except NotFound:
+            return {}
+        return {name: value for name, value in figures.items() if name.startswith("shadow_")}
 
 
 def _optional(request: training_pb2.StartRunRequest, field: str, low: int, high: int) -> int | None:
