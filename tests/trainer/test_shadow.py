@@ -3,7 +3,6 @@
 import math
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -17,7 +16,6 @@ from quandary_server.detector.examples import Examples
 from quandary_server.inference.generation import LoadedGeneration
 from quandary_server.registry.directory import Artefacts
 from quandary_server.settings.promotion import ShadowSettings
-from quandary_server.storage.store import Store
 from quandary_server.trainer.labelled import examples_of
 from quandary_server.trainer.shadow import check_shadow, shadow_figures
 
@@ -85,8 +83,3 @@ def test_bounds_refuse_and_what_is_undetermined_does_not() -> None:
     with pytest.raises(GateRefused, match=r"shadow_top_overlap is 0.500, must be at least 0.6: promote it by hand"):
         check_shadow(figures, strict)
     check_shadow({"shadow_frames": 3.0}, strict)
-
-
-def test_frames_scored_of_late_are_those_with_a_score_the_newest_first(store: Store, label: Any) -> None:
-    label(3)
-    assert store.recent.scored(10) == ()
