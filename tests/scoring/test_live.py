@@ -74,6 +74,15 @@ def test_scores_are_comparable_by_default_options_alone() -> None:
     assert SCORES[found.scores.index(1) - 1] <= 0.5 < SCORES[found.scores.index(1)]
 
 
+def test_a_frame_that_is_asked_for_again_counts_once() -> None:
+    live = Live(Clock())
+    other = scoring_pb2.FrameResult(score=scoring_pb2.FrameScore(score=0.51))
+    for _ in range(3):
+        live.scored("g", ScoringOptions(), [SCORED, SCORED, other])
+    with live.answering("g"):
+        assert sum(live.told(["g"])[0].scores) == 2
+
+
 def test_answers_are_forgotten_after_one_to_two_epochs() -> None:
     clock = Clock()
     live = Live(clock)

@@ -212,3 +212,13 @@ def test_new_control_labels_are_judged_for_both_and_worse_answers_roll_back(watc
     assert figures[second, "crops"] == 210
     assert figures[second, "nll"] > figures[first, "nll"]
     assert {"ause", "ece", "nll"} <= {name for generation, name in figures if generation == second}
+
+
+def test_a_generation_that_cannot_be_read_is_not_judged_and_the_other_is(watched: Watched, label: Any) -> None:
+    label(40, queue="control")
+    first, second = watched.register(), watched.register(2.0)
+    for generation in (first, second):
+        watched.promote(generation)
+    (watched.settings.registry / "models" / first / "member-0.onnx").unlink()
+    watched.look()
+    assert {generation for _, (generation, _), _ in watched.watch.quality()} == {second}

@@ -16,6 +16,9 @@ from quandary_server.registry.live import SCORES, SECONDS, LiveCounts
 EPOCH_S = 600.0
 """What is told covers one to two of these."""
 
+MAX_SEEN = 20_000
+"""Scores of an epoch that are told apart; more of them would tell no more of their distribution."""
+
 DEFAULTS = ScoringOptions()
 INTERNAL = 13
 """The status code of a frame that the generation could not answer."""
@@ -27,12 +30,15 @@ class _Epoch:
     failures: int = 0
     seconds: list[int] = field(default_factory=lambda: [0] * (len(SECONDS) + 1))
     scores: list[int] = field(default_factory=lambda: [0] * (len(SCORES) + 1))
+    seen: set[float] = field(default_factory=set)
 
 
 class Live:
     """Counts by generation; written by the event loop, read by the thread of the heartbeat.
 
-    Failures are those that a generation may be at fault for, and no wrong request, nor one that was turned away or given up.
+    A frame that is asked for again has the same score to the bit, which counts once: else a loop over few frames would be taken
+    for a distribution. Failures are those that a generation may be at fault for, and no wrong request, nor one that was turned
+    away or given up.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -95,7 +101,8 @@ class Live:
             epoch.failures += failures
             if seconds is not None:
                 epoch.seconds[bisect.bisect(SECONDS, seconds)] += 1
-            for score in scores:
+            for score in set(scores) - epoch.seen if len(epoch.seen) < MAX_SEEN else ():
+                epoch.seen.add(score)
                 epoch.scores[bisect.bisect(SCORES, score)] += 1
 
     def _turn(self) -> None:

@@ -9,7 +9,7 @@ from math import isfinite
 import numpy as np
 from numpy.typing import NDArray
 
-from quandary.errors import QuandaryError
+from quandary.errors import CorruptArtefact, NotFound, QuandaryError
 from quandary.options import ScoringOptions
 from quandary_server.detector.assessment import assess
 from quandary_server.detector.examples import Examples
@@ -74,20 +74,21 @@ class LiveQuality:
         self._options, self._side, self._limit = options, side, frames
         self._seen, self._frames = 0, dict[tuple[str, int], _Frame]()
         self._loaded: dict[str, LoadedGeneration] = {}
+        self._unreadable: set[str] = set()
         self._told: dict[str, dict[str, float]] = {}
 
     def look(self, generations: Sequence[str]) -> None:
         """Take in labels that came since, and judge what these generations have not judged yet; others are forgotten.
 
-        Raises NotFound or CorruptArtefact for a generation that cannot be read.
+        A generation that cannot be read is left out, and logged once.
         """
         if not self._limit:
             return
         self._take_in()
-        self._loaded = {name: self._load(name) for name in generations}
-        for name in generations:
-            self._judge(self._loaded[name])
-        self._told = {name: self._all(name).figures() for name in generations if self._frames}
+        self._loaded = {name: loaded for name in generations if (loaded := self._load(name)) is not None}
+        for loaded in self._loaded.values():
+            self._judge(loaded)
+        self._told = {name: self._all(name).figures() for name in self._loaded if self._frames}
 
     def figures(self) -> dict[str, dict[str, float]]:
         """Return the figures by generation, as of the last look."""
@@ -117,8 +118,15 @@ class LiveQuality:
         self._frames = {key: frame for key, frame in kept.items() if len(frame.examples)}
         self._seen = newest
 
-    def _load(self, generation: str) -> LoadedGeneration:
-        return self._loaded.get(generation) or LoadedGeneration(self._registry.load(generation), Provider.CPU)
+    def _load(self, generation: str) -> LoadedGeneration | None:
+        if generation in self._loaded or generation in self._unreadable:
+            return self._loaded.get(generation)
+        try:
+            return LoadedGeneration(self._registry.load(generation), Provider.CPU)
+        except (NotFound, CorruptArtefact) as error:
+            log.warning("quality_not_judged generation=%s problem=%s", generation, error)
+            self._unreadable.add(generation)
+            return None
 
     def _judge(self, generation: LoadedGeneration) -> None:
         lacking = [frame for frame in self._frames.values() if generation.id not in frame.judged]

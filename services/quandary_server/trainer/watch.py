@@ -58,7 +58,7 @@ class Watch:
     def look(self) -> None:
         """Judge the control labels that came in, and the live figures while a promotion is watched; roll back where they fell.
 
-        Raises CorruptArtefact or NotFound where the pointer or a generation cannot be read.
+        Raises CorruptArtefact where the pointer cannot be read.
         """
         pointer, now = self._registry.pointer(), self._clock()
         if pointer is None:
