@@ -19,6 +19,8 @@ from quandary_server.trainer.live_quality import LiveQuality
 from quandary_server.trainer.moves import Cause, Told
 from quandary_server.trainer.promotion import BACK_WITHIN, turn_back
 
+MAX_ERROR_CHARACTERS = 500
+
 log = logging.getLogger(__name__)
 
 
@@ -138,4 +140,5 @@ class Watch:
             log.error("not_rolled_back generation=%s reason=%s problem=%s", generation, fall.reason, error)
             return
         run = self._registry.manifest(generation).run
-        self._store.runs.note_rolled_back(run, error=f"rolled back to {watched.before}: {fall.reason}{after}")
+        error = f"rolled back to {watched.before}: {fall.reason}{after}"
+        self._store.runs.note_rolled_back(run, error=error[:MAX_ERROR_CHARACTERS])
