@@ -140,5 +140,5 @@ class Watch:
             log.error("not_rolled_back generation=%s reason=%s problem=%s", generation, fall.reason, error)
             return
         run = self._registry.manifest(generation).run
-        error = f"rolled back to {watched.before}: {fall.reason}{after}"
-        self._store.runs.note_rolled_back(run, error=error[:MAX_ERROR_CHARACTERS])
+        told = f"rolled back to {watched.before}: {fall.reason}{after}"
+        self._store.runs.note_rolled_back(run, error=told[:MAX_ERROR_CHARACTERS])
