@@ -101,7 +101,7 @@ class TrainingCalls:
 
         expected_current: raises PointerMoved where another is current; None promotes over whatever is. force: although a gate
         refused it (GateRefused otherwise). replica_timeout: how long the server waits for the replicas, 0 to 10 minutes, then
-        DeadlineExceeded names those that are missing; the call's own time is added to it. Not retried.
+        it rolls back, and DeadlineExceeded names those that are missing; the call's own time is added to it. Not retried.
         """
         request = training_pb2.PromoteGenerationRequest(
             name=generation_name(generation),
@@ -136,7 +136,8 @@ class TrainingCalls:
     ) -> Call[training_pb2.RollbackGenerationResponse]:
         """Go back to a generation, by default the one before the current, and return when every replica answers with it.
 
-        replica_timeout and the call's own time as in `promote`. Not retried: a lost answer would go back twice.
+        replica_timeout and the call's own time as in `promote`; what has gone back stays where replicas are late. Not retried:
+        a lost answer would go back twice.
         """
         request = training_pb2.RollbackGenerationRequest(
             name="" if generation is None else generation_name(generation), timeout=duration_message(replica_timeout)

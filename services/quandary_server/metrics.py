@@ -1,7 +1,7 @@
 """Every metric, by name. Scoring's go through Ray, which puts `ray_` in front; selector's and trainer's are their own.
 
-Labels are bounded: methods, status codes, kinds of requests, outcomes, causes, reasons, queues, states, estimators, and the
-partitions of a log as its sources; never a frame, file, drive or subject.
+Labels are bounded: methods, status codes, kinds of requests, outcomes, causes, reasons, queues, states, estimators, figures,
+generations (the current and the one before), and the partitions of a log as its sources; never a frame, file, drive or subject.
 """
 
 import logging
@@ -80,6 +80,20 @@ TRAINER_RUN_SECONDS = Metric("quandary_trainer_run_seconds", "Length of a run", 
 TRAINER_RUNNING = Metric("quandary_trainer_running", "Whether a run is going on, read at scrape")
 TRAINER_GENERATION = Metric(
     "quandary_trainer_generation", "Number of the current generation, read at scrape; 0 before the first"
+)
+TRAINER_POINTER_MOVES = Metric(
+    "quandary_trainer_pointer_moves_total",
+    "Moves of the pointer: promote or roll_back, by cause: call, run, replicas, errors, latency, scores, quality",
+    ("action", "cause"),
+)
+TRAINER_WATCHING = Metric(
+    "quandary_trainer_watching", "Whether the live figures of a promotion are being watched, read at scrape"
+)
+TRAINER_LIVE_QUALITY = Metric(
+    "quandary_trainer_live_quality",
+    "ause, ece, nll and crops on the newest control labels, of the current generation and the one before; "
+    "ece and nll from 100 crops on, ause from 20 errors on",
+    ("generation", "figure"),
 )
 TRAINER_NEW_CROPS = Metric("quandary_trainer_new_crops", "Labelled crops since the last run's snapshot, read at scrape")
 TRAINER_CANDIDATE = Metric("quandary_trainer_candidate", "Figures of the last candidate on control drives", ("figure",))

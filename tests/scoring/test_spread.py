@@ -26,6 +26,7 @@ from quandary_server.registry.directory import Artefacts
 from quandary_server.scoring import spread
 from quandary_server.scoring.engine import Engine
 from quandary_server.scoring.joint_draws import Crops, drawn_together
+from quandary_server.scoring.live import Live
 from quandary_server.scoring.pinning import answered
 from quandary_server.scoring.schedule import Terms
 from quandary_server.scoring.spread import DrawCall, Members, NotResident, SpreadGeneration
@@ -100,6 +101,7 @@ class SilentMembers:
 
     def __init__(self, generation: Artefacts) -> None:
         self.asked = self.given_up = 0
+        self.live = Live()
         self._generation = SpreadGeneration(generation.manifest, Members([self._ask] * 3, self._ask))
 
     def candidates(self, pinned: str) -> tuple[Generation, ...]:

@@ -19,6 +19,7 @@ def test_names_follow_the_scheme_and_say_what_they_are(metric: Metric) -> None:
         assert list(metric.buckets) == sorted(metric.buckets)
     assert metric.text
     bounded = {"method", "code", "outcome", "estimator", "queue", "state", "figure", "kind", "cause", "reason", "source"}
+    bounded |= {"action", "generation"}
     assert set(metric.labels) <= bounded
 
 

@@ -10,6 +10,8 @@ from quandary.errors import InvalidArgument
 from quandary.labels import FrameLabels
 from quandary_server.leasing.events import Action
 from quandary_server.storage import Store
+from quandary_server.storage.audit import AuditEvent, PointerAction
+from quandary_server.wire.tasks import audit_message
 
 NOW = datetime(2026, 1, 1, 12, 0, tzinfo=UTC)
 QUARTER = timedelta(minutes=15)
@@ -74,3 +76,14 @@ def test_events_come_by_page_and_by_task(store: Store, fill: Callable[..., Any])
     assert [event.frame_id for event in store.audit.list(task=("active", "f001")).items] == ["f001"]
     with pytest.raises(InvalidArgument, match="page_token"):
         store.audit.list(task=("active", "f001"), page_token=first.next_token)
+
+
+def test_what_happens_to_the_pointer_is_in_it_too_and_the_last_of_it_is_found(store: Store) -> None:
+    assert store.audit.last_move() is None
+    facts = {"generation": "g000002-00000000", "before": "g000001-00000000"}
+    moves = [AuditEvent(NOW, "ada", action, "", "", facts) for action in PointerAction]
+    for move in moves:
+        store.audit.write(move)
+    assert store.audit.list().items == tuple(moves)
+    assert store.audit.last_move() == moves[-1]
+    assert audit_message(moves[0]).task == ""

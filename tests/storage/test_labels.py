@@ -111,6 +111,15 @@ def test_labels_of_every_queue_but_that_of_the_control_drives_train(store: Store
     assert not store.labels.get("f000").control
 
 
+def test_the_newest_labels_of_control_drives_come_first(store: Store, fill: Callable[..., Any]) -> None:
+    fill(0.3)
+    fill(0.2, 0.1, 0.0, queue="control")
+    for name in ("f002", "f000", "f003", "f001"):
+        store.labels.submit([FrameLabels(name)], labeller="eve", now=NOW)
+    assert [frame.frame_id for frame in store.labels.newest_control(2)] == ["f001", "f003"]
+    assert [frame.frame_id for frame in store.labels.newest_control(9)] == ["f001", "f003", "f002"]
+
+
 def test_labels_come_by_page_oldest_first(store: Store, fill: Callable[..., Any]) -> None:
     fill(0.3, 0.2, 0.1)
     for frame_id in ("f002", "f000", "f001"):

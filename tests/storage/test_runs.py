@@ -143,3 +143,20 @@ def test_figures_that_are_none_are_refused_by_field(store: Store, field: str, wr
     with pytest.raises(InvalidArgument, match=field):
         store.runs.update(run.id, now=NOW, **wrong)
     assert store.runs.get(run.id) == run
+
+
+def test_why_a_generation_was_rolled_back_is_written_to_its_run_once_that_is_over(store: Store) -> None:
+    run = start(store)
+    store.runs.update(run.id, now=NOW, metrics={"nll": 0.5})
+    store.runs.note_rolled_back(run.id, error="too early")
+    assert store.runs.get(run.id).error == ""
+    store.runs.finish(run.id, RunState.SUCCEEDED, now=NOW)
+    store.runs.note_rolled_back(run.id, error="rolled back: too slow")
+    over = store.runs.get(run.id)
+    assert (over.state, over.error, over.metrics) == (
+        RunState.SUCCEEDED,
+        "rolled back: too slow",
+        {"nll": 0.5, "rolled_back": 1.0},
+    )
+    store.runs.note_rolled_back("run-000099", error="there is no such run")
+    store.runs.note_rolled_back("", error="the generation is of no run")

@@ -12,7 +12,7 @@ from quandary_server.inference.provider import Provider
 from quandary_server.registry.directory import Artefacts, Registry
 from quandary_server.registry.roster import Heartbeat
 from quandary_server.scoring.keeper import Keeper
-from quandary_server.scoring.loading import HeldMember, one_member, spread_generation
+from quandary_server.scoring.loading import HeldMember, one_member, spread_generation, still_answering
 from quandary_server.scoring.spread import DrawCall, Members, NotResident
 from support.scoring import register
 
@@ -37,12 +37,8 @@ class MemberThread:
             self.open.wait(30)
             return load(generation, digest)
 
-        def still_used() -> set[str]:
-            return {beat.generation for beat in registry.roster.alive(now()) if beat.deployment == INGRESS}
-
-        self.keeper = Keeper[HeldMember](
-            registry, name, gated, POLL, now, lambda _: None, deployment=name, still_used=still_used
-        )
+        used = still_answering(registry, INGRESS, now)
+        self.keeper = Keeper[HeldMember](registry, name, gated, POLL, now, lambda _: None, deployment=name, still_used=used)
 
     async def ask(self, call: DrawCall) -> MemberDraws | NotResident:
         self.asked += 1

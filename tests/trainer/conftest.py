@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 
 import numpy as np
@@ -43,7 +44,7 @@ def label(store: Store, calibration: Calibration, tmp_path: Path) -> Label:
     """Puts so many labelled frames into a queue of the store; returns their labels."""
     rng, count = np.random.default_rng(0), [0]
 
-    def put(frames: int, queue: str = "active", shuffled: bool = False) -> list[FrameLabels]:
+    def put(frames: int, queue: str = "active", shuffled: bool = False, at: datetime = START) -> list[FrameLabels]:
         entries, found = [], []
         for i in range(frames):
             number = count[0] + i + 1
@@ -57,7 +58,7 @@ def label(store: Store, calibration: Calibration, tmp_path: Path) -> Label:
         count[0] += frames
         if shuffled:
             found = [swapped(labels) for labels in found]
-        store.labels.submit(found, labeller="test", now=START)
+        store.labels.submit(found, labeller="test", now=at)
         return found
 
     return put

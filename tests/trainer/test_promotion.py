@@ -2,6 +2,7 @@ import threading
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -9,10 +10,13 @@ from quandary.errors import DeadlineExceeded, PointerMoved, WrongState
 from quandary_server.registry.directory import Registry
 from quandary_server.registry.manifest import Manifest, NetRecord
 from quandary_server.registry.roster import LOST_AFTER, Heartbeat
-from quandary_server.trainer.promotion import promote, roll_back
+from quandary_server.storage.audit import PointerAction
+from quandary_server.trainer.moves import Cause, Move
+from quandary_server.trainer.promotion import ITSELF, promote, roll_back
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 NO_TIME, A_MOMENT, SOME_TIME = timedelta(), timedelta(seconds=1), timedelta(seconds=20)
+AT_ONCE: dict[str, Any] = {"mover": "me", "timeout": NO_TIME, "clock": lambda: NOW, "back_within": NO_TIME}
 
 
 def describe(number: int, generation: str, files: dict[str, str]) -> Manifest:
@@ -80,15 +84,67 @@ def test_without_replicas_it_returns_at_once_and_says_so(registry: Registry) -> 
     assert promote(registry, generation, None, mover="me", timeout=NO_TIME, clock=lambda: NOW) == []
 
 
-def test_replicas_that_do_not_follow_are_named_with_their_problem(registry: Registry) -> None:
+def test_where_replicas_do_not_follow_it_rolls_back_and_names_them_with_their_problem(registry: Registry) -> None:
     old, new = two_generations(registry)
     beat(registry, "good", new)
     beat(registry, "slow", old)
     beat(registry, "broken", old, problem="member-1.onnx fails its digest")
+    moves: list[Move] = []
     with pytest.raises(DeadlineExceeded) as caught:
+        promote(registry, new, registry.pointer(), **AT_ONCE, told=moves.append)
+    named = f"2 of 3 replicas do not answer with it: broken (member-1.onnx fails its digest); slow ({old})"
+    still = f"1 of 3 replicas do not answer with it: good ({new})"
+    assert str(caught.value) == f"rolled back to {old}: of {new}, {named}; since then {still}"
+    assert [(m.action, m.generation, m.before, m.mover, m.cause, m.reason) for m in moves] == [
+        (PointerAction.PROMOTE, new, old, "me", Cause.CALL, ""),
+        (PointerAction.ROLL_BACK, old, new, ITSELF, Cause.REPLICAS, named),
+    ]
+    pointer = registry.pointer()
+    assert pointer is not None
+    assert (pointer.generation, pointer.history, pointer.revision) == (old, (old,), 3)
+
+
+def test_replicas_that_turn_back_are_waited_for(registry: Registry) -> None:
+    old, new = two_generations(registry)
+    beat(registry, "good", new)
+    beat(registry, "slow", old)
+    with Later(lambda: beat(registry, "good", old)), pytest.raises(DeadlineExceeded, match=rf"slow \({old}\)$"):
         promote(registry, new, registry.pointer(), mover="me", timeout=NO_TIME, clock=lambda: NOW)
-    assert f"the pointer has moved: {new} is current (before: {old}), but 2 of 3 replicas" in str(caught.value)
-    assert f"broken (member-1.onnx fails its digest); slow ({old})" in str(caught.value)
+
+
+def test_the_first_generation_and_one_that_was_current_already_stay(registry: Registry) -> None:
+    first = registry.register({"member-0.onnx": b"a"}, describe).generation
+    beat(registry, "slow", "")
+    for expected, why in ((None, "there is none to roll back to"), (first, "was so before")):
+        pointer = registry.pointer()
+        assert (pointer and pointer.generation) == expected
+        with pytest.raises(DeadlineExceeded, match=f"^{first} is current, and {why}, but 1 of 1 replicas.*slow"):
+            promote(registry, first, pointer, **AT_ONCE)
+        assert registry.pointer().generation == first  # type: ignore[union-attr]
+
+
+def test_a_generation_of_before_that_is_damaged_is_not_gone_back_to(registry: Registry, tmp_path: Path) -> None:
+    old, new = two_generations(registry)
+    beat(registry, "slow", old)
+    (tmp_path / "models" / old / "member-0.onnx").write_bytes(b"torn")
+    with pytest.raises(DeadlineExceeded, match=f"{new} is current, but 1 of 1.*not rolled back: {old}/member-0.onnx fails its"):
+        promote(registry, new, registry.pointer(), **AT_ONCE)
+    assert registry.pointer().generation == new  # type: ignore[union-attr]
+
+
+def test_a_promotion_between_the_last_look_and_the_rollback_stays(registry: Registry) -> None:
+    old, new = two_generations(registry)
+    beat(registry, "slow", old)
+
+    def again(move: Move) -> None:
+        """Somebody makes the same generation current once more: no wait can see that, the pointer's revision does."""
+        registry.promote(new, registry.pointer(), NOW, "ada")
+
+    with pytest.raises(PointerMoved):
+        promote(registry, new, registry.pointer(), **AT_ONCE, told=again)
+    pointer = registry.pointer()
+    assert pointer is not None
+    assert (pointer.generation, pointer.mover) == (new, "ada")
 
 
 def test_a_replica_that_falls_silent_while_it_loads_is_waited_for(registry: Registry) -> None:
@@ -105,7 +161,7 @@ def test_a_replica_that_falls_silent_while_it_loads_is_waited_for(registry: Regi
     beat(registry, "loading", old)
     times = iter([NOW, NOW])
     with pytest.raises(DeadlineExceeded, match=f"1 of 1 replicas.*loading \\({old}\\)"):
-        promote(registry, new, registry.pointer(), mover="me", timeout=NO_TIME, clock=clock)
+        promote(registry, new, registry.pointer(), **AT_ONCE | {"clock": clock})
 
 
 def test_a_replica_that_leaves_is_not_waited_for(registry: Registry) -> None:
@@ -133,7 +189,7 @@ def test_a_replica_that_was_killed_is_given_up_where_a_fresh_one_came(
             assert promote(registry, new, registry.pointer(), mover="me", timeout=SOME_TIME, clock=lambda: time[0]) == ["fresh"]
         else:
             with pytest.raises(DeadlineExceeded, match=f"1 of 2 replicas.*killed \\({old}\\)"):
-                promote(registry, new, registry.pointer(), mover="me", timeout=A_MOMENT, clock=lambda: time[0])
+                promote(registry, new, registry.pointer(), **AT_ONCE | {"timeout": A_MOMENT, "clock": lambda: time[0]})
 
 
 def test_another_promotion_ends_the_wait_at_once(registry: Registry) -> None:
@@ -152,3 +208,12 @@ def test_rolling_back_waits_too_and_needs_something_to_go_back_to(registry: Regi
     beat(registry, "only", first)
     pointer, answering = roll_back(registry, None, mover="me", timeout=SOME_TIME, clock=lambda: NOW)
     assert (pointer.generation, answering) == (first, ["only"])
+
+
+def test_a_rollback_that_replicas_do_not_follow_stays(registry: Registry) -> None:
+    first, second = two_generations(registry)
+    registry.promote(second, registry.pointer(), NOW, "me")
+    beat(registry, "slow", second)
+    with pytest.raises(DeadlineExceeded, match=f"the pointer is back: {first} is current, but 1 of 1.*slow"):
+        roll_back(registry, None, mover="me", timeout=NO_TIME, clock=lambda: NOW)
+    assert registry.pointer().generation == first  # type: ignore[union-attr]

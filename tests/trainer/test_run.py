@@ -14,6 +14,7 @@ from quandary_server.detector.assessment import assess
 from quandary_server.inference.generation import LoadedGeneration
 from quandary_server.registry.roster import Heartbeat
 from quandary_server.settings import Settings
+from quandary_server.settings.promotion import PromotionPolicy
 from quandary_server.storage.run_values import Run, RunStage, RunState, RunTrigger
 from quandary_server.storage.snapshots import read_snapshot
 from quandary_server.storage.store import Store
@@ -76,6 +77,8 @@ def test_the_first_run_needs_no_predecessor_and_the_next_names_its_parent(traine
     assert second.training_crops == 36
     assert trainer.registry.manifest(second.generation).parent == first.generation
     assert second.gates[2]["verdict"] == "passed"
+    assert second.metrics["shadow_frames"] == 0.0, "no frame was scored yet"
+    assert "seconds_shadow" in second.metrics
 
 
 def test_training_learns_and_the_same_seed_gives_the_same_members(trainer: Trainer, store: Store, label: Any) -> None:
@@ -132,10 +135,23 @@ def test_a_replica_that_does_not_follow_fails_the_run_by_name(trainer: Trainer, 
     run = trainer.run()
     assert run.state is RunState.FAILED
     assert "stuck (disk is full)" in run.error
-    assert run.error.startswith(f"the pointer has moved: {run.generation} is current (before: none)")
+    assert run.error.startswith(f"{run.generation} is current, and there is none to roll back to, but 1 of 1 replicas")
     pointer = trainer.registry.pointer()
     assert pointer is not None
     assert pointer.generation == run.generation
+
+
+@pytest.mark.parametrize(("policy", "says"), [("ask", "waits for a person: quandary generations promote "), ("off", "")])
+def test_where_the_policy_is_not_auto_the_generation_waits(
+    settings: Settings, store: Store, label: Any, policy: str, says: str
+) -> None:
+    label(8)
+    update = {"promotion": PromotionPolicy(policy)}
+    trainer = Trainer(settings.model_copy(update={"trainer": settings.trainer.model_copy(update=update)}), store)
+    run = trainer.run(steps=1)
+    assert (run.state, run.error) == (RunState.SUCCEEDED, says and says + run.generation)
+    assert trainer.registry.generations() == [run.generation]
+    assert trainer.registry.pointer() is None
 
 
 def test_one_run_at_a_time(trainer: Trainer, store: Store) -> None:

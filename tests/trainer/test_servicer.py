@@ -53,10 +53,12 @@ class Server:
     def client(self, token: str | None = None) -> TrainingClient:
         return TrainingClient(self.target, token=token or self.token)
 
-    def register(self, *, temperature: float, gates: tuple[GateRecord, ...] = ()) -> str:
+    def register(self, *, temperature: float, gates: tuple[GateRecord, ...] = (), run: str = "") -> str:
         def describe(number: int, name: str, files: dict[str, str]) -> Manifest:
             known = {"number": number, "generation": name, "files": files}
-            return self._generation.manifest.model_copy(update={**known, "temperature": temperature, "gates": gates})
+            return self._generation.manifest.model_copy(
+                update={**known, "temperature": temperature, "gates": gates, "run": run}
+            )
 
         members = {f"member-{k}.onnx": member for k, member in enumerate(self._generation.members)}
         return self.registry.register(members, describe).generation
@@ -124,6 +126,15 @@ def test_promoting_and_rolling_back(server: Server) -> None:
         assert (back.generation.name, list(back.replicas)) == (f"generations/{first}", ["r"])
         with pytest.raises(WrongState, match="first generation"):
             client.rollback()
+
+
+def test_what_the_shadow_found_is_told_with_the_generation(server: Server) -> None:
+    run = server.store.runs.create(trigger=RunTrigger.CALL, now=now())
+    server.store.runs.update(run.id, now=now(), metrics={"shadow_frames": 40.0, "seconds_shadow": 3.0})
+    generation = server.register(temperature=1.0, run=run.id)
+    with server.client() as client:
+        assert dict(client.get_generation(generation).metrics) == {"shadow_frames": 40.0}
+        assert dict(client.get_generation(server.register(temperature=2.0, run="run-000099")).metrics) == {}
 
 
 def test_a_promotion_over_another_one_is_told(server: Server) -> None:

@@ -1079,9 +1079,9 @@ class AuditEvent(_message.Message):
     subject: _builtins.str
     """Who: the subject of the token."""
     action: _builtins.str
-    """What: lease, renew, acknowledge, skip, release, expire, pin, band, import."""
+    """What: lease, renew, acknowledge, skip, release, expire, pin, band, import; of the current generation: promote, roll_back."""
     task: _builtins.str
-    """The task it was done to."""
+    """The task it was done to; empty where it was done to the current generation."""
     @_builtins.property
     def time(self) -> _timestamp_pb2.Timestamp:
         """When."""
@@ -1090,6 +1090,7 @@ class AuditEvent(_message.Message):
     def details(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """Further facts, by name. Of a lease, a pin and a band: the task's place at that moment (pinned, band, rank, score and the
         generation that gave it), and of a lease that a band got since it had been passed over, `passed_over`: how often.
+        Of a promotion and a rollback: the generation, the one before, the cause and, where there is one, the reason.
         """
 
     def __init__(

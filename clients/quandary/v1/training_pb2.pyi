@@ -33,12 +33,14 @@ class _RunStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_RunState.Val
     RUN_STATE_RUNNING: _RunState.ValueType  # 1
     """Going on."""
     RUN_STATE_SUCCEEDED: _RunState.ValueType  # 2
-    """Its generation was promoted, or registered where promotion was not asked for."""
+    """Its generation was promoted, or registered where promotion was not asked for. Where it was rolled back since, `error` says
+    so, and why.
+    """
     RUN_STATE_REFUSED: _RunState.ValueType  # 3
     """Its candidate was refused by a gate and is registered, not promoted."""
     RUN_STATE_FAILED: _RunState.ValueType  # 4
-    """It broke; `error` says why. Where replicas were late to follow its promotion, `generation` is current all the same, and
-    `error` says which generation was current before.
+    """It broke; `error` says why. Where replicas were late to follow its promotion the generation before is current again, and
+    `error` names both.
     """
     RUN_STATE_CANCELLED: _RunState.ValueType  # 5
     """It was ended by a call."""
@@ -51,12 +53,14 @@ RUN_STATE_UNSPECIFIED: RunState.ValueType  # 0
 RUN_STATE_RUNNING: RunState.ValueType  # 1
 """Going on."""
 RUN_STATE_SUCCEEDED: RunState.ValueType  # 2
-"""Its generation was promoted, or registered where promotion was not asked for."""
+"""Its generation was promoted, or registered where promotion was not asked for. Where it was rolled back since, `error` says
+so, and why.
+"""
 RUN_STATE_REFUSED: RunState.ValueType  # 3
 """Its candidate was refused by a gate and is registered, not promoted."""
 RUN_STATE_FAILED: RunState.ValueType  # 4
-"""It broke; `error` says why. Where replicas were late to follow its promotion, `generation` is current all the same, and
-`error` says which generation was current before.
+"""It broke; `error` says why. Where replicas were late to follow its promotion the generation before is current again, and
+`error` names both.
 """
 RUN_STATE_CANCELLED: RunState.ValueType  # 5
 """It was ended by a call."""
@@ -81,7 +85,7 @@ class _RunStageEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_RunStage.Val
     RUN_STAGE_REGISTER: _RunStage.ValueType  # 5
     """Writes the generation to the registry."""
     RUN_STAGE_SHADOW: _RunStage.ValueType  # 6
-    """Scores recent frames beside the current generation."""
+    """Scores recent frames beside the current generation; what it finds is in the metrics, by names that begin with shadow_."""
     RUN_STAGE_PROMOTE: _RunStage.ValueType  # 7
     """Moves the pointer and waits for the replicas."""
     RUN_STAGE_DONE: _RunStage.ValueType  # 8
@@ -103,7 +107,7 @@ RUN_STAGE_GATES: RunStage.ValueType  # 4
 RUN_STAGE_REGISTER: RunStage.ValueType  # 5
 """Writes the generation to the registry."""
 RUN_STAGE_SHADOW: RunStage.ValueType  # 6
-"""Scores recent frames beside the current generation."""
+"""Scores recent frames beside the current generation; what it finds is in the metrics, by names that begin with shadow_."""
 RUN_STAGE_PROMOTE: RunStage.ValueType  # 7
 """Moves the pointer and waits for the replicas."""
 RUN_STAGE_DONE: RunStage.ValueType  # 8
@@ -260,7 +264,7 @@ class Run(_message.Message):
     generation: _builtins.str
     """generations/{generation} that it registered; empty until then."""
     error: _builtins.str
-    """Why it failed or was refused, one sentence."""
+    """Why it failed, was refused, or was rolled back, or what it waits for (a person who promotes), one sentence."""
     @_builtins.property
     def start_time(self) -> _timestamp_pb2.Timestamp:
         """When it started."""
@@ -880,7 +884,7 @@ class PromoteGenerationRequest(_message.Message):
     """Promote although a gate refused it."""
     @_builtins.property
     def timeout(self) -> _duration_pb2.Duration:
-        """How long to wait for the replicas, 0 to 10 minutes. Unset: 60 seconds."""
+        """How long to wait for the replicas before the promotion is rolled back, 0 to 10 minutes. Unset: 60 seconds."""
 
     def __init__(
         self,

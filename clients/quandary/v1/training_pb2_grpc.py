@@ -33,9 +33,9 @@ class TrainingServiceStub(object):
     FAILED_PRECONDITION  another run is going on, there is too little data, there is nothing to roll back to, or nothing to pin
     yet, since no generation was promoted;
     ABORTED              another promotion moved the pointer first, or moved it on while the replicas were waited for;
-    DEADLINE_EXCEEDED    of a promotion or rollback: the pointer has moved and the generation asked for is current, but not
-    every replica answered with it in time; the message names the generation, the one that was current
-    before, and the replicas;
+    DEADLINE_EXCEEDED    not every replica answered with the generation in time; the message names them. A promotion has been
+    rolled back then: the generation before is current again; where there was none before the generation
+    stays current, and the message says so. A rollback is not undone: the generation gone back to stays;
     DATA_LOSS            an artefact of the generation fails its digest, or the pointer cannot be read;
     UNAVAILABLE          the registry or the database cannot be reached;
     UNIMPLEMENTED        the call is not served yet.
@@ -107,9 +107,9 @@ class TrainingServiceServicer(object):
     FAILED_PRECONDITION  another run is going on, there is too little data, there is nothing to roll back to, or nothing to pin
     yet, since no generation was promoted;
     ABORTED              another promotion moved the pointer first, or moved it on while the replicas were waited for;
-    DEADLINE_EXCEEDED    of a promotion or rollback: the pointer has moved and the generation asked for is current, but not
-    every replica answered with it in time; the message names the generation, the one that was current
-    before, and the replicas;
+    DEADLINE_EXCEEDED    not every replica answered with the generation in time; the message names them. A promotion has been
+    rolled back then: the generation before is current again; where there was none before the generation
+    stays current, and the message says so. A rollback is not undone: the generation gone back to stays;
     DATA_LOSS            an artefact of the generation fails its digest, or the pointer cannot be read;
     UNAVAILABLE          the registry or the database cannot be reached;
     UNIMPLEMENTED        the call is not served yet.
@@ -165,7 +165,8 @@ class TrainingServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def PromoteGeneration(self, request, context):
-        """Makes a generation the current one (compare-and-swap) and returns when every replica answers with it.
+        """Makes a generation the current one (compare-and-swap) and returns when every replica answers with it; rolls back where
+        one does not in time. For a while afterwards live figures are watched, and where they fall it is rolled back as well.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -254,9 +255,9 @@ class TrainingService(object):
     FAILED_PRECONDITION  another run is going on, there is too little data, there is nothing to roll back to, or nothing to pin
     yet, since no generation was promoted;
     ABORTED              another promotion moved the pointer first, or moved it on while the replicas were waited for;
-    DEADLINE_EXCEEDED    of a promotion or rollback: the pointer has moved and the generation asked for is current, but not
-    every replica answered with it in time; the message names the generation, the one that was current
-    before, and the replicas;
+    DEADLINE_EXCEEDED    not every replica answered with the generation in time; the message names them. A promotion has been
+    rolled back then: the generation before is current again; where there was none before the generation
+    stays current, and the message says so. A rollback is not undone: the generation gone back to stays;
     DATA_LOSS            an artefact of the generation fails its digest, or the pointer cannot be read;
     UNAVAILABLE          the registry or the database cannot be reached;
     UNIMPLEMENTED        the call is not served yet.

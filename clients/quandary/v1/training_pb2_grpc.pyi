@@ -34,9 +34,9 @@ class TrainingServiceStub:
       FAILED_PRECONDITION  another run is going on, there is too little data, there is nothing to roll back to, or nothing to pin
                            yet, since no generation was promoted;
       ABORTED              another promotion moved the pointer first, or moved it on while the replicas were waited for;
-      DEADLINE_EXCEEDED    of a promotion or rollback: the pointer has moved and the generation asked for is current, but not
-                           every replica answered with it in time; the message names the generation, the one that was current
-                           before, and the replicas;
+      DEADLINE_EXCEEDED    not every replica answered with the generation in time; the message names them. A promotion has been
+                           rolled back then: the generation before is current again; where there was none before the generation
+                           stays current, and the message says so. A rollback is not undone: the generation gone back to stays;
       DATA_LOSS            an artefact of the generation fails its digest, or the pointer cannot be read;
       UNAVAILABLE          the registry or the database cannot be reached;
       UNIMPLEMENTED        the call is not served yet.
@@ -61,7 +61,9 @@ class TrainingServiceStub:
     GetGeneration: _grpc.UnaryUnaryMultiCallable[_training_pb2.GetGenerationRequest, _training_pb2.GetGenerationResponse]
     """Gets one generation."""
     PromoteGeneration: _grpc.UnaryUnaryMultiCallable[_training_pb2.PromoteGenerationRequest, _training_pb2.PromoteGenerationResponse]
-    """Makes a generation the current one (compare-and-swap) and returns when every replica answers with it."""
+    """Makes a generation the current one (compare-and-swap) and returns when every replica answers with it; rolls back where
+    one does not in time. For a while afterwards live figures are watched, and where they fall it is rolled back as well.
+    """
     RollbackGeneration: _grpc.UnaryUnaryMultiCallable[_training_pb2.RollbackGenerationRequest, _training_pb2.RollbackGenerationResponse]
     """Goes back to the generation before, or to a named one, and returns when every replica answers with it."""
     PinGeneration: _grpc.UnaryUnaryMultiCallable[_training_pb2.PinGenerationRequest, _training_pb2.PinGenerationResponse]
@@ -76,9 +78,9 @@ class TrainingServiceAsyncStub(TrainingServiceStub):
       FAILED_PRECONDITION  another run is going on, there is too little data, there is nothing to roll back to, or nothing to pin
                            yet, since no generation was promoted;
       ABORTED              another promotion moved the pointer first, or moved it on while the replicas were waited for;
-      DEADLINE_EXCEEDED    of a promotion or rollback: the pointer has moved and the generation asked for is current, but not
-                           every replica answered with it in time; the message names the generation, the one that was current
-                           before, and the replicas;
+      DEADLINE_EXCEEDED    not every replica answered with the generation in time; the message names them. A promotion has been
+                           rolled back then: the generation before is current again; where there was none before the generation
+                           stays current, and the message says so. A rollback is not undone: the generation gone back to stays;
       DATA_LOSS            an artefact of the generation fails its digest, or the pointer cannot be read;
       UNAVAILABLE          the registry or the database cannot be reached;
       UNIMPLEMENTED        the call is not served yet.
@@ -100,7 +102,9 @@ class TrainingServiceAsyncStub(TrainingServiceStub):
     GetGeneration: _aio.UnaryUnaryMultiCallable[_training_pb2.GetGenerationRequest, _training_pb2.GetGenerationResponse]  # type: ignore[assignment]
     """Gets one generation."""
     PromoteGeneration: _aio.UnaryUnaryMultiCallable[_training_pb2.PromoteGenerationRequest, _training_pb2.PromoteGenerationResponse]  # type: ignore[assignment]
-    """Makes a generation the current one (compare-and-swap) and returns when every replica answers with it."""
+    """Makes a generation the current one (compare-and-swap) and returns when every replica answers with it; rolls back where
+    one does not in time. For a while afterwards live figures are watched, and where they fall it is rolled back as well.
+    """
     RollbackGeneration: _aio.UnaryUnaryMultiCallable[_training_pb2.RollbackGenerationRequest, _training_pb2.RollbackGenerationResponse]  # type: ignore[assignment]
     """Goes back to the generation before, or to a named one, and returns when every replica answers with it."""
     PinGeneration: _aio.UnaryUnaryMultiCallable[_training_pb2.PinGenerationRequest, _training_pb2.PinGenerationResponse]  # type: ignore[assignment]
@@ -114,9 +118,9 @@ class TrainingServiceServicer(metaclass=_abc_1.ABCMeta):
       FAILED_PRECONDITION  another run is going on, there is too little data, there is nothing to roll back to, or nothing to pin
                            yet, since no generation was promoted;
       ABORTED              another promotion moved the pointer first, or moved it on while the replicas were waited for;
-      DEADLINE_EXCEEDED    of a promotion or rollback: the pointer has moved and the generation asked for is current, but not
-                           every replica answered with it in time; the message names the generation, the one that was current
-                           before, and the replicas;
+      DEADLINE_EXCEEDED    not every replica answered with the generation in time; the message names them. A promotion has been
+                           rolled back then: the generation before is current again; where there was none before the generation
+                           stays current, and the message says so. A rollback is not undone: the generation gone back to stays;
       DATA_LOSS            an artefact of the generation fails its digest, or the pointer cannot be read;
       UNAVAILABLE          the registry or the database cannot be reached;
       UNIMPLEMENTED        the call is not served yet.
@@ -184,7 +188,9 @@ class TrainingServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _training_pb2.PromoteGenerationRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_training_pb2.PromoteGenerationResponse, _abc.Awaitable[_training_pb2.PromoteGenerationResponse]]:
-        """Makes a generation the current one (compare-and-swap) and returns when every replica answers with it."""
+        """Makes a generation the current one (compare-and-swap) and returns when every replica answers with it; rolls back where
+        one does not in time. For a while afterwards live figures are watched, and where they fall it is rolled back as well.
+        """
 
     @_abc_1.abstractmethod
     def RollbackGeneration(

@@ -57,7 +57,7 @@ class ScoringProcess:
         self.settings = load_settings(data=self._home, scoring=ports | self._scoring)
         self.token = ensure_tokens(self.settings.tokens)
         self.registry = self.settings.open_registry()
-        self.generations = [register_untrained(self.registry, MEMBERS, net) for net in self._nets]
+        self.generations = [register_untrained(self.registry, MEMBERS, net, k * MEMBERS) for k, net in enumerate(self._nets)]
         for generation in self.generations:
             self.registry.promote(generation, self.registry.pointer(), datetime.now(UTC), "bench")
         self._log = (self._home / "scoring.log").open("wb")

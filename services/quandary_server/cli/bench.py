@@ -32,6 +32,7 @@ class Benchmark(StrEnum):
     GPU = "gpu"
     QUEUE = "queue"
     STREAM = "stream"
+    SWAP = "swap"
 
 
 PARTS: dict[Benchmark, type[StrEnum]] = {
@@ -39,7 +40,7 @@ PARTS: dict[Benchmark, type[StrEnum]] = {
     Benchmark.QUEUE: QueuePart,
     Benchmark.STREAM: StreamPart,
 }
-SCALED = (Benchmark.QUEUE, Benchmark.STREAM)
+SCALED = (Benchmark.QUEUE, Benchmark.STREAM, Benchmark.SWAP)
 
 
 def add_to(app: typer.Typer) -> None:
@@ -58,7 +59,7 @@ def bench(
         Path | None, typer.Option(help="folder of the environment that scoring makes for Baal; in the user's cache unless told")
     ] = None,
     scale: Annotated[
-        float, typer.Option(help="of queue or stream, measure with this share of the rows and of the time: to try it out")
+        float, typer.Option(help="of queue, stream or swap, measure with this share of the rows and of the time: to try it out")
     ] = 1.0,
 ) -> None:
     """Measure, and tell which figures meet their bar; exit code 1 where one does not, or could not be measured."""
@@ -66,7 +67,7 @@ def bench(
     if baal and name is not Benchmark.SCORING:
         raise InvalidArgument.of("--baal", f"given to {name.value}", "given to scoring alone")
     if scale != 1.0 and name not in SCALED:
-        raise InvalidArgument.of("--scale", f"given to {name.value}", "given to queue or stream")
+        raise InvalidArgument.of("--scale", f"given to {name.value}", "given to queue, stream or swap")
     parts = _parts(name, only or [])
     failures: list[str] = []
 
@@ -128,6 +129,11 @@ def _measure(
         from quandary_server.bench.gpu import gpu_figures
 
         return gpu_figures
+    if name is Benchmark.SWAP:
+        from quandary_server.bench.swap.figures import swap_figures
+        from quandary_server.bench.swap.sizes import Sizes as SwapSizes
+
+        return partial(swap_figures, sizes=SwapSizes().scaled(scale))
     if name is Benchmark.QUEUE:
         return partial(queue_figures, parts=parts, sizes=Sizes().scaled(scale), left_out=failed)
     if name is Benchmark.STREAM:

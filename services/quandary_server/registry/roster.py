@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 
 from quandary.frames import check_identifier
+from quandary_server.registry.live import LiveCounts
 from quandary_server.registry.objects import Entry, NoObject, Objects
 
 LOST_AFTER = timedelta(seconds=10)
@@ -15,7 +16,7 @@ FOLDER = "roster"
 class Heartbeat(BaseModel):
     """One replica of a deployment: the generation it answers with (empty for none), all it holds, and when it said so.
 
-    host, process: where it runs, and as which process there.
+    host, process: where it runs, and as which process there. live: what it has answered of late, by generation.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -28,6 +29,7 @@ class Heartbeat(BaseModel):
     problem: str = ""
     host: str = ""
     process: int = 0
+    live: tuple[LiveCounts, ...] = ()
 
 
 class Roster:

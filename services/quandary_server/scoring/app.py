@@ -23,10 +23,12 @@ MEMBER_ONGOING = 16
 """Calls that a member's replica takes at once; what waits beyond that waits in the ingress, where it can be dropped."""
 
 
-def application(settings: Settings, ingress: type[ScoringIngress] = ScoringIngress) -> serve.Application:
-    """Return the Serve application of the settings; `ingress` is what answers its calls."""
+def application(
+    settings: Settings, ingress: type[ScoringIngress] = ScoringIngress, member: type[MemberReplica] = MemberReplica
+) -> serve.Application:
+    """Return the Serve application of the settings; `ingress` is what answers its calls, `member` what holds one member."""
     scoring, registry, tokens = settings.scoring, settings.registry_place, settings.tokens.resolve()
-    members, first = _members(scoring, registry, settings.member_deployments)
+    members, first = _members(scoring, registry, settings.member_deployments, member)
     gpus = scoring.replica_gpus if scoring.topology is Topology.PACKED else 0.0
     deployment = _deployment(ingress, INGRESS, scoring, scoring.replicas, BACKSTOP_ONGOING, gpus)
     bound: serve.Application = deployment.bind(scoring, registry, tokens, members, first)
@@ -52,14 +54,14 @@ def member_deployment(index: int) -> str:
 
 
 def _members(
-    scoring: ScoringSettings, registry: RegistryPlace, deployed: int
+    scoring: ScoringSettings, registry: RegistryPlace, deployed: int, member: type[MemberReplica]
 ) -> tuple[list[serve.Application], serve.Application | None]:
     """Return the deployments of each member, and of the first for what needs no other; none in the packed topology."""
     if scoring.topology is Topology.PACKED:
         return [], None
 
     def bound(name: str, index: int, replicas: int) -> serve.Application:
-        deployment = _deployment(MemberReplica, name, scoring, replicas, MEMBER_ONGOING, scoring.replica_gpus)
+        deployment = _deployment(member, name, scoring, replicas, MEMBER_ONGOING, scoring.replica_gpus)
         application: serve.Application = deployment.bind(scoring, registry, index, deployed, INGRESS)
         return application
 

@@ -71,7 +71,7 @@ class ScoringIngress(ScoringServicer, OpenInferenceServicer, HealthServicer):
         keeper = Keeper[Generation](
             kept,
             place.unique_id,
-            load,
+            self.loading(load, registry),
             settings.poll,
             now,
             self._meters.loaded,
@@ -88,6 +88,10 @@ class ScoringIngress(ScoringServicer, OpenInferenceServicer, HealthServicer):
         OpenInferenceServicer.__init__(self, door, keeper, engine, limits)
         HealthServicer.__init__(self, dict.fromkeys((SERVICE, INFERENCE_SERVICE), lambda: bool(keeper.resident)))
         keeper.start()
+
+    def loading(self, load: Load[Generation], registry: RegistryPlace) -> Load[Generation]:
+        """Return how a generation is loaded from the registry: as it is; a benchmark has it take longer."""
+        return load
 
     def __del__(self) -> None:
         """Serve calls this when the replica is drained."""

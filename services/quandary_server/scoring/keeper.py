@@ -13,10 +13,9 @@ from quandary.errors import CorruptArtefact, GenerationNotResident, NoGeneration
 from quandary_server.registry.directory import Registry
 from quandary_server.registry.pointer import Pointer
 from quandary_server.registry.roster import Heartbeat
+from quandary_server.scoring.live import Live
 
 log = logging.getLogger(__name__)
-
-NICENESS = 10
 
 
 class Held(Protocol):
@@ -47,7 +46,7 @@ class Keeper(Generic[H]):
     A generation that cannot be loaded leaves the old one answering and is told in the heartbeat. `loaded` is called with the
     number of each generation that begins to answer, and with None for each that could not be loaded. still_used: generations
     that are kept although two newer ones are there. beating: called with each heartbeat. reached: called with whether the
-    registry can be read, whenever that changes.
+    registry can be read, whenever that changes. live: counts what is answered, which the heartbeat tells.
     """
 
     def __init__(
@@ -64,6 +63,7 @@ class Keeper(Generic[H]):
         beating: Callable[[], None] = lambda: None,
         reached: Callable[[bool], None] = lambda _: None,
     ) -> None:
+        self.live = Live()
         self._registry, self._replica, self._deployment = registry, replica, deployment
         self._load, self._still_used, self._beating, self._reached = load, still_used, beating, reached
         self._poll, self._clock, self._loaded = poll, clock, loaded
@@ -123,9 +123,7 @@ class Keeper(Generic[H]):
         return next((held for held in self._resident if held.id == generation), None)
 
     def _watch(self) -> None:
-        with contextlib.suppress(OSError, AttributeError):
-            # on Linux a thread has a niceness of its own: loading must not slow the answers
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)
+        # at no niceness of its own: a thread that waits for a core while it holds the interpreter's lock holds up the answers
         while not self._stop.wait(self._poll.total_seconds()):
             before = self._state()
             self._look()
@@ -201,6 +199,7 @@ class Keeper(Generic[H]):
             problem=problem,
             host=platform.node(),
             process=os.getpid(),
+            live=self.live.told(resident),
         )
         try:
             self._registry.roster.beat(heartbeat)

@@ -90,6 +90,17 @@ def spread_generation(
     return load
 
 
+def still_answering(registry: Registry, ingress: str, clock: Callable[[], datetime]) -> Callable[[], set[str]]:
+    """Tell which generations the replicas of the ingress answer with, or have requests of in flight: members keep these."""
+
+    def found() -> set[str]:
+        beats = [beat for beat in registry.roster.alive(clock()) if beat.deployment == ingress]
+        draining = {counts.generation for beat in beats for counts in beat.live if counts.in_flight}
+        return draining | {beat.generation for beat in beats}
+
+    return found
+
+
 def _fitting(manifest: Manifest, deployed: int) -> Manifest:
     """Return the manifest; raises WrongState where it has more members than are deployed."""
     if len(manifest.members) > deployed:

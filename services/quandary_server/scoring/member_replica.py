@@ -19,8 +19,8 @@ from quandary_server.scoring.compute import CALLS, Compute
 from quandary_server.scoring.cost import PASS_S
 from quandary_server.scoring.gpu import batch_limit_of, device_of
 from quandary_server.scoring.joint_draws import Crops, drawn_together
-from quandary_server.scoring.keeper import Keeper
-from quandary_server.scoring.loading import HeldMember, one_member
+from quandary_server.scoring.keeper import Keeper, Load
+from quandary_server.scoring.loading import HeldMember, one_member, still_answering
 from quandary_server.scoring.meters import MemberMeters
 from quandary_server.scoring.scaling import BUSY, Busy
 from quandary_server.scoring.spread import Ask, DrawCall, NotResident
@@ -44,18 +44,22 @@ class MemberReplica:
         self._keeper = Keeper[HeldMember](
             kept,
             f"{self._name}-{place.unique_id}",
-            one_member(kept, device := device_of(settings), index, deployed),
+            self.loading(one_member(kept, device := device_of(settings), index, deployed), registry),
             settings.poll,
             now,
             self._meters.loaded,
             deployment=self._name,
-            still_used=lambda: {beat.generation for beat in kept.roster.alive(now()) if beat.deployment == ingress},
+            still_used=still_answering(kept, ingress, now),
             beating=self._meters.refresh,
             reached=self._meters.reached,
         )
         self._busy = Busy(1, time.monotonic())
         self._compute = Compute(1, batch_limit_of(settings, device))
         self._keeper.start()
+
+    def loading(self, load: Load[HeldMember], registry: RegistryPlace) -> Load[HeldMember]:
+        """Return how a member is loaded from the registry: as it is; a benchmark has it take longer."""
+        return load
 
     def __del__(self) -> None:
         """Serve calls this when the replica is drained."""

@@ -5,6 +5,7 @@ from typing import Protocol, TypeVar
 
 from quandary.errors import Unavailable
 from quandary_server.inference.generation import Generation
+from quandary_server.scoring.live import Live
 from quandary_server.scoring.spread import MemberLacks
 
 G = TypeVar("G", bound=Generation, covariant=True)
@@ -13,6 +14,10 @@ Answer = TypeVar("Answer")
 
 class Candidates(Protocol[G]):
     """What is used of a keeper."""
+
+    @property
+    def live(self) -> Live:
+        """Return what counts the answers."""
 
     def candidates(self, pinned: str) -> tuple[G, ...]:
         """Return those that may answer, the best first: the pinned one alone, or all."""
@@ -31,7 +36,8 @@ async def answered(
     for generation in keeper.candidates(pinned):
         asked = generation.for_request(deadline)
         try:
-            return await answer(asked)
+            with keeper.live.answering(generation.id):
+                return await answer(asked)
         except MemberLacks as error:
             lacks = error
         finally:

@@ -51,6 +51,7 @@ class ScoringServicer(scoring_pb2_grpc.ScoringServiceServicer):
         async def answer(generation: Generation) -> scoring_pb2.ScoreFramesResponse:
             check_samples(options, generation.members)
             results = await self.engine.score(generation, request.frames, paths, options, terms)
+            self.keeper.live.scored(generation.id, options, results)
             return scoring_pb2.ScoreFramesResponse(generation=generation.id, results=results)
 
         return await answered(self.keeper, options.generation, answer, terms.deadline)
@@ -74,6 +75,7 @@ class ScoringServicer(scoring_pb2_grpc.ScoringServiceServicer):
         async def answer(generation: Generation) -> scoring_pb2.StreamScoresResponse:
             check_samples(options, generation.members)
             results = await self.engine.score(generation, [request.frame], ["frame"], options, terms)
+            self.keeper.live.scored(generation.id, options, results)
             return scoring_pb2.StreamScoresResponse(sequence=request.sequence, result=results[0])
 
         return await answered(self.keeper, options.generation, answer, terms.deadline)

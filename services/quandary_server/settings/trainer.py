@@ -5,6 +5,7 @@ from datetime import timedelta
 from pydantic import Field
 
 from quandary_server.detector.settings import FitSettings, NetSettings
+from quandary_server.settings.promotion import PromotionPolicy, ShadowSettings, WatchSettings
 from quandary_server.settings.section import Port, Section
 
 __all__ = ["TrainerSettings"]
@@ -25,4 +26,9 @@ class TrainerSettings(Section):
         default=timedelta(seconds=1), ge=timedelta(milliseconds=1), description="how often the labels are counted"
     )
     promote_timeout: timedelta = Field(default=timedelta(seconds=60), description="wait for all replicas")
+    promotion: PromotionPolicy = Field(
+        default=PromotionPolicy.AUTO, description="of runs: auto promotes, ask waits for a person, off only registers"
+    )
+    shadow: ShadowSettings = ShadowSettings()
+    watch: WatchSettings = WatchSettings()
     nll_floor: float = Field(default=3.0, gt=0, description="a candidate whose NLL on control drives exceeds it is refused")

@@ -1,18 +1,28 @@
-"""The append-only audit: who did what to which task, and when."""
+"""The append-only audit: who did what to which task or to the current generation, and when."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from enum import StrEnum
+from typing import Any
 
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, Row, insert, select
 
 from quandary_server.leasing.events import Action
+from quandary_server.storage.conflicts import again_after_conflict
 from quandary_server.storage.database import Database
 from quandary_server.storage.paging import Page, check_page_size, continued_behind, page_of, serial
 from quandary_server.storage.schema import audit
 from quandary_server.storage.task_values import Task
 
-__all__ = ["Audit", "AuditEvent", "place_facts", "write_audit"]
+__all__ = ["Audit", "AuditEvent", "PointerAction", "place_facts", "write_audit"]
+
+
+class PointerAction(StrEnum):
+    """What happens to the pointer; the audit names no task then, and the generations in the details."""
+
+    PROMOTE = "promote"
+    ROLL_BACK = "roll_back"
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,14 +31,14 @@ class AuditEvent:
 
     time: datetime
     subject: str
-    action: Action
+    action: Action | PointerAction
     queue: str
     frame_id: str
     details: Mapping[str, str] = field(default_factory=dict)
 
 
 class Audit:
-    """The audit of a store, to read."""
+    """The audit of a store."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -47,8 +57,25 @@ class Audit:
         with self._database.read(between_writes=True) as connection:
             rows = connection.execute(query).all()
         page = page_of(listing, rows, page_size, lambda row: row.id)
-        events = (AuditEvent(r.time, r.subject, Action(r.action), r.queue, r.frame_id, r.details) for r in page.items)
-        return Page(tuple(events), page.next_token)
+        return Page(tuple(map(_event_of, page.items)), page.next_token)
+
+    def last_move(self) -> AuditEvent | None:
+        """Return the last thing that happened to the pointer, None where nothing has."""
+        moves = (audit.c.queue == "") & (audit.c.frame_id == "")
+        with self._database.read() as connection:
+            row = connection.execute(select(audit).where(moves).order_by(audit.c.id.desc()).limit(1)).one_or_none()
+        return None if row is None else _event_of(row)
+
+    @again_after_conflict
+    def write(self, event: AuditEvent) -> None:
+        """Append an event of what is not in the store itself."""
+        with self._database.write() as connection:
+            write_audit(connection, [event])
+
+
+def _event_of(row: Row[Any]) -> AuditEvent:
+    action = PointerAction(row.action) if row.action in set(PointerAction) else Action(row.action)
+    return AuditEvent(row.time, row.subject, action, row.queue, row.frame_id, row.details)
 
 
 def place_facts(task: Task) -> dict[str, str]:

@@ -90,6 +90,13 @@ class Labels:
             rows = connection.execute(LABELLED_FRAMES.order_by(labels.c.sequence)).all()
         return tuple(map(labelled_frame_of, rows))
 
+    def newest_control(self, limit: int) -> tuple[LabelledFrame, ...]:
+        """Return the labelled frames of control drives, those labelled last, the newest first."""
+        query = LABELLED_FRAMES.where(labels.c.queue == CONTROL_QUEUE).order_by(labels.c.sequence.desc())
+        with self._database.read() as connection:
+            rows = connection.execute(query.limit(limit)).all()
+        return tuple(map(labelled_frame_of, rows))
+
     def counts(self, *, newer_than: int = 0) -> LabelCounts:
         """Return the counts of the labels whose sequence is larger than `newer_than`."""
         control = labels.c.queue == CONTROL_QUEUE

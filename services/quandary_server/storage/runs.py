@@ -89,6 +89,16 @@ class Runs:
         return self._write(run_id, {"stage": RunStage.DONE, "stage_progress": 1.0, **changes, **over})
 
     @again_after_conflict
+    def note_rolled_back(self, run_id: str, *, error: str) -> None:
+        """Write to a run that is over why its generation was rolled back; nothing where there is no such run."""
+        with self._database.write() as connection:
+            number = _number(run_id)
+            row = connection.execute(select(runs.c.metrics).where(runs.c.number == number, ~RUNNING)).one_or_none()
+            if row is not None:
+                values = {"error": error, "metrics": {**row.metrics, "rolled_back": 1.0}}
+                connection.execute(update(runs).where(runs.c.number == number).values(**values))
+
+    @again_after_conflict
     def fail_interrupted(self, *, now: datetime, older_than: timedelta) -> tuple[Run, ...]:
         """Mark as failed what runs without a heartbeat since `older_than`, and return it. Its stage stays where it broke."""
         with self._database.write() as connection:

@@ -16,6 +16,7 @@ from quandary_server.storage.opening import open_database, url_of
 from quandary_server.storage.options import DEFAULTS, StoreOptions
 from quandary_server.storage.priorities import Priorities
 from quandary_server.storage.ranking import Ranking
+from quandary_server.storage.recent import RecentFrames
 from quandary_server.storage.revisions import StoreSchema
 from quandary_server.storage.runs import Runs
 from quandary_server.storage.task_list import TaskList
@@ -30,7 +31,8 @@ class Store:
 
     intake: from the fleet logs into the queues. leases: what labellers do. priorities: pins and bands. ranking: scores
     and ranks of what waits.
-    tasks: the queues to look at. members: the selectors alive. labels, runs, audit: what their names say.
+    tasks: the queues to look at. members: the selectors alive.
+    recent: frames scored of late. labels, runs, audit: what their names say.
     """
 
     def __init__(self, database: Database, max_failed_leases: int, passed_over_at_most: int = PASSED_OVER_AT_MOST) -> None:
@@ -41,6 +43,7 @@ class Store:
         self.ranking = Ranking(database, max_failed_leases)
         self.tasks = TaskList(database, max_failed_leases)
         self.labels = Labels(database, max_failed_leases)
+        self.recent = RecentFrames(database)
         self.runs = Runs(database)
         self.members = Members(database)
         self.audit = Audit(database)

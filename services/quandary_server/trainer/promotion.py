@@ -1,16 +1,28 @@
-"""Moving the pointer, and waiting until every replica answers with it."""
+"""Moving the pointer, waiting until every replica answers with it, and back where they do not."""
 
 import time
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
-from quandary.errors import DeadlineExceeded, PointerMoved, WrongState
+from quandary.errors import CorruptArtefact, DeadlineExceeded, NotFound, PointerMoved, WrongState
 from quandary_server.registry.directory import Registry
 from quandary_server.registry.pointer import Pointer
 from quandary_server.registry.roster import LOST_AFTER
+from quandary_server.storage.audit import PointerAction
+from quandary_server.trainer.moves import Cause, Move, Told, untold
 
 LOOK_EVERY_S = 0.05
 KILLED_AFTER = 3 * LOST_AFTER
+
+BACK_WITHIN = timedelta(seconds=10)
+"""How long replicas are waited for that turn back by themselves: they have the generation before in memory."""
+
+ITSELF = "trainer"
+"""Who rolls back without being asked to."""
+
+
+class ReplicasBehind(DeadlineExceeded):
+    """Replicas did not follow in time; the message names them, and says nothing of the pointer."""
 
 
 def promote(
@@ -21,41 +33,93 @@ def promote(
     mover: str,
     timeout: timedelta,
     clock: Callable[[], datetime],
+    cause: Cause = Cause.CALL,
+    told: Told = untold,
+    back_within: timedelta = BACK_WITHIN,
 ) -> list[str]:
     """Make a generation current and return the replicas that answer with it, once all of the roster do.
 
-    Raises PointerMoved where another promotion came first, CorruptArtefact, and as `wait_for_replicas` does.
+    Where they do not in time the pointer goes back to the generation before, and DeadlineExceeded says so and names them. It
+    stays where there is none before: the generation is the first, or was current already, or what was before is unreadable.
+    Raises PointerMoved where another promotion came first, or since, which is then left alone, and CorruptArtefact.
     """
-    registry.promote(generation, expected, clock(), mover)
+    moved = registry.promote(generation, expected, clock(), mover)
     before = expected.generation if expected else ""
-    return wait_for_replicas(registry, generation, timeout, clock, before=before)
+    waits = {"timeout_s": f"{timeout.total_seconds():g}"}
+    told(Move(PointerAction.PROMOTE, generation, before, moved.revision, mover, moved.moved, cause, details=waits))
+    try:
+        return wait_for_replicas(registry, generation, timeout, clock)
+    except ReplicasBehind as late:
+        behind = late.message
+    if before in ("", generation):
+        why = "was so before" if before else "there is none to roll back to"
+        raise DeadlineExceeded(f"{generation} is current, and {why}, but {behind}")
+    try:
+        after = turn_back(registry, moved, behind, Cause.REPLICAS, clock, told, back_within)
+    except (CorruptArtefact, NotFound) as broken:
+        raise DeadlineExceeded(f"{generation} is current, but {behind}; not rolled back: {broken.message}") from broken
+    raise DeadlineExceeded(f"rolled back to {before}: of {generation}, {behind}{after}")
+
+
+def turn_back(
+    registry: Registry,
+    moved: Pointer,
+    reason: str,
+    cause: Cause,
+    clock: Callable[[], datetime],
+    told: Told,
+    within: timedelta = BACK_WITHIN,
+) -> str:
+    """Go back from this very pointer to the generation before; return in words what did not go well with it, mostly nothing.
+
+    Raises PointerMoved where the pointer is another by now, WrongState where there is none before, and CorruptArtefact or
+    NotFound where that one cannot be read any more: the pointer stays then.
+    """
+    back = registry.roll_back(moved, clock(), ITSELF)
+    to, before = back.generation, moved.generation
+    told(Move(PointerAction.ROLL_BACK, to, before, back.revision, ITSELF, back.moved, cause, reason))
+    try:
+        wait_for_replicas(registry, back.generation, within, clock)
+    except (ReplicasBehind, PointerMoved) as problem:
+        return f"; since then {problem.message}"
+    return ""
 
 
 def roll_back(
-    registry: Registry, to: str | None, *, mover: str, timeout: timedelta, clock: Callable[[], datetime]
+    registry: Registry,
+    to: str | None,
+    *,
+    mover: str,
+    timeout: timedelta,
+    clock: Callable[[], datetime],
+    told: Told = untold,
 ) -> tuple[Pointer, list[str]]:
     """Go back to the generation before, or to `to`; return the pointer and the replicas that answer with it.
 
-    Raises WrongState where there is none to go back to, and as `promote` does.
+    Raises WrongState where there is none to go back to, PointerMoved and CorruptArtefact as `promote` does, and
+    DeadlineExceeded naming the replicas that did not follow in time: the pointer stays, since who rolls back does not want
+    the other.
     """
     pointer = registry.pointer()
     if pointer is None:
         raise WrongState("no generation has been promoted yet: there is nothing to roll back")
     moved = registry.roll_back(pointer, clock(), mover, to)
-    return moved, wait_for_replicas(registry, moved.generation, timeout, clock, before=pointer.generation)
+    before = pointer.generation
+    told(Move(PointerAction.ROLL_BACK, moved.generation, before, moved.revision, mover, moved.moved, Cause.CALL))
+    try:
+        return moved, wait_for_replicas(registry, moved.generation, timeout, clock)
+    except ReplicasBehind as late:
+        raise DeadlineExceeded(f"the pointer is back: {moved.generation} is current, but {late.message}") from None
 
 
-def wait_for_replicas(
-    registry: Registry, generation: str, timeout: timedelta, clock: Callable[[], datetime], *, before: str = ""
-) -> list[str]:
+def wait_for_replicas(registry: Registry, generation: str, timeout: timedelta, clock: Callable[[], datetime]) -> list[str]:
     """Return the replicas once all of them answer with the generation, which the pointer has just been moved to.
 
     They are those that were alive at the call, and those that have come since. One that falls silent is waited for, since it
     may answer still, with the generation before; not one that left, nor one silent for 30 s where a fresh one came: that was
-    killed and replaced. before: the generation that was current, for the message.
+    killed and replaced.
 
-    Raises DeadlineExceeded, naming the replicas that did not follow in time; the pointer stays on the generation then.
-    Raises PointerMoved as soon as another promotion makes another generation current.
+    Raises ReplicasBehind, naming those that did not follow in time, and PointerMoved as soon as another generation is current.
     """
     deadline = time.monotonic() + timeout.total_seconds()
     moved = clock()
@@ -72,10 +136,7 @@ def wait_for_replicas(
             return [beat.replica for beat in replicas]
         if time.monotonic() >= deadline:
             names = "; ".join(f"{b.replica} ({b.problem or b.generation or 'no generation'})" for b in behind)
-            raise DeadlineExceeded(
-                f"the pointer has moved: {generation} is current (before: {before or 'none'}), "
-                f"but {len(behind)} of {len(replicas)} replicas do not answer with it: {names}"
-            )
+            raise ReplicasBehind(f"{len(behind)} of {len(replicas)} replicas do not answer with it: {names}")
         time.sleep(LOOK_EVERY_S)
 
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 import numpy as np
 
@@ -21,6 +22,7 @@ from quandary_server.registry.directory import Registry
 from quandary_server.registry.manifest import GateRecord, Manifest
 from quandary_server.registry.pointer import Pointer
 from quandary_server.settings import Settings
+from quandary_server.settings.promotion import PromotionPolicy
 from quandary_server.storage.run_values import Run, RunStage, RunState
 from quandary_server.storage.snapshots import Snapshot, write_snapshot
 from quandary_server.storage.store import Store
@@ -29,7 +31,9 @@ from quandary_server.trainer.candidate import Candidate, draft_candidate, judge,
 from quandary_server.trainer.cascade import cascade_metrics, with_thresholds
 from quandary_server.trainer.labelled import LabelledExamples, examples_of_snapshot
 from quandary_server.trainer.members import fit_members
+from quandary_server.trainer.moves import Cause, Told, untold
 from quandary_server.trainer.promotion import promote
+from quandary_server.trainer.shadow import check_shadow, shadow_figures
 
 log = logging.getLogger(__name__)
 
@@ -59,10 +63,17 @@ class TrainingRun:
     """Carries one run through its stages; the store knows how far it is at any time."""
 
     def __init__(
-        self, store: Store, registry: Registry, settings: Settings, run: Run, plan: RunPlan, clock: Callable[[], datetime]
+        self,
+        store: Store,
+        registry: Registry,
+        settings: Settings,
+        run: Run,
+        plan: RunPlan,
+        clock: Callable[[], datetime],
+        told: Told = untold,
     ) -> None:
         self._store, self._registry, self._settings = store, registry, settings
-        self._run, self._plan, self._clock = run, plan, clock
+        self._run, self._plan, self._clock, self._told = run, plan, clock, told
         self._options = ScoringOptions(mc_samples=settings.selector.mc_samples)
         self._seconds: dict[str, float] = {}
 
@@ -91,8 +102,13 @@ class TrainingRun:
         refused = [gate for gate in judged.gates if gate.verdict == "refused"]
         if refused:
             raise GateRefused("; ".join(f"{gate.gate}: {gate.reason}" for gate in refused))
-        if self._plan.promote:
-            self._promote(manifest, pointer)
+        policy = self._settings.trainer.promotion
+        if not self._plan.promote or policy is PromotionPolicy.OFF:
+            return self._finish(RunState.SUCCEEDED)
+        self._shadow(candidate, pointer, labelled.control)
+        if policy is PromotionPolicy.ASK:
+            return self._finish(RunState.SUCCEEDED, f"waits for a person: quandary generations promote {manifest.generation}")
+        self._promote(manifest, pointer)
         return self._finish(RunState.SUCCEEDED)
 
     def _take_snapshot(self) -> tuple[Snapshot, LabelledExamples]:
@@ -178,11 +194,23 @@ class TrainingRun:
             self._update(generation=manifest.generation)
             return manifest
 
+    def _shadow(self, candidate: Candidate, pointer: Pointer | None, control: Examples) -> None:
+        """Have the candidate score recent frames beside the current generation; raises GateRefused beyond a bound."""
+        settings = self._settings.trainer.shadow
+        if pointer is None or not settings.frames:
+            return
+        with self._stage(RunStage.SHADOW):
+            current = LoadedGeneration(self._registry.load(pointer.generation, pointer.manifest_digest), Provider.CPU)
+            records = self._store.recent.scored(settings.frames)
+            figures = shadow_figures(candidate.load(), current, records, control, self._options, settings)
+            self._update(metrics={**self._run.metrics, **figures})
+            check_shadow(figures, settings)
+
     def _promote(self, manifest: Manifest, pointer: Pointer | None) -> Sequence[str]:
         with self._stage(RunStage.PROMOTE):
             timeout = self._settings.trainer.promote_timeout
-            generation = manifest.generation
-            return promote(self._registry, generation, pointer, mover=self._run.id, timeout=timeout, clock=self._clock)
+            how: Any = {"mover": self._run.id, "timeout": timeout, "clock": self._clock}
+            return promote(self._registry, manifest.generation, pointer, **how, cause=Cause.RUN, told=self._told)
 
     @contextmanager
     def _stage(self, stage: RunStage) -> Iterator[None]:

@@ -11,6 +11,7 @@ from quandary_server.settings import Settings
 from quandary_server.storage.label_values import LabelCounts
 from quandary_server.storage.run_values import Run, RunTrigger
 from quandary_server.storage.store import Store
+from quandary_server.trainer.moves import Told, untold
 from quandary_server.trainer.run import RunPlan, TrainingRun
 
 log = logging.getLogger(__name__)
@@ -21,7 +22,7 @@ LOST_AFTER = timedelta(seconds=10)
 class Scheduler:
     """Starts runs by call, and by itself when enough new labels are there. One run at a time.
 
-    `ended` is called with every run that ended.
+    `ended` is called with every run that ended, `told` with what a run does to the pointer.
     """
 
     def __init__(
@@ -31,9 +32,10 @@ class Scheduler:
         settings: Settings,
         clock: Callable[[], datetime],
         ended: Callable[[Run], None],
+        told: Told = untold,
     ) -> None:
         self._store, self._registry, self._settings = store, registry, settings
-        self._clock, self._ended = clock, ended
+        self._clock, self._ended, self._told = clock, ended, told
         self._thread: threading.Thread | None = None
 
     def start(self, plan: RunPlan, trigger: RunTrigger, requester: str = "") -> Run:
@@ -84,6 +86,6 @@ class Scheduler:
             self._thread.join(timeout.total_seconds())
 
     def _carry(self, run: Run, plan: RunPlan) -> None:
-        ended = TrainingRun(self._store, self._registry, self._settings, run, plan, self._clock).execute()
+        ended = TrainingRun(self._store, self._registry, self._settings, run, plan, self._clock, self._told).execute()
         log.info("run_ended run=%s state=%s generation=%s error=%s", ended.id, ended.state, ended.generation, ended.error)
         self._ended(ended)

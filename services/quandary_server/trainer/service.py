@@ -1,26 +1,31 @@
 """The trainer as a process."""
 
 import asyncio
-import contextlib
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 
 import grpc
 from prometheus_client import CollectorRegistry, start_http_server
 
 from quandary.errors import QuandaryError
+from quandary.options import ScoringOptions
 from quandary.v1 import training_pb2_grpc
 from quandary_server import metrics
 from quandary_server.auth import Keyring, ensure_tokens
 from quandary_server.clock import now
+from quandary_server.cluster import give_way
 from quandary_server.grpc_server import GRACE, start_server, until_told_to_stop
 from quandary_server.registry.directory import Registry
 from quandary_server.registry.retention import prune
 from quandary_server.settings import Settings
 from quandary_server.storage.run_values import Run, RunState
 from quandary_server.storage.store import Store
+from quandary_server.trainer.live_quality import LiveQuality
+from quandary_server.trainer.moves import Moves
 from quandary_server.trainer.scheduler import Scheduler
 from quandary_server.trainer.servicer import TrainingServicer
+from quandary_server.trainer.watch import Watch
 from quandary_server.wire.door import Door
 
 log = logging.getLogger(__name__)
@@ -47,6 +52,10 @@ class Meters:
             yield metrics.TRAINER_NEW_CROPS, (), float(scheduler.new_labels().crops)
 
         self.registry.register(metrics.StateCollector(self._running, self._generation, new_crops, self._figures))
+
+    def read(self, *sources: Callable[[], Iterable[metrics.Sample]]) -> None:
+        """Read these as well at every scrape from now on."""
+        self.registry.register(metrics.StateCollector(*sources))
 
     def call(self, method: str, code: str, seconds: float) -> None:
         """Count a call."""
@@ -82,9 +91,15 @@ async def serve_trainer(settings: Settings) -> None:
     with settings.open_store() as store:
         registry = settings.open_registry()
         meters = Meters(store, registry)
-        scheduler = Scheduler(store, registry, settings, now, lambda run: _ended(run, meters, registry, settings))
+        moves = Moves(store, meters.registry)
+        scheduler = Scheduler(store, registry, settings, now, lambda run: _ended(run, meters, registry, settings), moves.tell)
         meters.watch(scheduler)
-        servicer = TrainingServicer(Door(Keyring(settings.tokens, now), meters.call), store, registry, scheduler, now)
+        options = ScoringOptions(mc_samples=settings.selector.mc_samples)
+        quality = LiveQuality(store, registry, options, trainer.net.side, trainer.watch.control_frames)
+        watch = Watch(store, registry, trainer.watch, quality, now, moves.tell)
+        meters.read(watch.watching, watch.quality)
+        door = Door(Keyring(settings.tokens, now), meters.call)
+        servicer = TrainingServicer(door, store, registry, scheduler, now, moves.tell)
 
         def register(server: grpc.aio.Server) -> None:
             training_pb2_grpc.add_TrainingServiceServicer_to_server(servicer, server)
@@ -92,13 +107,15 @@ async def serve_trainer(settings: Settings) -> None:
         server, port = await start_server(trainer.host, trainer.port, {SERVICE: store.answers}, [register])
         http, _ = start_http_server(trainer.metrics_port, trainer.host, meters.registry)
         log.info("trainer_ready port=%d", port)
-        looking = asyncio.create_task(_look(scheduler, trainer.poll.total_seconds()))
+        every_s = trainer.poll.total_seconds()
+        looks = (again_and_again(scheduler.look, every_s), again_and_again(watch.look, every_s, begin=give_way))
+        looking = [asyncio.create_task(look) for look in looks]
         try:
             await until_told_to_stop()
         finally:
-            looking.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await looking
+            for task in looking:
+                task.cancel()
+            await asyncio.gather(*looking, return_exceptions=True)
             await server.stop(GRACE.total_seconds())
             http.shutdown()
 
@@ -113,10 +130,17 @@ def _ended(run: Run, meters: Meters, registry: Registry, settings: Settings) -> 
         log.error("registry_not_pruned problem=%s", error)
 
 
-async def _look(scheduler: Scheduler, every_s: float) -> None:
-    while True:
-        try:
-            await asyncio.to_thread(scheduler.look)
-        except QuandaryError as error:
-            log.error("look_failed problem=%s", error)
-        await asyncio.sleep(every_s)
+async def again_and_again(look: Callable[[], None], every_s: float, begin: Callable[[], None] = lambda: None) -> None:
+    """Look until cancelled, in a thread of its own that does `begin` first; what goes wrong is logged."""
+    thread = ThreadPoolExecutor(1, thread_name_prefix="look", initializer=begin)
+    try:
+        while True:
+            try:
+                await asyncio.get_running_loop().run_in_executor(thread, look)
+            except QuandaryError as error:
+                log.error("look_failed problem=%s", error)
+            except Exception:
+                log.exception("look_failed")
+            await asyncio.sleep(every_s)
+    finally:
+        thread.shutdown(wait=False, cancel_futures=True)

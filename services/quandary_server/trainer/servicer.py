@@ -16,6 +16,7 @@ from quandary_server.registry.pointer import Pointer
 from quandary_server.storage.paging import check_page_size
 from quandary_server.storage.run_values import Run, RunState, RunTrigger
 from quandary_server.storage.store import Store
+from quandary_server.trainer.moves import Told, untold
 from quandary_server.trainer.promotion import promote, roll_back
 from quandary_server.trainer.scheduler import Scheduler
 from quandary_server.wire.door import Door, streaming, unary
@@ -37,10 +38,16 @@ class TrainingServicer(training_pb2_grpc.TrainingServiceServicer):
     """The service over store, registry and scheduler."""
 
     def __init__(
-        self, door: Door, store: Store, registry: Registry, scheduler: Scheduler, clock: Callable[[], datetime]
+        self,
+        door: Door,
+        store: Store,
+        registry: Registry,
+        scheduler: Scheduler,
+        clock: Callable[[], datetime],
+        told: Told = untold,
     ) -> None:
         self.door, self._store, self._registry = door, store, registry
-        self._scheduler, self._clock = scheduler, clock
+        self._scheduler, self._clock, self._told = scheduler, clock, told
 
     @unary(Role.TRAINER, training_pb2.StartRunResponse)
     async def StartRun(self, request: training_pb2.StartRunRequest, caller: Caller) -> training_pb2.StartRunResponse:
@@ -139,7 +146,7 @@ class TrainingServicer(training_pb2_grpc.TrainingServiceServicer):
             current = f"generations/{pointer.generation}" if pointer else ""
             if current != request.expected_current:
                 raise PointerMoved(f"the current generation is {current or 'unset'}, expected was {request.expected_current}")
-        return promote(self._registry, name, pointer, mover=mover, timeout=timeout, clock=self._clock)
+        return promote(self._registry, name, pointer, mover=mover, timeout=timeout, clock=self._clock, told=self._told)
 
     @unary(Role.TRAINER, training_pb2.RollbackGenerationResponse)
     async def RollbackGeneration(
@@ -149,7 +156,7 @@ class TrainingServicer(training_pb2_grpc.TrainingServiceServicer):
         to = identifier_of("name", request.name, "generations") if request.name else None
         timeout = _timeout(request.timeout) if request.HasField("timeout") else DEFAULT_TIMEOUT
         pointer, replicas = await asyncio.to_thread(
-            roll_back, self._registry, to, mover=caller.subject, timeout=timeout, clock=self._clock
+            roll_back, self._registry, to, mover=caller.subject, timeout=timeout, clock=self._clock, told=self._told
         )
         generation = await self._generation(pointer.generation)
         return training_pb2.RollbackGenerationResponse(generation=generation, replicas=replicas)
@@ -177,7 +184,17 @@ class TrainingServicer(training_pb2_grpc.TrainingServiceServicer):
     async def _generation(self, name: str, view: view_pb2.View.ValueType = view_pb2.VIEW_BASIC) -> training_pb2.Generation:
         manifest = await asyncio.to_thread(self._registry.manifest, name)
         pointer = await asyncio.to_thread(self._current)
-        return generation_message(manifest, pointer, view)
+        message = generation_message(manifest, pointer, view)
+        message.metrics.update(await asyncio.to_thread(self._shadow_figures, manifest.run))
+        return message
+
+    def _shadow_figures(self, run: str) -> dict[str, float]:
+        """Return what the shadow found in a run: the manifest was written before it."""
+        try:
+            figures = self._store.runs.get(run).metrics
+        except NotFound:
+            return {}
+        return {name: value for name, value in figures.items() if name.startswith("shadow_")}
 
 
 def _optional(request: training_pb2.StartRunRequest, field: str, low: int, high: int) -> int | None:

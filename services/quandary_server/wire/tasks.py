@@ -106,7 +106,7 @@ def audit_message(event: AuditEvent) -> queue_pb2.AuditEvent:
         time=timestamp_message(event.time),
         subject=event.subject,
         action=event.action,
-        task=task_name(event.queue, event.frame_id),
+        task=task_name(event.queue, event.frame_id) if event.frame_id else "",
         details=event.details,
     )
 

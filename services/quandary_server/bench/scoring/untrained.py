@@ -29,9 +29,9 @@ def untrained_generation(settings: NetSettings, members: int) -> LoadedGeneratio
         return LoadedGeneration(registry.load(register_untrained(registry, members, settings), None), Provider.CPU)
 
 
-def register_untrained(registry: Registry, members: int, settings: NetSettings) -> str:
-    """Register members that are all different; return the generation."""
-    models = {member_name(seed): export_onnx(untrained_net(seed, settings))[0] for seed in range(members)}
+def register_untrained(registry: Registry, members: int, settings: NetSettings, first_seed: int = 0) -> str:
+    """Register members that are all different, of seeds from the first one on; return the generation."""
+    models = {member_name(k): export_onnx(untrained_net(first_seed + k, settings))[0] for k in range(members)}
 
     def describe(number: int, name: str, files: dict[str, str]) -> Manifest:
         return Manifest(

@@ -1,0 +1,1 @@
+"""quandary bench swap: promotions and rollbacks under load, seen from outside."""
