@@ -5,6 +5,7 @@ from datetime import timedelta
 from pydantic import Field
 
 from quandary_server.detector.settings import FitSettings, NetSettings
+from quandary_server.settings.gates import GateSettings
 from quandary_server.settings.section import Port, Section
 
 __all__ = ["TrainerSettings"]
@@ -25,4 +26,4 @@ class TrainerSettings(Section):
         default=timedelta(seconds=1), ge=timedelta(milliseconds=1), description="how often the labels are counted"
     )
     promote_timeout: timedelta = Field(default=timedelta(seconds=60), description="wait for all replicas")
-    nll_floor: float = Field(default=3.0, gt=0, description="a candidate whose NLL on control drives exceeds it is refused")
+    gates: GateSettings = GateSettings()

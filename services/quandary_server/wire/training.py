@@ -46,6 +46,7 @@ def generation_message(manifest: Manifest, current: str | None, view: view_pb2.V
         training_crops=manifest.training_crops,
         metrics=manifest.metrics,
         gates=[gate_message(gate) for gate in manifest.gates],
+        calibration=manifest.calibration,
     )
     if full:
         message.digests.update(manifest.files)
@@ -66,6 +67,7 @@ def gate_message(gate: GateRecord) -> training_pb2.GateResult:
         verdict=training_pb2.GateVerdict.Value(f"GATE_VERDICT_{gate.verdict.upper()}"),
         candidate=gate.candidate if _measured(gate) else None,
         reference=gate.reference,
+        floor=gate.floor,
         difference_low=low,
         difference_high=high,
         reason=gate.reason,
@@ -73,5 +75,5 @@ def gate_message(gate: GateRecord) -> training_pb2.GateResult:
 
 
 def _measured(gate: GateRecord) -> bool:
-    # no crops, no figure: the record says 0.0 then, which no measured NLL is
+    # manifests of before 2026-11-28 say 0.0 where there was no figure
     return gate.verdict != "undetermined" or gate.candidate != 0.0
