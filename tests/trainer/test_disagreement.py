@@ -11,9 +11,10 @@ from quandary_server.frustum.raster import Rasters
 from quandary_server.inference.generation import LoadedGeneration
 from quandary_server.registry.directory import Artefacts
 from quandary_server.registry.manifest import member_name, sha256
+from quandary_server.settings.gates import GateSettings
 from quandary_server.trainer.gates.disagreement import disagreement_gate, least_disagreement
 
-FLOOR = 0.005
+FLOOR = GateSettings().disagreement_floor
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +48,8 @@ def test_other_files_of_the_same_function_are_refused(generation: Artefacts, cro
     # an ONNX file may be followed by a further field: other bytes, the same net
     renamed = second + b"\x12\x01x"
     gate = disagreement_gate(of_members(generation, [first, second, renamed]), crops, FLOOR)
-    assert (gate.verdict, gate.candidate) == ("refused", pytest.approx(0.0, abs=1e-9))
+    assert gate.verdict == "refused"
+    assert gate.candidate == pytest.approx(0.0, abs=1e-9)
     assert "members 1 and 2 differ least" in gate.reason
 
 

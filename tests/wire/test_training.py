@@ -6,7 +6,6 @@ from quandary_server.trainer.gates.verdicts import undetermined
 from quandary_server.wire.tasks import stats_message
 from quandary_server.wire.training import gate_message
 
-
 OLDER = GateRecord(gate="nll_floor", verdict="undetermined", candidate=0.0, reason="0 labelled crops of control drives")
 
 

@@ -133,7 +133,7 @@ FIGURES: Sequence[Figure] = (
         counted="crops",
         value=lambda found, which: float(found.nll[which].mean()),
         floor=_nll_floor,
-        bound="what the classes' frequencies alone would give, or less if so set",
+        bound="less than who knows only how frequent the classes are",
     ),
     Figure(
         gate="ece",

@@ -29,7 +29,7 @@ def figure_gate(
     """Return the verdict on a figure of the candidate; theirs: of the current generation, None where there is none.
 
     Refused where the floor is broken, or the paired 95 % bootstrap interval (by drive, else by frame) of the difference lies
-    wholly on the worse side; drives, frames: of the crops (N,). Undetermined where errors, objects or frames are too few.
+    wholly beyond the slack on the worse side; drives, frames: of the crops (N,). Undetermined where errors, objects or frames are too few.
     """
     which = np.flatnonzero(figure.over(mine))
     if (few := _too_few(figure, mine, which)) is not None:
@@ -47,7 +47,8 @@ def figure_gate(
         return GateRecord(gate=figure.gate, verdict="passed", candidate=value, floor=floor, reason=f"{told}; {NO_CURRENT}")
     if (few := _not_paired(figure, theirs, which, drives, frames)) is not None:
         return undetermined(figure.gate, few, candidate=value, floor=floor)
-    return _compared(figure, mine, theirs, which, _groups(drives[which], frames[which]), value, floor)
+    groups = _groups(drives[which], frames[which])
+    return _compared(figure, mine, theirs, which, groups, value, floor, settings.slack)
 
 
 def _refused(figure: Figure, value: float, floor: float, reference: float | None, reason: str) -> GateRecord:
@@ -63,6 +64,7 @@ def _compared(
     groups: Sequence[str],
     value: float,
     floor: float | None,
+    slack: float,
 ) -> GateRecord:
     def difference(drawn: NDArray[np.intp]) -> float | None:
         ours, other = figure.value(mine, which[drawn]), figure.value(theirs, which[drawn])
@@ -73,10 +75,11 @@ def _compared(
     if interval is None or reference is None:
         return undetermined(figure.gate, "the errors are in too few drives or frames to tell", candidate=value, floor=floor)
     # wholly on the worse side: its better end too
-    worse = _worse(figure.better, interval[1] if figure.better is Better.HIGHER else interval[0], 0.0)
+    end, allowed = (interval[1], -slack) if figure.better is Better.HIGHER else (interval[0], slack)
+    worse = _worse(figure.better, end, allowed * abs(reference))
     told = f"the {figure.title} is {value:.3f}{figure.unit} against {reference:.3f}"
     within = f"the difference is within [{interval[0]:+.3f}, {interval[1]:+.3f}] (95 %)"
-    verdict = "worse than the current generation" if worse else "not plainly worse than the current generation"
+    verdict = f"{'plainly' if worse else 'not plainly'} worse than the current generation by more than {slack:.0%}"
     return GateRecord(
         gate=figure.gate,
         verdict="refused" if worse else "passed",
