@@ -19,12 +19,18 @@ def print_generation(generation: training_pb2.Generation) -> None:
     made = generation.create_time.ToDatetime().isoformat(sep=" ", timespec="seconds")
     out.print(f"{generation.name} {state_of(generation)}; {generation.members} members; made {made} UTC", markup=False)
     out.print(f"trained on {generation.training_crops} crops by {generation.run or 'no run'}", markup=False)
-    out.print(f"calibrated: {generation.calibration or 'no'}", markup=False)
+    out.print(calibration_of(generation), markup=False)
     out.print()
     print_gates(generation.gates)
     out.print()
     figures = sorted(generation.metrics.items())
     print_table(["figure", "#value"], [(name, _number(value)) for name, value in figures], empty="no figures")
+
+
+def calibration_of(generation: training_pb2.Generation) -> str:
+    """Return what it was calibrated on, in words; generations of before calibration say nothing of it."""
+    told = generation.calibration or "not calibrated: it was made before generations were"
+    return told if told.startswith("not ") else f"calibrated {told}"
 
 
 def state_of(generation: training_pb2.Generation) -> str:

@@ -28,8 +28,9 @@ def figure_gate(
 ) -> GateRecord:
     """Return the verdict on a figure of the candidate; theirs: of the current generation, None where there is none.
 
-    Refused where the floor is broken, or the paired 95 % bootstrap interval (by drive, else by frame) of the difference lies
-    wholly beyond the slack on the worse side; drives, frames: of the crops (N,). Undetermined where errors, objects or frames are too few.
+    Refused where the floor is broken, or where the paired 95 % bootstrap interval of the difference (by drive, else by frame)
+    lies wholly beyond the slack on the worse side. Undetermined where errors, objects or frames are too few. drives, frames:
+    of the crops (N,).
     """
     which = np.flatnonzero(figure.over(mine))
     if (few := _too_few(figure, mine, which)) is not None:
