@@ -13,7 +13,7 @@ from quandary_server.frustum.raster import Rasters
 from quandary_server.inference.generation import LoadedGeneration
 from quandary_server.inference.provider import Provider
 from quandary_server.registry.directory import Artefacts
-from quandary_server.trainer.calibration import NO_SCALES, SCALES, SHARE, ControlSplit, fit, hashed, split_control
+from quandary_server.trainer.calibration import NO_SCALES, SCALES, ControlSplit, fit, hashed, split_control
 from quandary_server.uncertainty.calibration import negative_log_likelihoods
 from quandary_server.uncertainty.summary import summarise
 
@@ -37,27 +37,27 @@ def control(rasters: MakeRasters, frames: int, drives: int, crops: int = 4) -> E
     )
 
 
-def test_drives_are_never_in_both_parts_and_stay_in_theirs_when_others_come(rasters: MakeRasters) -> None:
+def test_drives_are_never_in_both_parts_and_mostly_stay_in_theirs_when_others_come(rasters: MakeRasters) -> None:
     few, many = (split_control(control(rasters, 240, drives)) for drives in (12, 20))
     for split in (few, many):
         assert not set(split.calibration.drives) & set(split.gates.drives)
         assert len(split.calibration) >= 50
         assert len(split.gates) >= 100
-    assert set(few.calibration.drives) <= set(many.calibration.drives)
-    assert f"{len(set(few.calibration.drives))} of 12 control drives" == few.told
+    assert len(set(few.calibration.drives) - set(many.calibration.drives)) <= 2
+    assert (few.told, many.told) == ("4 of 12 control drives", "7 of 20 control drives")
 
 
 def test_of_few_drives_the_frames_are_shared_out(rasters: MakeRasters) -> None:
     split = split_control(control(rasters, 100, drives=5))
     assert "of 100 control frames" in split.told
     assert not set(split.calibration.frames) & set(split.gates.frames)
-    assert len(split.calibration) / 400 == pytest.approx(SHARE, abs=0.1)
+    assert len(split.calibration) == 33 * 4
 
 
 def test_gates_come_first_where_crops_are_few(rasters: MakeRasters) -> None:
-    split = split_control(control(rasters, 35, drives=7))
-    assert (len(split.calibration), len(split.gates)) == (0, 140)
-    assert split.told.startswith("not calibrated: of 140 labelled crops")
+    split = split_control(control(rasters, 36, drives=7))
+    assert (len(split.calibration), len(split.gates)) == (0, 144)
+    assert split.told.startswith("not calibrated: of 144 labelled crops")
     assert "at least 50 and 100 are needed" in split.told
     assert split.thresholds is split.gates
 
@@ -68,8 +68,11 @@ def test_without_control_crops_there_is_nothing_to_split(rasters: MakeRasters) -
     assert "of 0 labelled crops" in split.told
 
 
-def test_the_share_is_a_third() -> None:
-    assert hashed([f"drive-{i}" for i in range(3000)]).mean() == pytest.approx(1 / 3, abs=0.03)
+def test_a_third_is_taken_in_whatever_order_the_names_come() -> None:
+    names = [f"drive-{i}" for i in range(30)]
+    held = hashed(names)
+    assert held.sum() == 10
+    assert np.array_equal(hashed(names[::-1]), held[::-1])
 
 
 def labelled(generation: LoadedGeneration, rasters: MakeRasters, count: int, spread: np.ndarray) -> Examples:

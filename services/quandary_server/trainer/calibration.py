@@ -102,9 +102,13 @@ def fit(generation: LoadedGeneration, split: ControlSplit, options: ScoringOptio
 
 
 def hashed(names: Sequence[str]) -> NDArray[np.bool_]:
-    """Return for which names (N,) a stable hash says that they are for calibration."""
-    known = {name: int(sha256(f"calibration/{name}".encode())[:8], 16) / 2**32 < SHARE for name in set(names)}
-    return np.array([known[name] for name in names], np.bool_)
+    """Return which names (N,) are for calibration: the third of them whose hashes are least.
+
+    Of few names a bound on the hash alone would take none or most. When names come few others change sides.
+    """
+    ranked = sorted(set(names), key=lambda name: sha256(f"calibration/{name}".encode()))
+    chosen = set(ranked[: round(SHARE * len(ranked))])
+    return np.array([name in chosen for name in names], np.bool_)
 
 
 def _enough(held: NDArray[np.bool_]) -> bool:
