@@ -144,7 +144,7 @@ FIGURES: Sequence[Figure] = (
         counted="crops",
         value=lambda found, which: expected_calibration_error(found.probs[which], found.classes[which]),
         floor=lambda _, __, settings: settings.ece_floor,
-        bound="what is set",
+        bound="as is set",
     ),
     Figure(
         gate="centre_error",
@@ -155,7 +155,7 @@ FIGURES: Sequence[Figure] = (
         counted="objects",
         value=lambda found, which: float(found.centre_error[which].mean()),
         floor=lambda _, __, settings: settings.centre_floor_m,
-        bound="what is set",
+        bound="as is set",
     ),
     _ause("ause_class", "AUSE of the class", _all, "crops", _class_ranked),
     _ause("ause_centre", "AUSE of the centre", _objects, "objects", _centre_ranked),

@@ -45,7 +45,9 @@ def figure_gate(
         reference = None if theirs is None else figure.value(theirs, which)
         return _refused(figure, value, floor, reference, f"{told}; {bound}")
     if theirs is None:
-        return GateRecord(gate=figure.gate, verdict="passed", candidate=value, floor=floor, reason=f"{told}; {NO_CURRENT}")
+        return GateRecord(
+            gate=figure.gate, verdict="passed", candidate=value, floor=floor, reason=f"its floor holds; {NO_CURRENT}"
+        )
     if (few := _not_paired(figure, theirs, which, drives, frames)) is not None:
         return undetermined(figure.gate, few, candidate=value, floor=floor)
     groups = _groups(drives[which], frames[which])
@@ -80,7 +82,7 @@ def _compared(
     worse = _worse(figure.better, end, allowed * abs(reference))
     told = f"the {figure.title} is {value:.3f}{figure.unit} against {reference:.3f}"
     within = f"the difference is within [{interval[0]:+.3f}, {interval[1]:+.3f}] (95 %)"
-    verdict = f"{'plainly' if worse else 'not plainly'} worse than the current generation by more than {slack:.0%}"
+    than = f"worse than the current generation by more than {slack:.0%}"
     return GateRecord(
         gate=figure.gate,
         verdict="refused" if worse else "passed",
@@ -88,7 +90,8 @@ def _compared(
         reference=reference,
         difference=interval,
         floor=floor,
-        reason=f"{told}; {within}: {verdict}",
+        # a refusal is told without the other fields, as a run's error
+        reason=f"{told}; {within}: plainly {than}" if worse else f"not plainly {than}",
     )
 
 
