@@ -11,7 +11,7 @@ from quandary.geometry import Box3D, Calibration, ImageBox
 from quandary.labels import CLASSES, Label
 from quandary_server.detector.examples import Examples, make_examples, mirrored, true_boxes
 from quandary_server.detector.export import PARITY_TOLERANCE, ParityError, export_onnx, parity
-from quandary_server.detector.fitting import fit_member, fitting
+from quandary_server.detector.fitting import class_weights, fit_member, fitting
 from quandary_server.detector.loss import detection_loss
 from quandary_server.detector.net import FrustumNet
 from quandary_server.detector.settings import FitSettings, NetSettings
@@ -100,6 +100,30 @@ def test_too_few_or_broken_examples_are_refused() -> None:
     broken.maps[:] = np.nan
     with pytest.raises(ValueError, match="loss is nan at step 1"):
         fit_member(broken, SMALL, FitSettings(steps=2, batch=8), seed=1)
+
+
+def test_classes_weigh_by_a_power_of_their_rarity_within_bounds() -> None:
+    classes = np.array([0] * 90 + [3] * 10)
+    assert class_weights(classes, 0.0) is None
+    weights = class_weights(classes, 0.5)
+    assert weights is not None
+    assert weights[[0, 3]].tolist() == pytest.approx([(50 / 90) ** 0.5, 5**0.5])
+    assert weights[1] == 1.0
+    rare = class_weights(np.array([0] * 999 + [3]), 1.0)
+    assert rare is not None
+    assert rare[3] == 10.0
+
+
+def test_the_loss_is_the_mean_over_the_weights() -> None:
+    logits, classes = torch.tensor([[2.0, 0.0], [0.0, 1.0]]), torch.tensor([0, 0])
+    logits = torch.nn.functional.pad(logits, (0, len(CLASSES) - 2), value=-1e9)
+    classes[1] = 1
+    weights = torch.ones(len(CLASSES))
+    weights[1] = 3.0
+    box, log_variance = torch.zeros(2, 10), torch.zeros(2, 7)
+    found = detection_loss(logits, box, log_variance, classes, box, 0.0, weights)
+    first, second = np.log1p(np.exp(-2.0)), np.log1p(np.exp(-1.0))
+    assert float(found) == pytest.approx((first + 3 * second) / 4, rel=1e-5)
 
 
 def test_a_batch_of_background_has_no_box_loss() -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import psutil
 import pytest
 import yaml
-from support.generations import SMALL, untrained
+from support.generations import SMALL, calibrated, untrained
 from support.scoring import ScoringService
 from support.serving import Load, Serving, Streams
 from support.waiting import wait_for
@@ -32,7 +32,7 @@ AT_ONCE = {"target_busy": 0.4, "window": "PT1S", "report": "PT0.2S", "upscale_de
 
 @pytest.fixture(scope="module")
 def two_members() -> Artefacts:
-    return untrained(SMALL, members=2)
+    return calibrated(untrained(SMALL, members=2))
 
 
 @pytest.fixture(scope="module")

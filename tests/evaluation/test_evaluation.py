@@ -4,9 +4,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from quandary.geometry import Box3D
-from quandary_server.evaluation.bootstrap import grouping, macro_recall_interval, paired_interval
-from quandary_server.evaluation.boxes import centre_errors, ious, size_errors
-from quandary_server.evaluation.classes import macro_recall, recalls
+from quandary_server.evaluation.bootstrap import grouping, macro_recall_interval, paired_interval, resampled_interval
+from quandary_server.evaluation.boxes import centre_errors, ious, parameter_errors, size_errors
+from quandary_server.evaluation.classes import frequent_classes, macro_recall, recalls
 
 UNIT = Box3D(0.0, 0.0, 0.0, 2.0, 2.0, 2.0, 0.0)
 
@@ -108,3 +108,35 @@ def test_few_drives_are_resampled_by_frame() -> None:
     assert grouping(["a", "b"] * 10, frames) is frames
     many = [f"d{i % 8}" for i in range(20)]
     assert grouping(many, frames) is many
+
+
+def test_any_figure_of_whole_groups_has_an_interval() -> None:
+    values, groups = np.repeat([1.0, 2.0, 3.0, 4.0], 5), [str(i // 5) for i in range(20)]
+    seen: list[int] = []
+
+    def mean(drawn: np.ndarray) -> float:
+        seen.append(len(drawn))
+        return float(values[drawn].mean())
+
+    interval = resampled_interval(mean, groups, np.random.default_rng(0), draws=400)
+    assert interval == paired_interval(values, groups, np.random.default_rng(0), draws=400)
+    assert set(seen) == {20}
+
+
+def test_a_figure_that_many_draws_tell_nothing_of_has_no_interval() -> None:
+    groups = [str(i) for i in range(10)]
+    rng = np.random.default_rng(0)
+    assert resampled_interval(lambda drawn: 1.0 if 0 in drawn else None, groups, rng) is None
+    assert resampled_interval(lambda drawn: 1.0 if len(set(drawn)) > 3 else None, groups, rng) == (1.0, 1.0)
+
+
+def test_a_box_and_its_reverse_have_the_same_yaw() -> None:
+    heading = np.array([0.3, 0.3 + np.pi, 0.4])
+    boxes = np.column_stack([np.zeros((3, 6)), np.sin(2 * heading), np.cos(2 * heading), np.sin(heading), np.cos(heading)])
+    errors = parameter_errors(np.repeat(boxes[:1], 3, axis=0), boxes)
+    assert errors[:, 6] == pytest.approx([0.0, 0.0, 0.1])
+    assert (errors[:, :6] == 0).all()
+
+
+def test_frequent_classes_are_those_that_occur_often_enough() -> None:
+    assert frequent_classes(np.array([0, 2, 2, 4, 4, 4]), classes=6, least=2) == [2, 4]

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from support.generations import calibrated
 from support.scoring import LIMITS, QUEUE, Told
 from support.spread import SpreadDeployment
 
@@ -37,9 +38,10 @@ COMPARED = ("score", "score_without", "mean_probs", "box", "aleatoric", "epistem
 
 @pytest.fixture(scope="module")
 def generation(generation: Artefacts, rasters: Callable[[int], Rasters]) -> Artefacts:
-    """A generation that has thresholds."""
-    record = calibrate_cascade(LoadedGeneration(generation, Provider.CPU), rasters(40))
-    return Artefacts(generation.manifest.model_copy(update={"cascade": record}), generation.members)
+    """A generation that is calibrated and has thresholds."""
+    artefacts = calibrated(generation)
+    record = calibrate_cascade(LoadedGeneration(artefacts, Provider.CPU), rasters(40))
+    return Artefacts(artefacts.manifest.model_copy(update={"cascade": record}), artefacts.members)
 
 
 @pytest.fixture

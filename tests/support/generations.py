@@ -32,3 +32,9 @@ def untrained(net: NetSettings, members: int, seed: int = 0) -> Artefacts:
         files=files,
     )
     return Artefacts(manifest, tuple(models))
+
+
+def calibrated(artefacts: Artefacts) -> Artefacts:
+    """Return the generation with a temperature and variance scales of its own."""
+    update = {"temperature": 1.7, "variance_scales": (0.5, 0.6, 0.8, 1.2, 1.5, 2.0, 3.0)}
+    return Artefacts(artefacts.manifest.model_copy(update=update), artefacts.members)

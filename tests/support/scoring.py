@@ -43,12 +43,13 @@ WINDOW = 4
 QUEUE = QueueLimit(service_times=2.0, least_s=5.0)
 
 
-def register(registry: Registry, artefacts: Artefacts, temperature: float = 1.0) -> str:
-    """Register a generation, another one for every call; return its id."""
+def register(registry: Registry, artefacts: Artefacts, temperature: float | None = None) -> str:
+    """Register a generation, another one for every call, of another temperature if so asked; return its id."""
     members = {member_name(k): member for k, member in enumerate(artefacts.members)}
 
     def describe(number: int, name: str, files: dict[str, str]) -> Manifest:
-        update = {"number": number, "generation": name, "files": files, "temperature": temperature}
+        own = artefacts.manifest.temperature if temperature is None else temperature
+        update = {"number": number, "generation": name, "files": files, "temperature": own}
         return artefacts.manifest.model_copy(update=update)
 
     return registry.register(members, describe).generation
@@ -143,7 +144,7 @@ class ScoringService:
         self.keeper.stop()
         self.engine.close()
 
-    def register(self, temperature: float = 1.0) -> str:
+    def register(self, temperature: float | None = None) -> str:
         """Register the generation, another one for every call."""
         return register(self.registry, self._generation, temperature)
 

@@ -75,7 +75,7 @@ class SpreadDeployment:
         for keeper in self._started:
             keeper.stop()
 
-    def promote(self, artefacts: Artefacts, temperature: float = 1.0) -> str:
+    def promote(self, artefacts: Artefacts, temperature: float | None = None) -> str:
         """Register a generation and make it current, without a wait; return its id."""
         generation = register(self.registry, artefacts, temperature)
         self.registry.promote(generation, self.registry.pointer(), now(), "test")

@@ -2,12 +2,14 @@ import pytest
 
 from quandary_server.registry.manifest import GateRecord
 from quandary_server.storage.task_values import QueueStats
-from quandary_server.trainer.gates import nll_against_current_gate, nll_floor_gate
+from quandary_server.trainer.gates.verdicts import undetermined
 from quandary_server.wire.tasks import stats_message
 from quandary_server.wire.training import gate_message
 
+OLDER = GateRecord(gate="nll_floor", verdict="undetermined", candidate=0.0, reason="0 labelled crops of control drives")
 
-@pytest.mark.parametrize("gate", [nll_floor_gate(None, 3.0), nll_against_current_gate(None, None, [], [])])
+
+@pytest.mark.parametrize("gate", [undetermined("nll", "no crops"), OLDER])
 def test_what_was_not_measured_is_no_perfect_figure(gate: GateRecord) -> None:
     assert not gate_message(gate).HasField("candidate")
 

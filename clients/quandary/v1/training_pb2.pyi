@@ -321,20 +321,27 @@ class GateResult(_message.Message):
     DIFFERENCE_LOW_FIELD_NUMBER: _builtins.int
     DIFFERENCE_HIGH_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
+    FLOOR_FIELD_NUMBER: _builtins.int
     gate: _builtins.str
-    """The gate: onnx_parity, nll_floor, nll_against_current."""
+    """The gate: onnx_parity, disagreement, macro_recall, nll, ece, centre_error, ause_class, ause_centre, latency. Generations made
+    before these may name nll_floor and nll_against_current.
+    """
     verdict: Global___GateVerdict.ValueType
     """Verdict."""
     candidate: _builtins.float
     """The candidate's figure; unset where nothing could be measured."""
     reference: _builtins.float
-    """The current generation's figure, or the bound; unset where there is none."""
+    """The current generation's figure on the same control crops; unset where there is none."""
     difference_low: _builtins.float
     """Lower end of the paired 95 % interval of candidate less current; unset where there is none."""
     difference_high: _builtins.float
     """Upper end of it."""
     reason: _builtins.str
     """In words."""
+    floor: _builtins.float
+    """The bound that the candidate's figure is held to, whatever the current generation does; unset where there is none. Of
+    macro_recall and disagreement a least value, of the others a largest.
+    """
     def __init__(
         self,
         *,
@@ -345,10 +352,11 @@ class GateResult(_message.Message):
         difference_low: _builtins.float | None = ...,
         difference_high: _builtins.float | None = ...,
         reason: _builtins.str = ...,
+        floor: _builtins.float | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_candidate", b"_candidate", "_difference_high", b"_difference_high", "_difference_low", b"_difference_low", "_reference", b"_reference", "candidate", b"candidate", "difference_high", b"difference_high", "difference_low", b"difference_low", "reference", b"reference"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_candidate", b"_candidate", "_difference_high", b"_difference_high", "_difference_low", b"_difference_low", "_floor", b"_floor", "_reference", b"_reference", "candidate", b"candidate", "difference_high", b"difference_high", "difference_low", b"difference_low", "floor", b"floor", "reference", b"reference"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_candidate", b"_candidate", "_difference_high", b"_difference_high", "_difference_low", b"_difference_low", "_reference", b"_reference", "candidate", b"candidate", "difference_high", b"difference_high", "difference_low", b"difference_low", "gate", b"gate", "reason", b"reason", "reference", b"reference", "verdict", b"verdict"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_candidate", b"_candidate", "_difference_high", b"_difference_high", "_difference_low", b"_difference_low", "_floor", b"_floor", "_reference", b"_reference", "candidate", b"candidate", "difference_high", b"difference_high", "difference_low", b"difference_low", "floor", b"floor", "gate", b"gate", "reason", b"reason", "reference", b"reference", "verdict", b"verdict"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__candidate: _TypeAlias = _typing.Literal["candidate"]  # noqa: Y015
     _WhichOneofArgType__candidate: _TypeAlias = _typing.Literal["_candidate", b"_candidate"]  # noqa: Y015
@@ -356,6 +364,8 @@ class GateResult(_message.Message):
     _WhichOneofArgType__difference_high: _TypeAlias = _typing.Literal["_difference_high", b"_difference_high"]  # noqa: Y015
     _WhichOneofReturnType__difference_low: _TypeAlias = _typing.Literal["difference_low"]  # noqa: Y015
     _WhichOneofArgType__difference_low: _TypeAlias = _typing.Literal["_difference_low", b"_difference_low"]  # noqa: Y015
+    _WhichOneofReturnType__floor: _TypeAlias = _typing.Literal["floor"]  # noqa: Y015
+    _WhichOneofArgType__floor: _TypeAlias = _typing.Literal["_floor", b"_floor"]  # noqa: Y015
     _WhichOneofReturnType__reference: _TypeAlias = _typing.Literal["reference"]  # noqa: Y015
     _WhichOneofArgType__reference: _TypeAlias = _typing.Literal["_reference", b"_reference"]  # noqa: Y015
     @_typing.overload
@@ -364,6 +374,8 @@ class GateResult(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__difference_high) -> _WhichOneofReturnType__difference_high | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__difference_low) -> _WhichOneofReturnType__difference_low | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__floor) -> _WhichOneofReturnType__floor | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__reference) -> _WhichOneofReturnType__reference | None: ...
 
@@ -428,6 +440,7 @@ class Generation(_message.Message):
     GATES_FIELD_NUMBER: _builtins.int
     PINNED_FIELD_NUMBER: _builtins.int
     DIGESTS_FIELD_NUMBER: _builtins.int
+    CALIBRATION_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """generations/{generation}."""
     state: Global___GenerationState.ValueType
@@ -444,6 +457,8 @@ class Generation(_message.Message):
     """Labelled crops it was trained on."""
     pinned: _builtins.bool
     """Whether it is kept from deletion."""
+    calibration: _builtins.str
+    """What its temperature and variance scales were fitted on, or why they were not, in words."""
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
         """When it was registered."""
@@ -480,10 +495,11 @@ class Generation(_message.Message):
         gates: _abc.Iterable[Global___GateResult] | None = ...,
         pinned: _builtins.bool = ...,
         digests: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        calibration: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["class_names", b"class_names", "create_time", b"create_time", "digests", b"digests", "gates", b"gates", "members", b"members", "metrics", b"metrics", "name", b"name", "parent", b"parent", "pinned", b"pinned", "run", b"run", "snapshot_digest", b"snapshot_digest", "state", b"state", "training_crops", b"training_crops"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["calibration", b"calibration", "class_names", b"class_names", "create_time", b"create_time", "digests", b"digests", "gates", b"gates", "members", b"members", "metrics", b"metrics", "name", b"name", "parent", b"parent", "pinned", b"pinned", "run", b"run", "snapshot_digest", b"snapshot_digest", "state", b"state", "training_crops", b"training_crops"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from quandary.v1 import training_pb2
+from quandary_server.cli.gate_table import print_generation, state_of
 from quandary_server.cli.output import out, print_json, print_table
 from quandary_server.cli.session import DataOption, JsonOption, settings_of, training_client
 from quandary_server.clock import now
@@ -36,10 +37,18 @@ def list_(
 
 
 @app.command()
-def show(generation: Annotated[str, typer.Argument(metavar="GENERATION")] = "current", data: DataOption = None) -> None:
-    """Show one generation as JSON, by default the current one."""
+def show(
+    generation: Annotated[str, typer.Argument(metavar="GENERATION")] = "current",
+    data: DataOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show one generation, by default the current one: what it is made of, how it did at the gates, its figures."""
     with training_client(settings_of(data)) as client:
-        print_json(client.get_generation(generation))
+        found = client.get_generation(generation)
+    if as_json:
+        print_json(found)
+    else:
+        print_generation(found)
 
 
 @app.command()
@@ -110,7 +119,7 @@ def _row(generation: training_pb2.Generation) -> tuple[object, ...]:
     figures = generation.metrics
     return (
         generation.name.removeprefix("generations/"),
-        training_pb2.GenerationState.Name(generation.state).removeprefix("GENERATION_STATE_").lower(),
+        state_of(generation),
         generation.members,
         generation.training_crops,
         f"{figures['macro_recall']:.3f}" if "macro_recall" in figures else "-",

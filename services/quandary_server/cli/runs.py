@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from quandary.v1 import training_pb2
+from quandary_server.cli.gate_table import print_gates
 from quandary_server.cli.output import err, out, print_json, print_table, progress_bar
 from quandary_server.cli.session import MAX_SEED, DataOption, JsonOption, settings_of, training_client
 
@@ -72,8 +73,8 @@ def runs(
 def _print_run(run: training_pb2.Run) -> None:
     state = _name(training_pb2.RunState, run.state)
     out.print(f"{run.name} {state}; {run.training_crops} crops; {run.generation or 'no generation'}")
-    for gate in run.gates:
-        out.print(f"  {gate.gate}: {_name(training_pb2.GateVerdict, gate.verdict)}; {gate.reason}")
+    if run.gates:
+        print_gates(run.gates)
     if run.error:
         err.print(run.error, markup=False)
 
@@ -84,4 +85,4 @@ def _name(enum: object, number: int) -> str:
     return next(name.removeprefix(p) for p in PREFIXES if name.startswith(p)).lower()
 
 
-PREFIXES = ("RUN_STATE_", "RUN_STAGE_", "RUN_TRIGGER_", "GATE_VERDICT_")
+PREFIXES = ("RUN_STATE_", "RUN_STAGE_", "RUN_TRIGGER_")

@@ -8,10 +8,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from quandary.labels import CLASSES
 from quandary_server.detector.examples import Examples, mirrored
 from quandary_server.detector.loss import detection_loss
 from quandary_server.detector.net import FrustumNet
 from quandary_server.detector.settings import FitSettings, NetSettings
+
+MOST_WEIGHT = 10.0
+"""A class weighs at most this much more, or less, than it would if all were equally frequent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,11 +59,12 @@ def fitting(
         optimiser, max_lr=settings.learning_rate, total_steps=settings.steps + 1, pct_start=0.2
     )
 
+    weights = class_weights(examples.classes, settings.class_weights)
     net.train()
     losses: list[float] = []
     batches = _batches(len(examples), settings.batch, rng)
     for step in range(1, settings.steps + 1):
-        loss = _loss(net, examples, next(batches), settings, rng, torch_rng)
+        loss = _loss(net, examples, next(batches), settings, weights, rng, torch_rng)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(net.parameters(), 5.0, foreach=True)
@@ -80,6 +85,7 @@ def _loss(
     examples: Examples,
     which: NDArray[np.intp],
     settings: FitSettings,
+    weights: torch.Tensor | None,
     rng: np.random.Generator,
     torch_rng: torch.Generator,
 ) -> torch.Tensor:
@@ -91,7 +97,20 @@ def _loss(
     mask_hidden = _mask((len(which), net.settings.hidden), net.settings.dropout, torch_rng)
     logits, box, log_variance = net.head(embedding, mask_in, mask_hidden)
     classes = torch.from_numpy(examples.classes[which])
-    return detection_loss(logits, box, log_variance, classes, torch.from_numpy(boxes), settings.box_weight)
+    return detection_loss(logits, box, log_variance, classes, torch.from_numpy(boxes), settings.box_weight, weights)
+
+
+def class_weights(classes: NDArray[np.int64], power: float) -> torch.Tensor | None:
+    """Return the weight (C,) of each class, (mean count / own count)^power within [1/10, 10]; None for a power of 0.
+
+    Means and counts are over the classes (N,) that occur; those that do not weigh 1.
+    """
+    if power == 0:
+        return None
+    counts = np.bincount(classes, minlength=len(CLASSES))
+    present = counts > 0
+    rarity = np.divide(counts[present].mean(), counts, out=np.ones(len(counts)), where=present)
+    return torch.from_numpy(np.clip(rarity**power, 1 / MOST_WEIGHT, MOST_WEIGHT).astype(np.float32))
 
 
 def _mask(shape: tuple[int, ...], dropout: float, rng: torch.Generator) -> torch.Tensor:

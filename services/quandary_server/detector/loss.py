@@ -18,15 +18,22 @@ HEADING_WEIGHT = 0.05
 
 
 def detection_loss(
-    logits: Tensor, box: Tensor, log_variance: Tensor, classes: Tensor, target: Tensor, box_weight: float
+    logits: Tensor,
+    box: Tensor,
+    log_variance: Tensor,
+    classes: Tensor,
+    target: Tensor,
+    box_weight: float,
+    class_weights: Tensor | None = None,
 ) -> Tensor:
     """Return the mean loss of logits (D, C), box (D, 10), log-variance (D, 7) against classes (D,) and boxes (D, 10).
 
     Per parameter (0.5 exp(-s) L + 0.5 s) v with s the log-variance, v = exp(BETA s) held constant, and L the smooth L1 distance
     (twice, so that it is the square near zero); of yaw the squared chord between the doubled angles, over 4, which for a small
     error is its square. The heading has a small loss of its own, without a variance. Background has no box.
+    class_weights (C,): of the cross-entropy, whose mean is over the weights; None: all alike.
     """
-    classification = functional.cross_entropy(logits, classes)
+    classification = functional.cross_entropy(logits, classes, class_weights)
     labelled = classes != BACKGROUND_INDEX
     if not bool(labelled.any()):
         return classification

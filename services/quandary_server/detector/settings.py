@@ -66,5 +66,8 @@ class FitSettings(BaseModel):
     learning_rate: float = Field(default=6e-3, gt=0, le=1, description="peak of the one-cycle schedule")
     weight_decay: float = Field(default=1e-2, ge=0, le=1, description="AdamW's")
     box_weight: float = Field(default=2.0, ge=0, le=100, description="weight of the box loss")
+    class_weights: float = Field(
+        default=0.0, ge=0, le=1, description="power of a class's inverse frequency that its crops weigh by; 0: all alike"
+    )
     mirror: bool = Field(default=True, description="mirror half of the crops left to right")
     report_every: int = Field(default=25, ge=1, description="steps between two reports of progress")

@@ -1,6 +1,6 @@
 """Intervals by resampling."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,10 @@ MIN_DRIVES = 8
 
 MIN_GROUPS = 5
 """Fewer groups than this tell nothing: a gate that has no more is undetermined."""
+
+
+MAX_UNTOLD = 0.05
+"""Of draws, the share that may tell nothing of a figure."""
 
 
 def expanded_interval(drawn: Array, groups: int, level: float) -> tuple[float, float]:
@@ -40,6 +44,27 @@ def paired_interval(
     drawn = rng.integers(0, len(sums), size=(draws, len(sums)))
     means = sums[drawn].sum(axis=1) / sizes[drawn].sum(axis=1)
     return expanded_interval(means, len(sums), level)
+
+
+def resampled_interval(
+    figure: Callable[[NDArray[np.intp]], float | None],
+    groups: Sequence[str],
+    rng: np.random.Generator,
+    draws: int = 1000,
+    level: float = 0.95,
+) -> tuple[float, float] | None:
+    """Return the central interval of any figure of values (N,) that is computed anew from each resample, by group (N,).
+
+    figure: takes the drawn indices, and gives None where these tell nothing. None where that is so for more than a twentieth of
+    the draws; the others are left out. Raises ValueError for fewer than 2 groups.
+    """
+    _, which = np.unique(np.asarray(groups), return_inverse=True)
+    count = int(which.max()) + 1
+    parts = np.split(np.argsort(which, kind="stable"), np.cumsum(np.bincount(which))[:-1])
+    drawn = rng.integers(0, count, size=(draws, count))
+    found = [figure(np.concatenate([parts[group] for group in draw])) for draw in drawn]
+    told = np.array([value for value in found if value is not None])
+    return expanded_interval(told, count, level) if len(told) >= (1 - MAX_UNTOLD) * draws else None
 
 
 def macro_recall_interval(

@@ -8,6 +8,7 @@ import shapely
 from numpy.typing import NDArray
 
 from quandary.geometry import Box3D
+from quandary_server.frustum.anchor import yaws
 
 Array = NDArray[np.float64]
 
@@ -31,6 +32,15 @@ def depth_errors(truth: Sequence[Box3D], predicted: Sequence[Box3D], bearings_ra
 def ious(truth: Sequence[Box3D], predicted: Sequence[Box3D]) -> Array:
     """Return the volumetric intersection over union (N,) of upright boxes, in [0, 1]."""
     return volume_overlaps(_rows(truth), _rows(predicted))
+
+
+def parameter_errors(truth: Array, predicted: Array) -> Array:
+    """Return the errors (O, 7) of box parameters from regressed values (O, 10); of yaw, modulo half a turn.
+
+    A box and its reverse are the same to the LiDAR.
+    """
+    yaw = (yaws(predicted) - yaws(truth) + np.pi / 2) % np.pi - np.pi / 2
+    return np.column_stack([predicted[:, :6] - truth[:, :6], yaw])
 
 
 def volume_overlaps(first: Array, second: Array) -> Array:

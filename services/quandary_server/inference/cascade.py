@@ -69,8 +69,7 @@ def calibrate_cascade(generation: Generation, rasters: Rasters) -> CascadeRecord
     twice = rasters.take(np.resize(np.arange(len(rasters)), max(len(rasters), 2)))
     seed = generation.seed(None)
     summary = summarise(generation.draw(twice, Estimator.ENSEMBLE_MC_DROPOUT, masks, seed).samples)
-    scales = np.array(generation.manifest.box_scales)
-    found = {name: acquire(name, summary, scales)[: len(rasters)] for name in ACQUISITIONS}
+    found = {name: acquire(name, summary, generation.epistemic_scales)[: len(rasters)] for name in ACQUISITIONS}
     levels = np.linspace(0.0, 1.0, LEVELS + 1)
     quantiles = {name.value: tuple(np.quantile(scores, levels).tolist()) for name, scores in found.items()}
     return CascadeRecord(masks=masks, crops=len(rasters), quantiles=quantiles)

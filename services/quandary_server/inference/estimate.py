@@ -68,7 +68,7 @@ def _scored(
     jackknife: bool,
 ) -> ObjectScores:
     rasters, summary, acquisition = localised.rasters, localised.summary, options.effective_acquisition
-    scales = np.array(generation.manifest.box_scales)
+    scales = generation.epistemic_scales
     asked = options.jittered_proposals > 0 or acquisition is Acquisition.TIGHTNESS
     return ObjectScores(
         score=localised.scores(acquisition, scales),
@@ -79,8 +79,8 @@ def _scored(
         variation_ratio=1.0 - summary.votes.max(axis=-1),
         margin=margin(summary.mean_probs),
         box=summary.box,
-        aleatoric=summary.aleatoric,
-        epistemic=summary.epistemic,
+        aleatoric=summary.aleatoric * generation.variance_scales,
+        epistemic=summary.epistemic * generation.variance_scales,
         embedding=embedding,
         points=rasters.points,
         anchors=rasters.anchors,

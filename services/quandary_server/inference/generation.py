@@ -52,6 +52,16 @@ class Generation(ABC):
     def members(self) -> int:
         """Number of members."""
 
+    @property
+    def variance_scales(self) -> NDArray[np.float64]:
+        """The factors (7,) that make of the box's variances, aleatoric and epistemic, what labels bear out."""
+        return np.array(self.manifest.variance_scales)
+
+    @property
+    def epistemic_scales(self) -> NDArray[np.float64]:
+        """The epistemic variances (7,) as drawn that count as one once scaled: what acquisition functions take."""
+        return np.array(self.manifest.box_scales) / self.variance_scales
+
     def seed(self, asked: int | None) -> int:
         """Return the seed of the masks: the one asked for, else the generation's own."""
         return self.manifest.seed if asked is None else asked

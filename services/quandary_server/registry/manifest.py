@@ -10,19 +10,25 @@ GENERATION = r"^g[0-9]{6}-[0-9a-f]{8}$"
 
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-Quantiles = Annotated[tuple[Annotated[float, Field(allow_inf_nan=False)], ...], Field(min_length=2)]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+Quantiles = Annotated[tuple[Finite, ...], Field(min_length=2)]
 
 
 class GateRecord(BaseModel):
-    """How the candidate did at one gate; `difference` is the interval of candidate less reference."""
+    """How the candidate did at one gate; `difference` is the interval of candidate less reference.
+
+    candidate: None where nothing could be measured. reference: the current generation's figure, None without one. floor: the
+    bound that the candidate's figure is held to, None where there is none.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     gate: str
     verdict: Literal["passed", "refused", "undetermined"]
-    candidate: float
-    reference: float | None = None
-    difference: tuple[float, float] | None = None
+    candidate: Finite | None = None
+    reference: Finite | None = None
+    difference: tuple[Finite, Finite] | None = None
+    floor: Finite | None = None
     reason: str
 
 
@@ -64,6 +70,10 @@ class Manifest(BaseModel):
     classes: tuple[str, ...] = Field(min_length=2)
     net: NetRecord
     temperature: Positive = Field(default=1.0, description="the logits are divided by it")
+    variance_scales: tuple[Positive, ...] = Field(
+        default=(1.0,) * 7, min_length=7, max_length=7, description="the box's variances, of both kinds, are multiplied by them"
+    )
+    calibration: str = Field(default="", description="what temperature and scales were fitted on, or why they were not")
     box_scales: tuple[Positive, ...] = Field(min_length=7, max_length=7, description="variances that count as one")
     seed: int = Field(ge=0, lt=2**64, description="seed of the masks where a request names none")
     cascade: CascadeRecord | None = Field(default=None, description="thresholds of ESCALATE; none: all objects escalate")

@@ -5,6 +5,7 @@ from datetime import timedelta
 from pydantic import Field
 
 from quandary_server.detector.settings import FitSettings, NetSettings
+from quandary_server.settings.gates import GateSettings
 from quandary_server.settings.promotion import PromotionPolicy, ShadowSettings, WatchSettings
 from quandary_server.settings.section import Port, Section
 
@@ -31,4 +32,4 @@ class TrainerSettings(Section):
     )
     shadow: ShadowSettings = ShadowSettings()
     watch: WatchSettings = WatchSettings()
-    nll_floor: float = Field(default=3.0, gt=0, description="a candidate whose NLL on control drives exceeds it is refused")
+    gates: GateSettings = GateSettings()

@@ -14,21 +14,21 @@ import numpy as np
 
 from quandary.errors import GateRefused, QuandaryError, TooLittleData, Violation
 from quandary.options import ScoringOptions
-from quandary_server.detector.assessment import Assessment
 from quandary_server.detector.examples import Examples
 from quandary_server.inference.generation import LoadedGeneration
 from quandary_server.inference.provider import Provider
 from quandary_server.registry.directory import Registry
-from quandary_server.registry.manifest import GateRecord, Manifest
+from quandary_server.registry.manifest import Manifest
 from quandary_server.registry.pointer import Pointer
 from quandary_server.settings import Settings
 from quandary_server.settings.promotion import PromotionPolicy
 from quandary_server.storage.run_values import Run, RunStage, RunState
 from quandary_server.storage.snapshots import Snapshot, write_snapshot
 from quandary_server.storage.store import Store
-from quandary_server.trainer import gates
-from quandary_server.trainer.candidate import Candidate, draft_candidate, judge, seed_rank_correlation
-from quandary_server.trainer.cascade import cascade_metrics, with_thresholds
+from quandary_server.trainer.calibration import calibrated, split_control
+from quandary_server.trainer.candidate import Candidate, draft_candidate
+from quandary_server.trainer.cascade import with_thresholds
+from quandary_server.trainer.judging import Judged, bench_of
 from quandary_server.trainer.labelled import LabelledExamples, examples_of_snapshot
 from quandary_server.trainer.members import fit_members
 from quandary_server.trainer.moves import Cause, Told, untold
@@ -49,14 +49,6 @@ class RunPlan:
     steps: int
     seed: int
     promote: bool
-
-
-@dataclass(frozen=True)
-class Judged:
-    """A candidate with its verdicts and figures."""
-
-    gates: tuple[GateRecord, ...]
-    metrics: dict[str, float]
 
 
 class TrainingRun:
@@ -96,7 +88,7 @@ class TrainingRun:
         snapshot, labelled = self._take_snapshot()
         self._check_enough(labelled)
         candidate = self._train(snapshot, labelled)
-        pointer, judged = self._judge(candidate, labelled.control)
+        pointer, judged = self._judge(candidate, snapshot, labelled)
         manifest = self._register(candidate, judged)
 
         refused = [gate for gate in judged.gates if gate.verdict == "refused"]
@@ -154,39 +146,22 @@ class TrainingRun:
                 snapshot_digest=snapshot.digest,
                 settings={"net": trainer.net.model_dump(), "fit": fit.model_dump(), "seed": self._plan.seed},
             )
-            return with_thresholds(candidate, labelled.control, labelled.training)
+            split = split_control(labelled.control)
+            return with_thresholds(calibrated(candidate, split, self._options), split.thresholds, labelled.training)
 
-    def _judge(self, candidate: Candidate, control: Examples) -> tuple[Pointer | None, Judged]:
+    def _judge(self, candidate: Candidate, snapshot: Snapshot, labelled: LabelledExamples) -> tuple[Pointer | None, Judged]:
         """Hold the candidate against the gates; the pointer is the one whose generation it was held against."""
         with self._stage(RunStage.GATES):
-            loaded = candidate.load()
-            mine = judge(loaded, control, self._options)
             pointer = self._registry.pointer()
-            theirs = self._assess_current(pointer, control)
-            verdicts = (
-                gates.parity_gate([member.parity for member in candidate.members]),
-                gates.nll_floor_gate(mine.nll if mine else None, self._settings.trainer.nll_floor),
-                gates.nll_against_current_gate(
-                    mine.nll if mine else None,
-                    theirs.nll if theirs else None,
-                    control.drives.tolist(),
-                    control.frames.tolist(),
-                ),
-            )
-            metrics = {} if mine is None else mine.figures()
-            correlation = seed_rank_correlation(loaded, control, self._options)
-            if correlation is not None:
-                metrics["seed_rank_correlation"] = correlation
-            metrics |= cascade_metrics(loaded, control, self._options)
-            metrics["training_loss"] = float(np.mean([member.loss for member in candidate.members]))
-            self._update(gates=[verdict.model_dump(mode="json") for verdict in verdicts], metrics=metrics)
-            return pointer, Judged(verdicts, metrics)
+            bench = bench_of(snapshot, labelled, self._options, self._settings.trainer.gates)
+            judged = bench.judged(candidate, self._load(pointer))
+            self._update(gates=[verdict.model_dump(mode="json") for verdict in judged.gates], metrics=judged.metrics)
+            return pointer, judged
 
-    def _assess_current(self, pointer: Pointer | None, control: Examples) -> Assessment | None:
+    def _load(self, pointer: Pointer | None) -> LoadedGeneration | None:
         if pointer is None:
             return None
-        artefacts = self._registry.load(pointer.generation, pointer.manifest_digest)
-        return judge(LoadedGeneration(artefacts, Provider.CPU), control, self._options)
+        return LoadedGeneration(self._registry.load(pointer.generation, pointer.manifest_digest), Provider.CPU)
 
     def _register(self, candidate: Candidate, judged: Judged) -> Manifest:
         with self._stage(RunStage.REGISTER):

@@ -40,6 +40,11 @@ def softmax(logits: NDArray[np.floating], temperature: float = 1.0) -> Array:
     return probs
 
 
+def log_probabilities(probs: Array) -> Array:
+    """Return the logarithms (T, D, C) of probabilities (T, D, C): logits, but for a constant per draw and detection."""
+    return np.asarray(np.log(np.maximum(probs, np.finfo(np.float64).tiny)))
+
+
 def detections_last(values: NDArray[np.floating]) -> Array:
     """Return values (T, D, K) in double precision, with D innermost and T outermost in memory."""
     found = np.empty((len(values), *values.shape[:0:-1])).transpose(0, 2, 1)

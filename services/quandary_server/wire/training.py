@@ -48,6 +48,7 @@ def generation_message(manifest: Manifest, pointer: Pointer | None, view: view_p
         metrics=manifest.metrics,
         gates=[gate_message(gate) for gate in manifest.gates],
         pinned=pointer is not None and manifest.generation in pointer.pinned,
+        calibration=manifest.calibration,
     )
     if full:
         message.digests.update(manifest.files)
@@ -68,6 +69,7 @@ def gate_message(gate: GateRecord) -> training_pb2.GateResult:
         verdict=training_pb2.GateVerdict.Value(f"GATE_VERDICT_{gate.verdict.upper()}"),
         candidate=gate.candidate if _measured(gate) else None,
         reference=gate.reference,
+        floor=gate.floor,
         difference_low=low,
         difference_high=high,
         reason=gate.reason,
@@ -75,5 +77,5 @@ def gate_message(gate: GateRecord) -> training_pb2.GateResult:
 
 
 def _measured(gate: GateRecord) -> bool:
-    # no crops, no figure: the record says 0.0 then, which no measured NLL is
+    # manifests of before 2026-11-28 say 0.0 where there was no figure
     return gate.verdict != "undetermined" or gate.candidate != 0.0

@@ -10,7 +10,7 @@ from quandary.options import ScoringOptions
 from quandary_server.detector.assessment import Assessment, assess
 from quandary_server.detector.examples import Examples
 from quandary_server.evaluation.bootstrap import grouping, macro_recall_interval
-from quandary_server.evaluation.classes import macro_recall
+from quandary_server.evaluation.classes import frequent_classes, macro_recall
 from quandary_server.inference.generation import LoadedGeneration
 
 BOOTSTRAP_SEED = 0
@@ -67,5 +67,4 @@ class Arm:
 
 def judged_classes(evaluation: Examples) -> list[int]:
     """Return the classes that the macro recall is over: those with at least 10 crops."""
-    counts = np.bincount(evaluation.classes, minlength=len(CLASSES))
-    return [int(index) for index in np.flatnonzero(counts >= MIN_CROPS_OF_CLASS)]
+    return frequent_classes(evaluation.classes, len(CLASSES), MIN_CROPS_OF_CLASS)

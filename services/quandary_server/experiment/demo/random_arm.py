@@ -5,20 +5,32 @@ from datetime import datetime
 
 import numpy as np
 
+from quandary.options import ScoringOptions
 from quandary.records import FrameRecord
 from quandary_server.detector.examples import Examples
 from quandary_server.detector.settings import FitSettings, NetSettings
 from quandary_server.experiment.demo.frames import Frames
 from quandary_server.inference.generation import LoadedGeneration
+from quandary_server.trainer.calibration import ControlSplit, calibrated
 from quandary_server.trainer.candidate import draft_candidate
 from quandary_server.trainer.members import fit_members
 
 
 class RandomArm:
-    """Draws frames by chance from what is left of the pool, and trains as the trainer does."""
+    """Draws frames by chance from what is left of the pool; trains and calibrates as the trainer does."""
 
-    def __init__(self, frames: Frames, first: Sequence[str], net: NetSettings, fit: FitSettings, seed: int) -> None:
+    def __init__(
+        self,
+        frames: Frames,
+        first: Sequence[str],
+        net: NetSettings,
+        fit: FitSettings,
+        seed: int,
+        control: ControlSplit,
+        options: ScoringOptions,
+    ) -> None:
         self._frames, self._net, self._fit = frames, net, fit
+        self._control, self._options = control, options
         pool = {record.frame_id: record for record in frames.records["pool"]}
         self._labelled = [pool.pop(frame_id) for frame_id in first]
         # a frame without proposals has nothing to label
@@ -50,4 +62,4 @@ class RandomArm:
         candidate = draft_candidate(
             fitted, self._net, examples, seed=seeds[0], now=now, parent="", run="", snapshot_digest="", settings={}
         )
-        return candidate.load()
+        return calibrated(candidate, self._control, self._options).load()

@@ -28,6 +28,7 @@ from quandary_server.selector.open_log import log_writer
 from quandary_server.settings import Settings, load_settings
 from quandary_server.stack import Stack
 from quandary_server.storage.frame_log import LogRecord
+from quandary_server.trainer.calibration import split_control
 
 ACTIVE, CONTROL = "active", "control"
 WAIT_LIMIT = timedelta(minutes=5)
@@ -113,9 +114,11 @@ class Demo:
         side = settings.trainer.net.side
         evaluation = frames.examples(frames.records["evaluation"], side)
         registry = settings.open_registry()
-        self._label(labelling, CONTROL, demo.control_crops, frames, "control drives labelled")
+        judged = self._label(labelling, CONTROL, demo.control_crops, frames, "control drives labelled")
+        control = split_control(self._examples(frames, judged, side, CONTROL))
         first = self._label(labelling, ACTIVE, demo.first_crops, frames, "first labels, in random order")
-        chance = RandomArm(frames, first, settings.trainer.net, settings.trainer.fit, demo.seed)
+        trained = ScoringOptions(mc_samples=settings.selector.mc_samples)
+        chance = RandomArm(frames, first, settings.trainer.net, settings.trainer.fit, demo.seed, control, trained)
         labels = chance.crops
         asked = self._examples(frames, first, side)
         for arm in (active, random):
@@ -177,6 +180,10 @@ class Demo:
             raise WrongState(f"{run.name} ended as {training_pb2.RunState.Name(run.state)}: {run.error}")
         if run.state == training_pb2.RUN_STATE_REFUSED:
             self._told(f"{run.generation} was refused: {run.error}")
+            if registry.pointer() is None:
+                # without a generation there is no story; later ones have to beat this one
+                self._told(f"there is no other yet: {run.generation} is promoted by force")
+                training.promote(run.generation, force=True, replica_timeout=WAIT_LIMIT)
         pointer = registry.pointer()
         if pointer is None:
             raise WrongState(f"{run.name} ended and no generation is current: {run.error}")
@@ -202,9 +209,9 @@ class Demo:
                 raise DeadlineExceeded(f"the queue has not settled after {WAIT_LIMIT}: {stats}")
             time.sleep(LOOK_EVERY_S)
 
-    def _examples(self, frames: Frames, frame_ids: list[str], side: int) -> Examples:
+    def _examples(self, frames: Frames, frame_ids: list[str], side: int, split: str = "pool") -> Examples:
         wanted = set(frame_ids)
-        return frames.examples([record for record in frames.records["pool"] if record.frame_id in wanted], side)
+        return frames.examples([record for record in frames.records[split] if record.frame_id in wanted], side)
 
     def _crops(self, frames: Frames, frame_id: str) -> int:
         return next(len(record.proposals) for record in frames.records["pool"] if record.frame_id == frame_id)

@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 from quandary.options import Acquisition, Estimator
 from quandary_server.detector.assessment import BACKGROUND_INDEX
 from quandary_server.detector.examples import Examples, true_boxes
-from quandary_server.evaluation.boxes import centre_errors, ious, size_errors
+from quandary_server.evaluation.boxes import centre_errors, ious, parameter_errors, size_errors
 from quandary_server.experiment.pools.crops import Pool
-from quandary_server.frustum.anchor import BOX_PARAMETERS, decode_boxes, yaws
+from quandary_server.frustum.anchor import BOX_PARAMETERS, decode_boxes
 from quandary_server.inference.generation import LoadedGeneration
 from quandary_server.uncertainty.acquisition import acquire
 from quandary_server.uncertainty.calibration import (
@@ -22,7 +22,7 @@ from quandary_server.uncertainty.calibration import (
 )
 from quandary_server.uncertainty.coverage import fit_variance_scales, gaussian_nll, interval_coverage, total_variance
 from quandary_server.uncertainty.entropy import entropy, margin
-from quandary_server.uncertainty.samples import Samples
+from quandary_server.uncertainty.samples import Samples, log_probabilities
 from quandary_server.uncertainty.sparsification import sparsify
 from quandary_server.uncertainty.summary import Summary, summarise
 
@@ -75,12 +75,12 @@ class _Answers:
         self._samples = drawn
         self.classes = examples.classes
         self.objects = examples.classes != BACKGROUND_INDEX
-        self.logits = np.log(np.maximum(drawn.probs, np.finfo(np.float64).tiny))
+        self.logits = log_probabilities(drawn.probs)
         self.summary = summarise(drawn)
         labelled = examples.take(self.objects)
         mean = self.summary.box[self.objects]
         self._truth, self._boxes = true_boxes(labelled), decode_boxes(mean, labelled.anchors)
-        self.parameter_errors = _parameter_errors(labelled.boxes.astype(np.float64), mean)
+        self.parameter_errors = parameter_errors(labelled.boxes.astype(np.float64), mean)
         self.aleatoric = self.summary.aleatoric[self.objects]
         self.epistemic = self.summary.epistemic[self.objects]
         self.variances = total_variance(self.aleatoric, self.epistemic)
@@ -109,15 +109,6 @@ class _Answers:
     def sampled(self) -> bool:
         """Whether there is more than one sample."""
         return self._samples.count > 1
-
-
-def _parameter_errors(truth: Array, predicted: Array) -> Array:
-    """Return the errors (O, 7) of box parameters from regressed values (O, 10); of yaw, modulo half a turn.
-
-    A box and its reverse are the same to the LiDAR.
-    """
-    yaw = (yaws(predicted) - yaws(truth) + np.pi / 2) % np.pi - np.pi / 2
-    return np.column_stack([predicted[:, :6] - truth[:, :6], yaw])
 
 
 def _calibration(probs: Array, classes: NDArray[np.int64]) -> dict[str, Any]:
