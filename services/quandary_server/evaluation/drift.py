@@ -27,7 +27,8 @@ def population_stability_index(reference: Array, live: Array) -> float:
     """Return the PSI of two samples (N,) and (M,), in nats, over ten bins that hold the reference in equal parts.
 
     PSI = sum of (q - p) ln(q / p), half a score added to each bin: 0 for equal shares, above 0.25 by convention a major shift
-    (Siddiqi, Credit Risk Scorecards, 2006). Chance alone gives about 9 (1 / N + 1 / M) (Yurdakul 2018). Raises ValueError for an empty sample.
+    (Siddiqi, Credit Risk Scorecards, 2006). Chance alone gives about 9 (1 / N + 1 / M) (Yurdakul 2018).
+    Raises ValueError for an empty sample.
     """
     if not len(reference) or not len(live):
         raise ValueError(f"{len(reference)} and {len(live)} scores: at least one of each is needed")

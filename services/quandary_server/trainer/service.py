@@ -100,6 +100,7 @@ async def serve_trainer(settings: Settings) -> None:
             with contextlib.suppress(asyncio.CancelledError):
                 await looking
             await server.stop(GRACE.total_seconds())
+            await asyncio.to_thread(scheduler.stop)
             http.shutdown()
 
 
