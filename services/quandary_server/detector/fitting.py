@@ -1,7 +1,6 @@
 """Fitting one member."""
 
 import math
-from collections.abc import Generator
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,24 +25,15 @@ class Progress:
     loss: float
 
 
-def fit_member(examples: Examples, net_settings: NetSettings, settings: FitSettings, seed: int) -> FrustumNet:
-    """Return a net fitted to the examples, as `fitting` does, without its reports."""
-    steps = fitting(examples, net_settings, settings, seed)
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            net: FrustumNet = end.value
-            return net
-
-
-def fitting(
-    examples: Examples, net_settings: NetSettings, settings: FitSettings, seed: int
-) -> Generator[Progress, None, FrustumNet]:
-    """Fit a net to the examples, yielding progress; raises as `Fit` does."""
+def fit_member(
+    examples: Examples, net_settings: NetSettings, settings: FitSettings, seed: int, start: FrustumNet | None = None
+) -> FrustumNet:
+    """Return a net fitted to the examples; start: a net to begin with, which stays as it is. Raises as `Fit` does."""
     fit = Fit(examples, net_settings, settings, seed)
+    if start is not None:
+        fit.net.load_state_dict(start.state_dict())
     while not fit.done:
-        yield fit.advance()
+        fit.advance()
     return fit.net.eval()
 
 

@@ -67,6 +67,15 @@ def fit_members(
     return [Member(done.body, done.parity, done.loss) for done in fits.last if done is not None]
 
 
+def prepare_workers(members: int) -> None:
+    """Have Ray start workers for as many members as there are CPUs for, while the caller does something else.
+
+    What takes a worker seconds is to load torch.
+    """
+    for _ in range(min(members, int(ray.cluster_resources()["CPU"]))):  # type: ignore[no-untyped-call]
+        _load.remote()
+
+
 class _Fits:
     """What each member has come to, and the slices that are going on."""
 
@@ -115,6 +124,11 @@ class _Fits:
         last = self.last[member]
         if last is None or not last.finished:
             self.going[_fit_task.remote(self._examples, self._tasks[member], last)] = member
+
+
+@ray.remote(num_cpus=1)
+def _load() -> None:
+    """Load what this module imports, which the worker does to know this function."""
 
 
 @ray.remote(num_cpus=1, max_retries=RETRIES)

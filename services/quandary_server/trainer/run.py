@@ -40,7 +40,7 @@ from quandary_server.trainer.cascade import cascade_metrics, with_thresholds
 from quandary_server.trainer.checkpoints import Checkpoints
 from quandary_server.trainer.fit_report import FitReport
 from quandary_server.trainer.labelled import LabelledExamples, examples_of_snapshot
-from quandary_server.trainer.members import fit_members
+from quandary_server.trainer.members import fit_members, prepare_workers
 from quandary_server.trainer.promotion import promote, wait_for_replicas
 from quandary_server.trainer.run_record import RunRecord, TrainerStops
 
@@ -158,6 +158,7 @@ class TrainingRun:
         if self.run.generation:
             manifest = self._registry.verified(self.run.generation)
         else:
+            prepare_workers(plan.members)
             snapshot, labelled = self._take_snapshot()
             self._check_enough(labelled)
             candidate = self._train(snapshot, labelled)

@@ -46,7 +46,11 @@ class Meters:
         def new_crops() -> Iterable[metrics.Sample]:
             yield metrics.TRAINER_NEW_CROPS, (), float(scheduler.new_labels().crops)
 
-        self.registry.register(metrics.StateCollector(self._running, self._generation, new_crops, self._figures))
+        def drift() -> Iterable[metrics.Sample]:
+            if (index := scheduler.drift_index()) is not None:
+                yield metrics.TRAINER_DRIFT, (), index
+
+        self.registry.register(metrics.StateCollector(self._running, self._generation, new_crops, drift, self._figures))
 
     def call(self, method: str, code: str, seconds: float) -> None:
         """Count a call."""
