@@ -36,8 +36,8 @@ def test_a_trainer_killed_in_training_as_it_registers_and_as_it_promotes(
     assert registry.pointer() == moved
     told = [line.text for line in store.run_log.lines(run.id)]
     assert [line for line in told if line.startswith("resumed")] == [
-        "resumed in stage training, its trainers having died 1 times",
-        "resumed in stage register, its trainers having died 2 times",
-        "resumed in stage promote, its trainers having died 3 times",
+        "resumed in stage training (resumption 1 of 3)",
+        "resumed in stage register (resumption 2 of 3)",
+        "resumed in stage promote (resumption 3 of 3)",
     ]
     assert len([line for line in told if line.startswith("training") and " 0% done" in line]) == 1

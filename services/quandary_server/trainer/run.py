@@ -153,8 +153,8 @@ class TrainingRun:
     def _carry(self) -> None:
         plan = self._plan
         if self._before is not None:
-            deaths = f", its trainers having died {self.run.resumptions} times" if self.run.resumptions else ""
-            self._say(f"resumed in stage {self._before.value}{deaths}")
+            of = f" (resumption {self.run.resumptions} of {self._settings.trainer.resumptions})" if self.run.resumptions else ""
+            self._say(f"resumed in stage {self._before.value}{of}")
         if self.run.generation:
             manifest = self._registry.verified(self.run.generation)
         else:

@@ -26,7 +26,6 @@ from quandary_server.simulator.settings import FleetSettings
 from quandary_server.trainer.candidate import draft_candidate
 from quandary_server.trainer.labelled import examples_of
 from quandary_server.trainer.members import Member
-from quandary_server.uncertainty.entropy import entropy
 
 FLEET = FleetSettings(pool_drives=9, control_drives=6, evaluation_drives=0, frames_per_drive=12, seed=17)
 ROUNDS, SEEDS, MEMBERS, STEPS = 3, 2, 3, 300
@@ -75,7 +74,7 @@ def _last_round(arm: Arm, seed: int, pool: Examples, drives: list[str], control:
         ]
         seconds = time.process_time() - began
     found = assess(_generation(nets, taught, seed), control, ScoringOptions())
-    figures, information = found.figures(), entropy(found.probs) - found.scores.expected_entropy
+    figures, information = found.figures(), found.scores.mutual_information
     shown = {name: figures[name] for name in ("macro_recall", "nll", "ece") if name in figures}
     return shown | {"mutual_information": float(information.mean()), "cpu_s": seconds}
 
