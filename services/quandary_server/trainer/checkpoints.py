@@ -59,11 +59,6 @@ class Checkpoints:
         write_atomically(self._path(member, turn % SLOTS), data, durable=False)
         self._turns[member] = turn + 1
 
-    def clear(self) -> None:
-        """Remove them all."""
-        self.remove()
-        make_directory(self._folder)
-
     def remove(self) -> None:
         """Remove them all, with the folder."""
         shutil.rmtree(self._folder, ignore_errors=True)

@@ -2,6 +2,7 @@
 
 import logging
 import secrets
+import shutil
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
@@ -216,9 +217,10 @@ class TrainingRun:
         fit = trainer.fit.model_copy(update={"steps": self._plan.steps})
         seeds = np.random.SeedSequence(self._plan.seed).generate_state(self._plan.members + 1).tolist()
         with self._stage(RunStage.TRAINING):
-            checkpoints = Checkpoints(self._settings.checkpoints / self.run.id)
             if self._before is None:
-                checkpoints.clear()
+                # one run goes on at a time: what lies there is of runs whose trainers died as they ended
+                shutil.rmtree(self._settings.checkpoints, ignore_errors=True)
+            checkpoints = Checkpoints(self._settings.checkpoints / self.run.id)
             report = FitReport(self._record, len(seeds) - 1, fit.steps)
             members = fit_members(examples, trainer.net, fit, seeds[1:], report, checkpoints, trainer.checkpoint_every)
         with self._stage(RunStage.EXPORT):
