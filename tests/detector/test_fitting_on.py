@@ -26,6 +26,14 @@ def test_a_fit_that_goes_on_elsewhere_gives_the_same_bytes(reports: int) -> None
     assert export_onnx(second.net)[0] == export_onnx(whole.net)[0]
 
 
+@pytest.mark.parametrize("steps", [1, 2, 3, 4, 5])
+def test_the_shortest_fits_come_to_their_end(steps: int) -> None:
+    fit = Fit(random_examples(8), SMALL_NET, SMALL_FIT.model_copy(update={"steps": steps}), seed=1)
+    while not fit.done:
+        fit.advance()
+    assert fit.step == steps
+
+
 def test_what_is_no_state_is_refused_and_runs_no_code() -> None:
     data = Fit(random_examples(4), SMALL_NET, SMALL_FIT, seed=1).state().to_bytes()
     for wrong in (b"", b"nonsense", data[: len(data) // 2]):

@@ -13,6 +13,9 @@ from quandary_server.detector.loss import detection_loss
 from quandary_server.detector.net import FrustumNet
 from quandary_server.detector.settings import FitSettings, NetSettings
 
+RISE, LEAST_CYCLE = 0.2, 5
+"""Share of the steps over which the learning rate rises, and steps of the shortest cycle: fewer take its beginning."""
+
 MAX_GRADIENT = 5.0
 """Norm to which a step's gradient is clipped."""
 
@@ -59,8 +62,10 @@ class Fit:
         self._optimiser = torch.optim.AdamW(
             self.net.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True
         )
+        # a rise of no step at all divides by zero
+        total_steps = max(settings.steps, LEAST_CYCLE) + 1
         self._schedule = torch.optim.lr_scheduler.OneCycleLR(
-            self._optimiser, max_lr=settings.learning_rate, total_steps=settings.steps + 1, pct_start=0.2
+            self._optimiser, max_lr=settings.learning_rate, total_steps=total_steps, pct_start=RISE
         )
         self._waiting = np.empty(0, np.intp)
         self.step = 0

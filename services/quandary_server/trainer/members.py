@@ -7,6 +7,7 @@ from datetime import timedelta
 
 import ray
 
+from quandary.errors import Unavailable
 from quandary_server.cluster import give_way
 from quandary_server.detector.examples import Examples
 from quandary_server.detector.settings import FitSettings, NetSettings
@@ -51,7 +52,7 @@ def fit_members(
 
     checkpoints: where the slices' ends are kept, and gone on from. progress is called twice a second or more often; what it
     raises ends all tasks. Raises what a task raised: ValueError for a loss that is not finite, ParityError for an export that
-    differs from torch.
+    differs from torch. Raises Unavailable where workers die again and again.
     """
     tasks = [MemberTask(net, fit, seed, checkpoint_every) for seed in seeds]
     fits = _Fits(ray.put(examples), tasks, checkpoints, [fit_digest(examples, net, fit, seed) for seed in seeds])
@@ -62,6 +63,9 @@ def fit_members(
             progress(fits.progress())
     except ray.exceptions.RayTaskError as error:
         raise error.cause from None
+    except ray.exceptions.RayError as error:
+        last = f"{type(error).__name__}: {str(error).splitlines()[0]}"
+        raise Unavailable(f"a member's worker died {RETRIES + 1} times in one slice, the last time by {last}") from error
     finally:
         fits.stop()
     return [Member(done.body, done.parity, done.loss) for done in fits.last if done is not None]

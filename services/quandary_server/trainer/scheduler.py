@@ -69,10 +69,11 @@ class Scheduler:
         """
         if self.carrying:
             return
-        self._resume()
         last = self._store.runs.newest()
         if last is not None and last.state is RunState.RUNNING:
-            return
+            last = self._resumed() or last
+            if last.state is RunState.RUNNING:
+                return
         labels, now, trainer = self.new_labels(), self._clock(), self._settings.trainer
         cause = first_cause(
             partial(due_by_labels, trainer, labels),
@@ -140,18 +141,20 @@ class Scheduler:
         self._carry(TrainingRun(self._store, self._registry, self._settings, run, self._clock))
         return run
 
-    def _resume(self) -> None:
+    def _resumed(self) -> Run | None:
+        """Go on with the run that goes on, where its trainer died, and return it; it may be over by that. None: it lives."""
         trainer = self._settings.trainer
         run = self._store.runs.take_over(
             holder=_holder(), older_than=trainer.lost_after, resumptions=trainer.resumptions, now=self._clock()
         )
         if run is None:
-            return
+            return None
         log.warning("run_interrupted run=%s stage=%s state=%s", run.id, run.stage, run.state)
         if run.state is RunState.RUNNING:
             self._carry(TrainingRun(self._store, self._registry, self._settings, run, self._clock, before=run.stage))
         else:
             self._ended(run)
+        return run
 
     def _carry(self, going: TrainingRun) -> None:
         self._going = going

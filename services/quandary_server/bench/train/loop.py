@@ -35,14 +35,14 @@ MEMBERS, STEPS, ROUNDS = 3, 150, 3
 START_S, RUN_S, STOP_S, LOOK_EVERY_S = 120.0, 600.0, 30.0, 0.02
 
 
-def loop_figures(told: Told) -> list[Figure]:
+def loop_figures(told: Told, size: FleetSettings = FLEET, steps: int = STEPS) -> list[Figure]:
     """Return the seconds from label to answer and their parts, medians of three rounds; the first meets cold workers."""
     totals: list[float] = []
     parts: dict[str, list[float]] = {}
     with tempfile.TemporaryDirectory() as folder, ScoringProcess() as scoring:
-        fleet = simulated(Path(folder), FLEET, told)
+        fleet = simulated(Path(folder), size, told)
         port, metrics_port = free_ports(2)
-        trainer = {"members": MEMBERS, "fit": {"steps": STEPS}, "new_crops": 1, "nll_floor": 100.0}
+        trainer = {"members": MEMBERS, "fit": {"steps": steps}, "new_crops": 1, "nll_floor": 100.0}
         trainer |= {"port": port, "metrics_port": metrics_port}
         settings = load_settings(data=scoring.settings.data, trainer=trainer)
         with settings.open_store() as store, Asker(scoring.target, scoring.token) as asker:

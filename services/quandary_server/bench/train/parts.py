@@ -33,11 +33,17 @@ def train_figures(told: Told, parts: Sequence[TrainPart], failed: Callable[[str,
 
 def _measure(part: TrainPart) -> Callable[[Told], list[Figure]]:
     if part is TrainPart.MEMBERS:
-        from quandary_server.bench.train.side_by_side import member_figures as measure
-    elif part is TrainPart.LOOP:
-        from quandary_server.bench.train.loop import loop_figures as measure
-    elif part is TrainPart.KILL:
-        from quandary_server.bench.train.kill import kill_figures as measure
-    else:
-        from quandary_server.bench.train.start import start_figures as measure
-    return measure
+        from quandary_server.bench.train.side_by_side import member_figures
+
+        return member_figures
+    if part is TrainPart.LOOP:
+        from quandary_server.bench.train.loop import loop_figures
+
+        return loop_figures
+    if part is TrainPart.KILL:
+        from quandary_server.bench.train.kill import kill_figures
+
+        return kill_figures
+    from quandary_server.bench.train.start import start_figures
+
+    return start_figures

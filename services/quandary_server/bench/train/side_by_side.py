@@ -30,28 +30,28 @@ FIT = FitSettings(steps=300)
 """Half the steps of the default recipe, else the default."""
 
 
-def member_figures(told: Told) -> list[Figure]:
+def member_figures(told: Told, fleet: FleetSettings = FLEET, fit: FitSettings = FIT, rounds: int = ROUNDS) -> list[Figure]:
     """Return the figures: a round fits one member alone, then five at once, then one alone again."""
     with tempfile.TemporaryDirectory() as folder, running_cluster(load_settings(ray={"cpus": CORES})):
-        fleet = simulated(Path(folder, "fleet"), FLEET, told)
+        frames = simulated(Path(folder, "fleet"), fleet, told).frames["active"]
         side = NetSettings().side
-        examples = Examples.joined([examples_of(record, labels, side) for record, labels in fleet.frames["active"]])
-        cold_s, _ = _timed(lambda: _at_once(examples, FIT.model_copy(update={"steps": 1}), Path(folder, "cold")))
+        examples = Examples.joined([examples_of(record, labels, side) for record, labels in frames])
+        cold_s, _ = _timed(lambda: _at_once(examples, fit.model_copy(update={"steps": 1}), Path(folder, "cold")))
         ratios, cpu_ratios, alone_s, export_s = [], [], [], []
-        for number in range(ROUNDS):
-            told("fitting members", number, ROUNDS)
-            before, own_before = _timed(lambda: fit_member(examples, NetSettings(), FIT, 0))
+        for number in range(rounds):
+            told("fitting members", number, rounds)
+            before, own_before = _timed(lambda: fit_member(examples, NetSettings(), fit, 0))
             workers = _workers_cpu_s()
-            at_once, _ = _timed(lambda: _at_once(examples, FIT, Path(folder, "checkpoints")))
+            at_once, _ = _timed(lambda: _at_once(examples, fit, Path(folder, "checkpoints")))
             workers = _workers_cpu_s() - workers
-            after, own_after = _timed(lambda: fit_member(examples, NetSettings(), FIT, 0))
+            after, own_after = _timed(lambda: fit_member(examples, NetSettings(), fit, 0))
             export, own_export = _timed(lambda: export_onnx(fit_member(examples, NetSettings(), FitSettings(steps=1), 0)))
             alone, own = (before + after) / 2 + export, (own_before + own_after) / 2 + own_export
             alone_s.append(alone)
             export_s.append(export)
             ratios.append(at_once / (alone * MEMBERS / CORES))
             cpu_ratios.append(workers / (own * MEMBERS))
-        told("fitting members", ROUNDS, ROUNDS)
+        told("fitting members", rounds, rounds)
     return [
         at_most("members_over_ideal", median(ratios), "", 1.15, ratios),
         reported("members_cpu_over_alone", median(cpu_ratios), "", cpu_ratios),

@@ -27,8 +27,8 @@ from quandary_server.trainer.candidate import draft_candidate
 from quandary_server.trainer.labelled import examples_of
 from quandary_server.trainer.members import Member
 
-FLEET = FleetSettings(pool_drives=9, control_drives=6, evaluation_drives=0, frames_per_drive=12, seed=17)
-ROUNDS, SEEDS, MEMBERS, STEPS = 3, 2, 3, 300
+FLEET = FleetSettings(pool_drives=6, control_drives=4, evaluation_drives=0, frames_per_drive=12, seed=17)
+ROUNDS, SEEDS, MEMBERS, STEPS = 3, 2, 3, 150
 
 
 @dataclass(frozen=True)
@@ -43,30 +43,30 @@ class Arm:
 ARMS = (Arm("scratch", False), Arm("current", True), Arm("current_half", True, 0.5))
 
 
-def start_figures(told: Told) -> list[Figure]:
+def start_figures(told: Told, fleet: FleetSettings = FLEET, steps: int = STEPS, seeds: int = SEEDS) -> list[Figure]:
     """Return, for each arm, the figures of the last round's generation on drives that were never taught, means of two seeds."""
     with tempfile.TemporaryDirectory() as folder:
-        fleet = simulated(Path(folder), FLEET, told)
+        frames = simulated(Path(folder), fleet, told).frames
         pool, control = (
-            Examples.joined([examples_of(record, labels, NetSettings().side) for record, labels in fleet.frames[queue]])
+            Examples.joined([examples_of(record, labels, NetSettings().side) for record, labels in frames[queue]])
             for queue in ("active", "control")
         )
-    drives = sorted(set(pool.drives.tolist()))
     samples: dict[str, list[float]] = defaultdict(list)
-    for number, (seed, arm) in enumerate(product(range(SEEDS), ARMS)):
-        told(f"{arm.name}, seed {seed}", number, SEEDS * len(ARMS))
-        for name, value in _last_round(arm, seed, pool, drives, control).items():
+    for number, (seed, arm) in enumerate(product(range(seeds), ARMS)):
+        told(f"{arm.name}, seed {seed}", number, seeds * len(ARMS))
+        for name, value in _last_round(arm, seed, steps, pool, control).items():
             samples[f"start_{arm.name}_{name}"].append(value)
     return [reported(name, mean(values), "s" if name.endswith("_s") else "", values) for name, values in samples.items()]
 
 
-def _last_round(arm: Arm, seed: int, pool: Examples, drives: list[str], control: Examples) -> dict[str, float]:
+def _last_round(arm: Arm, seed: int, all_steps: int, pool: Examples, control: Examples) -> dict[str, float]:
     """Teach round after round, each with as many drives more, and return what the last generation does."""
+    drives = sorted(set(pool.drives.tolist()))
     nets: list[FrustumNet] = []
     for number in range(ROUNDS):
         taught = pool.take(np.isin(pool.drives, drives[: len(drives) * (number + 1) // ROUNDS]))
         starts: list[FrustumNet | None] = [*nets] if arm.from_current and nets else [None] * MEMBERS
-        steps = round(STEPS * arm.share) if number and arm.from_current else STEPS
+        steps = round(all_steps * arm.share) if number and arm.from_current else all_steps
         began = time.process_time()
         nets = [
             fit_member(taught, NetSettings(), FitSettings(steps=steps), 1000 * seed + MEMBERS * number + k, start)
