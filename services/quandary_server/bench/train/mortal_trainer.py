@@ -83,7 +83,7 @@ def _arm(point: Point, store: Store, registry: Registry) -> None:
         _die(Path, "replace", lambda call: call["to"].name == "CURRENT", afterwards=point is Point.MOVED)
     elif point is Point.DRAINING:
         looks = iter(range(LOOKS_WHILE_DRAINING))
-        _die(registry.roster, "alive", lambda _: next(looks, None) is None)
+        _die(type(registry.roster), "alive", lambda _: next(looks, None) is None)
     else:
         _die(store.runs, "finish", lambda _: True)
 
