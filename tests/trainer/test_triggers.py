@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from support.records import START, labelled_record, log_record
+from support.records import labelled_record, log_record
 from support.waiting import wait_for
 
 from quandary import Calibration
@@ -16,6 +16,7 @@ from quandary_server.settings.trainer import DriftSettings, TrainerSettings
 from quandary_server.storage.label_values import LabelCounts
 from quandary_server.storage.run_values import Run, RunState, RunTrigger
 from quandary_server.storage.store import Store
+from quandary_server.storage.task_values import TaskEntry
 from quandary_server.trainer.scheduler import Scheduler
 from quandary_server.trainer.triggers import DRIFT_OF, DriftWatch, due_by_interval, due_by_labels
 
@@ -63,27 +64,20 @@ class Fleet:
         self.generation = registry.register(members, describe).generation
         self.pointer = registry.promote(self.generation, None, NOW, "test")
 
-    def drive(self, drives: int, mean: float, per_drive: int = 10) -> None:
-        """Let as many drives come in, scored around a mean."""
-        from quandary_server.storage.task_values import TaskEntry
-
-        entries = []
-        for drive in range(drives):
-            for _ in range(per_drive):
-                self._count += 1
-                record, _labels = labelled_record(
-                    self._calibration, self._folder, f"f{self._count}", f"drive-{self._count // per_drive}-{drive}", self._rng
-                )
-                payload = log_record(record).payload
-                entries.append(
-                    TaskEntry(
-                        self._count, "active", record.frame_id, record.drive_id, record.stamp, payload, 3, shuffle=self._count,
-                        score=float(self._rng.normal(mean, 0.1)), generation=self.generation, frame_score=b"",
-                    )
-                )  # fmt: skip
-        before = self._count - len(entries)
+    def drive(self, drives: int, mean: float) -> None:
+        """Let as many drives of ten frames come in, scored around a mean."""
+        before = self._count
+        entries = [self._entry(mean) for _ in range(10 * drives)]
         at = NOW + timedelta(seconds=self._count)
         self.store.intake.apply(entries, log="log", after=before, position=self._count, now=at)
+
+    def _entry(self, mean: float) -> TaskEntry:
+        number = self._count = self._count + 1
+        drive_id = f"drive-{(number - 1) // 10}"
+        record, _ = labelled_record(self._calibration, self._folder, f"f{number}", drive_id, self._rng)
+        known = (number, "active", record.frame_id, drive_id, record.stamp, log_record(record).payload, 3)
+        score = float(self._rng.normal(mean, 0.1))
+        return TaskEntry(*known, shuffle=number, score=score, generation=self.generation, frame_score=b"")
 
 
 @pytest.fixture
@@ -152,4 +146,3 @@ def test_two_trainers_that_see_the_same_start_one_run(settings: Settings, store:
     assert [(run.id, run.state) for run in store.runs.list().items] == [("run-000001", RunState.SUCCEEDED)]
     told = [line.text for line in store.run_log.lines("run-000001")]
     assert told[0] == "started: 24 newly labelled crops, 24 start a run"
-    assert START < NOW

@@ -33,14 +33,20 @@ ROUNDS, SEEDS, MEMBERS, STEPS = 3, 2, 3, 150
 
 @dataclass(frozen=True)
 class Arm:
-    """How members begin from the second round on, and with what share of the steps."""
+    """How members begin from the second round on, and with what share of the steps they are fitted there."""
 
     name: str
     from_current: bool
     share: float = 1.0
 
 
-ARMS = (Arm("scratch", False), Arm("current", True), Arm("current_half", True, 0.5))
+ARMS = (
+    Arm("scratch", False),
+    Arm("current", True),
+    Arm("current_half", True, 0.5),
+    # as many steps as the members of `current` have behind them by then
+    Arm("scratch_long", False, float(ROUNDS)),
+)
 
 
 def start_figures(told: Told, fleet: FleetSettings = FLEET, steps: int = STEPS, seeds: int = SEEDS) -> list[Figure]:
@@ -63,10 +69,11 @@ def _last_round(arm: Arm, seed: int, all_steps: int, pool: Examples, control: Ex
     """Teach round after round, each with as many drives more, and return what the last generation does."""
     drives = sorted(set(pool.drives.tolist()))
     nets: list[FrustumNet] = []
-    for number in range(ROUNDS):
+    # from scratch, what was before makes no difference
+    for number in range(ROUNDS) if arm.from_current else (ROUNDS - 1,):
         taught = pool.take(np.isin(pool.drives, drives[: len(drives) * (number + 1) // ROUNDS]))
         starts: list[FrustumNet | None] = [*nets] if arm.from_current and nets else [None] * MEMBERS
-        steps = round(all_steps * arm.share) if number and arm.from_current else all_steps
+        steps = round(all_steps * arm.share) if number else all_steps
         began = time.process_time()
         nets = [
             fit_member(taught, NetSettings(), FitSettings(steps=steps), 1000 * seed + MEMBERS * number + k, start)
