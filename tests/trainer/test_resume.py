@@ -1,5 +1,6 @@
 """A run whose trainer stopped or died is gone on with in the stage where it broke, and comes to the same end."""
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -75,6 +76,10 @@ def later() -> Any:
     return now() + timedelta(seconds=2)
 
 
+def trains(run: Run) -> bool:
+    return run.stage is RunStage.TRAINING and run.stage_progress > 0
+
+
 def told(store: Store, run: Run) -> str:
     return "\n".join(line.text for line in store.run_log.lines(run.id))
 
@@ -85,8 +90,10 @@ def test_a_trainer_that_stops_lets_go_and_the_next_one_trains_the_same_members(
     label(8)
     registry = Registry(settings.registry)
     first = Scheduler(store, registry, settings, now, lambda _: None)
-    run = first.start(PLAN, RunTrigger.CALL, "test")
-    wait_for(lambda: store.runs.get(run.id).stage_progress > 0 and store.runs.get(run.id).stage is RunStage.TRAINING)
+    # long enough to be met while it trains
+    plan = replace(PLAN, steps=400)
+    run = first.start(plan, RunTrigger.CALL, "test")
+    wait_for(lambda: trains(store.runs.get(run.id)), timeout_s=120)
     first.stop()
     left = store.runs.get(run.id)
     assert (left.state, left.holder) == (RunState.RUNNING, "")
@@ -99,7 +106,7 @@ def test_a_trainer_that_stops_lets_go_and_the_next_one_trains_the_same_members(
     assert f"resumed in stage {left.stage}" in told(store, run)
     assert list(settings.checkpoints.iterdir()) == []
 
-    again = store.runs.create(trigger=RunTrigger.CALL, settings=PLAN.to_settings(), holder="whole", now=now())
+    again = store.runs.create(trigger=RunTrigger.CALL, settings=plan.to_settings(), holder="whole", now=now())
     (settings.snapshots / f"{again.id}.parquet").write_bytes((settings.snapshots / f"{run.id}.parquet").read_bytes())
     whole = TrainingRun(store, registry, settings, again, now, before=RunStage.SNAPSHOT).execute()
     assert registry.load(whole.generation).members == registry.load(ended.generation).members
@@ -177,7 +184,7 @@ def test_a_cancelled_run_stops_and_leaves_nothing(settings: Settings, store: Sto
     ended: list[Run] = []
     scheduler = Scheduler(store, Registry(settings.registry), settings, now, ended.append)
     run = scheduler.start(RunPlan(members=2, steps=1_000_000, seed=1, promote=True), RunTrigger.CALL, "test")
-    wait_for(lambda: store.runs.get(run.id).stage_progress > 0 and store.runs.get(run.id).stage is RunStage.TRAINING)
+    wait_for(lambda: trains(store.runs.get(run.id)), timeout_s=120)
     store.runs.cancel(run.id, by="ada", now=now())
     scheduler.join(SOON)
     assert [(one.id, one.state, one.error) for one in ended] == [
