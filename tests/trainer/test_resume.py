@@ -91,7 +91,7 @@ def test_a_trainer_that_stops_lets_go_and_the_next_one_trains_the_same_members(
     registry = Registry(settings.registry)
     first = Scheduler(store, registry, settings, now, lambda _: None)
     # long enough to be met while it trains
-    plan = replace(PLAN, steps=400)
+    plan = replace(PLAN, steps=150)
     run = first.start(plan, RunTrigger.CALL, "test")
     wait_for(lambda: trains(store.runs.get(run.id)), timeout_s=120)
     first.stop()
