@@ -19,7 +19,7 @@ def test_a_trainer_killed_in_training_as_it_registers_and_as_it_promotes(
     here = load_settings(data=settings.data, ray=ray, trainer=trainer, selector=selector)
     registry = Registry(settings.registry)
     stages = []
-    for point in (Point.TRAINING, Point.REGISTERED, Point.MOVED):
+    for point in (Point.TRAINING, Point.REGISTERED, Point.DRAINING):
         assert carry(here, point) == SIGKILLED
         assert wrong_with(registry) == []
         run = store.runs.get("run-000001")

@@ -25,7 +25,7 @@ LOOK_EVERY_S = 0.05
 TRAINED = 0.3
 """Share of the steps at which a run dies in training."""
 
-LOOKS_WHILE_DRAINING = 2
+LOOKS_WHILE_DRAINING = 1
 
 
 class Point(StrEnum):
