@@ -85,13 +85,13 @@ def fleet(store: Store, settings: Settings, generation: Artefacts, calibration: 
     return Fleet(store, Registry(settings.registry), generation, calibration, tmp_path / "clouds")
 
 
-DRIFT = DriftSettings(frames=50, min_drives=5, every=timedelta())
+DRIFT = DriftSettings(frames=60, min_drives=6, every=timedelta())
 
 
 def test_scores_that_moved_start_a_run_once_and_only_with_new_labels(fleet: Fleet) -> None:
     watch = DriftWatch(fleet.store, fleet.registry, DRIFT)
-    fleet.drive(5, mean=1.0)
-    fleet.drive(4, mean=3.0)
+    fleet.drive(6, mean=1.0)
+    fleet.drive(5, mean=3.0)
     assert watch.due(new(5), NOW) is None
     assert watch.last is None
     fleet.drive(1, mean=3.0)
@@ -116,15 +116,15 @@ def test_scores_that_moved_start_a_run_once_and_only_with_new_labels(fleet: Flee
 def test_scores_that_stayed_start_none(fleet: Fleet) -> None:
     watch = DriftWatch(fleet.store, fleet.registry, DRIFT)
     for _ in range(3):
-        fleet.drive(5, mean=1.0)
+        fleet.drive(6, mean=1.0)
     assert watch.due(new(5), NOW) is None
     assert watch.last is not None
     assert watch.last.p_value > 0.01
 
 
 def test_scores_are_looked_at_now_and_then_and_not_at_all_where_drift_starts_nothing(fleet: Fleet) -> None:
-    fleet.drive(5, mean=1.0)
-    fleet.drive(5, mean=3.0)
+    fleet.drive(6, mean=1.0)
+    fleet.drive(6, mean=3.0)
     watch = DriftWatch(fleet.store, fleet.registry, DRIFT.model_copy(update={"every": HOUR}))
     assert watch.due(new(5), NOW) is not None
     assert watch.due(new(5), NOW + HOUR / 2) is None
