@@ -32,9 +32,9 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
     settings.data.mkdir()
     ensure_tokens(settings.tokens)
     with settings.open_store() as opened:
-        scheduler = Scheduler(opened, Registry(settings.registry), settings, now, lambda _: None)
+        scheduler = Scheduler(opened, Registry(settings.registry_directory), settings, now, lambda _: None)
         door = Door(Keyring(settings.tokens, now), lambda *_: None)
-        servicer = TrainingServicer(door, opened, Registry(settings.registry), scheduler, now)
+        servicer = TrainingServicer(door, opened, Registry(settings.registry_directory), scheduler, now)
 
         def register(server: grpc.aio.Server) -> None:
             training_pb2_grpc.add_TrainingServiceServicer_to_server(servicer, server)

@@ -17,7 +17,7 @@ def test_a_trainer_killed_in_training_as_it_registers_and_as_it_promotes(
     trainer = {**settings.trainer.model_dump(), "lost_after": "PT1S", "checkpoint_every": "PT0.01S"}
     ray, selector = {"address": ray_cluster}, settings.selector.model_dump()
     here = load_settings(data=settings.data, ray=ray, trainer=trainer, selector=selector)
-    registry = Registry(settings.registry)
+    registry = Registry(settings.registry_directory)
     stages = []
     for point in (Point.TRAINING, Point.REGISTERED, Point.DRAINING):
         assert carry(here, point) == SIGKILLED

@@ -31,7 +31,7 @@ class MortalRegistry(Registry):
     """A registry whose process dies as it comes back from a call, once."""
 
     def __init__(self, settings: Settings, dies_after: str) -> None:
-        super().__init__(settings.registry)
+        super().__init__(settings.registry_directory)
         self._dies_after = dies_after
 
     def register(self, *arguments: Any) -> Manifest:
@@ -66,7 +66,7 @@ def die(settings: Settings, store: Store, where: str) -> Run:
 def next_trainer(settings: Settings, store: Store) -> Run:
     """Have another trainer look, a while later, and wait for the run that it goes on with."""
     ended: list[Run] = []
-    scheduler = Scheduler(store, Registry(settings.registry), settings, later, ended.append)
+    scheduler = Scheduler(store, Registry(settings.registry_directory), settings, later, ended.append)
     scheduler.look()
     scheduler.join(SOON)
     return ended[-1]
@@ -88,7 +88,7 @@ def test_a_trainer_that_stops_lets_go_and_the_next_one_trains_the_same_members(
     settings: Settings, store: Store, label: Any
 ) -> None:
     label(8)
-    registry = Registry(settings.registry)
+    registry = Registry(settings.registry_directory)
     first = Scheduler(store, registry, settings, now, lambda _: None)
     # long enough to be met while it trains
     plan = replace(PLAN, steps=150)
@@ -116,7 +116,7 @@ def test_what_was_registered_is_registered_no_second_time(settings: Settings, st
     label(8)
     left = die(settings, store, "register")
     assert (left.stage, left.generation) == (RunStage.REGISTER, "")
-    registry = Registry(settings.registry)
+    registry = Registry(settings.registry_directory)
     (only,) = registry.generations()
     ended = next_trainer(settings, store)
     assert (ended.state, ended.error, ended.generation, ended.resumptions) == (RunState.SUCCEEDED, "", only, 1)
@@ -127,7 +127,7 @@ def test_a_pointer_that_was_moved_is_not_moved_again(settings: Settings, store: 
     label(8)
     left = die(settings, store, "promote")
     assert left.stage is RunStage.PROMOTE
-    registry = Registry(settings.registry)
+    registry = Registry(settings.registry_directory)
     before = registry.pointer()
     ended = next_trainer(settings, store)
     assert (ended.state, ended.error) == (RunState.SUCCEEDED, "")
@@ -138,7 +138,7 @@ def test_a_pointer_that_was_moved_is_not_moved_again(settings: Settings, store: 
 
 def test_a_promotion_that_was_undone_meanwhile_is_not_done_again(settings: Settings, store: Store, label: Any) -> None:
     label(8)
-    registry = Registry(settings.registry)
+    registry = Registry(settings.registry_directory)
     good = store.runs.create(trigger=RunTrigger.CALL, settings=PLAN.to_settings(), holder="one", now=now())
     first = TrainingRun(store, registry, settings, good, now).execute()
     die(settings, store, "promote")
@@ -182,7 +182,7 @@ def test_a_run_of_another_program_fails_and_is_not_tried_for_ever(settings: Sett
 def test_a_cancelled_run_stops_and_leaves_nothing(settings: Settings, store: Store, label: Any) -> None:
     label(8)
     ended: list[Run] = []
-    scheduler = Scheduler(store, Registry(settings.registry), settings, now, ended.append)
+    scheduler = Scheduler(store, Registry(settings.registry_directory), settings, now, ended.append)
     run = scheduler.start(RunPlan(members=2, steps=1_000_000, seed=1, promote=True), RunTrigger.CALL, "test")
     wait_for(lambda: trains(store.runs.get(run.id)), timeout_s=120)
     store.runs.cancel(run.id, by="ada", now=now())
@@ -191,4 +191,4 @@ def test_a_cancelled_run_stops_and_leaves_nothing(settings: Settings, store: Sto
         (run.id, RunState.CANCELLED, "cancelled by ada in stage training")
     ]
     assert list(settings.checkpoints.iterdir()) == []
-    assert Registry(settings.registry).generations() == []
+    assert Registry(settings.registry_directory).generations() == []

@@ -82,7 +82,7 @@ class Fleet:
 
 @pytest.fixture
 def fleet(store: Store, settings: Settings, generation: Artefacts, calibration: Calibration, tmp_path: Any) -> Fleet:
-    return Fleet(store, Registry(settings.registry), generation, calibration, tmp_path / "clouds")
+    return Fleet(store, Registry(settings.registry_directory), generation, calibration, tmp_path / "clouds")
 
 
 DRIFT = DriftSettings(frames=60, min_drives=6, every=timedelta())
@@ -136,7 +136,9 @@ def test_scores_are_looked_at_now_and_then_and_not_at_all_where_drift_starts_not
 def test_two_trainers_that_see_the_same_start_one_run(settings: Settings, store: Store, label: Any) -> None:
     settings = settings.model_copy(update={"trainer": settings.trainer.model_copy(update={"new_crops": 24})})
     ended: list[Run] = []
-    both = [Scheduler(store, Registry(settings.registry), settings, lambda: datetime.now(UTC), ended.append) for _ in "ab"]
+    both = [
+        Scheduler(store, Registry(settings.registry_directory), settings, lambda: datetime.now(UTC), ended.append) for _ in "ab"
+    ]
     label(8)
     for scheduler in both:
         scheduler.look()

@@ -20,9 +20,7 @@ class DriftSettings(Section):
         default=0.01, gt=0, le=1, description="at most so often may an exchange of whole drives give as large an index"
     )
     frames: int = Field(default=200, ge=50, le=10_000, description="frames compared, on each side; fewer tell nothing")
-    min_drives: int = Field(
-        default=8, ge=6, le=1000, description="drives that they must be of, on each side; few have few exchanges"
-    )
+    min_drives: int = Field(default=8, ge=6, le=1000, description="drives on each side; few have few exchanges")
     every: timedelta = Field(
         default=timedelta(minutes=1), ge=timedelta(seconds=0), description="how often the scores are looked at"
     )

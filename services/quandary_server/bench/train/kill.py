@@ -62,7 +62,7 @@ def kill_figures(told: Told, kills: int = KILLS) -> list[Figure]:
 
 def killed_once(settings: Settings, store: Store, point: Point) -> list[str]:
     """Start a run, kill its trainer at a point, start another, and return what is not as it should be."""
-    registry = Registry(settings.registry)
+    registry = settings.open_registry()
     before = store.runs.newest()
     problems = []
     if (code := carry(settings, point)) != SIGKILLED:

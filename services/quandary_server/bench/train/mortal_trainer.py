@@ -56,7 +56,7 @@ def main() -> None:
     start_cluster(settings)
     ended: list[Run] = []
     with settings.open_store() as store:
-        registry = Registry(settings.registry)
+        registry = settings.open_registry()
         if len(sys.argv) > 1:
             _arm(Point(sys.argv[1]), store, registry)
         scheduler = Scheduler(store, registry, settings, now, ended.append)
@@ -76,9 +76,9 @@ def _arm(point: Point, store: Store, registry: Registry) -> None:
     elif point in (Point.EXPORT, Point.GATES):
         _die(store.runs, "update", lambda change: change.get("stage") is RunStage(point.value), afterwards=True)
     elif point is Point.REGISTERING:
-        _die(Path, "rename", lambda call: call["to"].parent.name == "models")
+        _die(Path, "replace", lambda call: call["to"].name == "manifest.json")
     elif point is Point.REGISTERED:
-        _die(Path, "rename", lambda call: call["to"].parent.name == "models", afterwards=True)
+        _die(Path, "replace", lambda call: call["to"].name == "manifest.json", afterwards=True)
     elif point in (Point.MOVING, Point.MOVED):
         _die(Path, "replace", lambda call: call["to"].name == "CURRENT", afterwards=point is Point.MOVED)
     elif point is Point.DRAINING:
