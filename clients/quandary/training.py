@@ -69,6 +69,24 @@ class TrainingCalls:
         request = training_pb2.WatchRunRequest(name=run_name(run))
         return Call.of(self._training.WatchRun, request, lambda response: response.run, timeout)
 
+    @Streamed
+    def follow_run(self, run: str, *, timeout: timedelta | None = None) -> Call[training_pb2.WatchRunResponse]:
+        """Yield a run whenever it changes or tells a line, with those lines, until it ends; as `watch_run` otherwise.
+
+        The first message has all lines that there are.
+        """
+        request = training_pb2.WatchRunRequest(name=run_name(run))
+        return Call.of(self._training.WatchRun, request, lambda response: response, timeout)
+
+    @Unary
+    def cancel_run(self, run: str, *, timeout: timedelta | None = None) -> Call[training_pb2.Run]:
+        """End a run before its time and return it; one that was cancelled already is returned as it is.
+
+        Raises NotFound, and WrongState for a run that is over otherwise, or that promotes already.
+        """
+        request = training_pb2.CancelRunRequest(name=run_name(run))
+        return Call.of(self._training.CancelRun, request, lambda response: response.run, timeout)
+
     @Paged
     def list_generations(
         self,

@@ -96,6 +96,10 @@ TRAINER_LIVE_QUALITY = Metric(
     ("generation", "figure"),
 )
 TRAINER_NEW_CROPS = Metric("quandary_trainer_new_crops", "Labelled crops since the last run's snapshot, read at scrape")
+TRAINER_DRIFT = Metric(
+    "quandary_trainer_score_drift",
+    "Population stability index (nats) of the live scores, as last looked at; absent for too few",
+)
 TRAINER_CANDIDATE = Metric("quandary_trainer_candidate", "Figures of the last candidate on control drives", ("figure",))
 
 Sample = tuple[Metric, tuple[str, ...], float]

@@ -11,7 +11,7 @@ from quandary.geometry import Box3D, Calibration, ImageBox
 from quandary.labels import CLASSES, Label
 from quandary_server.detector.examples import Examples, make_examples, mirrored, true_boxes
 from quandary_server.detector.export import PARITY_TOLERANCE, ParityError, export_onnx, parity
-from quandary_server.detector.fitting import class_weights, fit_member, fitting
+from quandary_server.detector.fitting import Fit, class_weights, fit_member
 from quandary_server.detector.loss import detection_loss
 from quandary_server.detector.net import FrustumNet
 from quandary_server.detector.settings import FitSettings, NetSettings
@@ -65,7 +65,9 @@ def test_a_mask_acts_on_all_crops_alike_and_equal_masks_give_equal_samples() -> 
 
 def test_fitting_learns_the_toy_task_and_reports_its_progress() -> None:
     settings = FitSettings(steps=120, batch=32, learning_rate=1e-2, mirror=False, report_every=40)
-    reports = list(fitting(toy(300), SMALL, settings, seed=1))
+    fit = Fit(toy(300), SMALL, settings, seed=1)
+    reports = [fit.advance() for _ in range(3)]
+    assert fit.done
     fitted = fit_member(toy(300), SMALL, settings, seed=1)
     fresh = toy(200, seed=9)
     masks = torch.ones(1, SMALL.embedding), torch.ones(1, SMALL.hidden)

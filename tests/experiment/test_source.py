@@ -68,6 +68,8 @@ NOT_DECIDING = (
             "settings",
             "storage",
             "supervisor",
+            "trainer.checkpoints",
+            "trainer.member_fit",
             "trainer.members",
         )
     ),

@@ -1,6 +1,7 @@
 """The training runs of a store."""
 
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 import pytest
@@ -8,7 +9,7 @@ import pytest
 from quandary.errors import InvalidArgument, NotFound, WrongState
 from quandary.labels import FrameLabels
 from quandary_server.storage import Store
-from quandary_server.storage.run_values import Run, RunStage, RunState, RunTrigger
+from quandary_server.storage.run_values import Run, RunStage, RunState, RunTaken, RunTrigger
 
 NOW = datetime(2026, 1, 1, 12, 0, tzinfo=UTC)
 LATER = NOW + timedelta(minutes=5)
@@ -79,34 +80,110 @@ def test_a_finished_run_has_an_end_and_cannot_be_changed(store: Store) -> None:
         store.runs.finish(run.id, RunState.RUNNING, now=LATER)
 
 
-def test_a_run_without_a_heartbeat_is_marked_failed_and_its_trainer_stopped(store: Store) -> None:
-    run = start(store)
-    store.runs.update(run.id, now=NOW, stage=RunStage.TRAINING, stage_progress=0.25)
-    limit = timedelta(minutes=2)
-    assert store.runs.fail_interrupted(now=NOW + limit, older_than=limit) == ()
-    (failed,) = store.runs.fail_interrupted(now=LATER, older_than=limit)
-    assert failed == store.runs.get(run.id)
-    assert (failed.state, failed.stage, failed.end_time) == (RunState.FAILED, RunStage.TRAINING, LATER)
-    assert failed.error == "interrupted: no heartbeat since 2026-01-01T12:00:00+00:00"
-    with pytest.raises(WrongState):
-        store.runs.update(run.id, now=LATER)
+SILENCE = timedelta(minutes=2)
+
+
+def take(store: Store, holder: str, now: datetime, resumptions: int = 2) -> Run | None:
+    return store.runs.take_over(holder=holder, older_than=SILENCE, resumptions=resumptions, now=now)
+
+
+def test_a_run_without_a_heartbeat_is_taken_over_once_and_whoever_had_it_stops(store: Store) -> None:
+    run = store.runs.create(trigger=RunTrigger.CALL, holder="one", now=NOW)
+    store.runs.update(run.id, holder="one", now=NOW, stage=RunStage.TRAINING, stage_progress=0.25)
+    assert take(store, "two", NOW + SILENCE) is None
+    taken = take(store, "two", LATER)
+    assert taken == store.runs.get(run.id)
+    assert taken is not None
+    assert (taken.state, taken.stage, taken.holder) == (RunState.RUNNING, RunStage.TRAINING, "two")
+    assert (taken.heartbeat, taken.resumptions) == (LATER, 1)
+    assert take(store, "three", LATER) is None
+    for write in (store.runs.update, partial(store.runs.finish, state=RunState.SUCCEEDED), store.runs.release):
+        with pytest.raises(RunTaken, match="carried on by another trainer"):
+            write(run.id, holder="one", now=LATER)
+    assert store.runs.update(run.id, holder="two", now=LATER, stage=RunStage.EXPORT).stage is RunStage.EXPORT
+
+
+def test_a_run_whose_trainer_dies_again_and_again_fails_and_its_labels_are_seen(store: Store, fill: Any) -> None:
+    fill(0.2)
+    store.labels.submit([FrameLabels("f000")], labeller="ada", now=NOW)
+    run = store.runs.create(trigger=RunTrigger.CALL, holder="h0", now=NOW)
+    for k in (1, 2, 3):
+        now = NOW + 2 * k * SILENCE
+        taken = take(store, f"h{k}", now)
+    assert taken is not None
+    assert (taken.id, taken.state, taken.stage, taken.end_time) == (run.id, RunState.FAILED, RunStage.DONE, now)
+    often = "its trainer died 3 times, the last time in stage snapshot; a run is resumed at most 2 times"
+    assert taken.error == f"interrupted: {often}"
+    assert store.runs.newest_label_seen() == 1
     assert start(store, LATER).id == "run-000002"
+
+
+def test_a_run_that_is_let_go_of_is_taken_at_once_and_that_counts_as_no_death(store: Store) -> None:
+    run = store.runs.create(trigger=RunTrigger.CALL, holder="one", now=NOW)
+    store.runs.release(run.id, holder="one", now=NOW)
+    taken = take(store, "two", NOW)
+    assert taken is not None
+    assert (taken.holder, taken.resumptions) == ("two", 0)
+
+
+def test_a_run_is_cancelled_once_unless_it_promotes_or_is_over(store: Store) -> None:
+    run = store.runs.create(trigger=RunTrigger.CALL, holder="one", now=NOW)
+    store.runs.update(run.id, now=NOW, stage=RunStage.TRAINING)
+    over = store.runs.cancel(run.id, by="ada", now=LATER)
+    assert (over.state, over.stage, over.end_time) == (RunState.CANCELLED, RunStage.DONE, LATER)
+    assert over.error == "cancelled by ada in stage training"
+    assert store.runs.cancel(run.id, by="bob", now=LATER) == over
+    with pytest.raises(RunTaken, match="run-000001 is cancelled"):
+        store.runs.update(run.id, holder="one", now=LATER)
+
+    promoting = start(store, LATER)
+    store.runs.update(promoting.id, now=LATER, stage=RunStage.PROMOTE, generation="g1")
+    with pytest.raises(WrongState, match="promotes g1 already"):
+        store.runs.cancel(promoting.id, by="ada", now=LATER)
+    store.runs.finish(promoting.id, RunState.SUCCEEDED, now=LATER)
+    with pytest.raises(WrongState, match="run-000002 is succeeded"):
+        store.runs.cancel(promoting.id, by="ada", now=LATER)
+
+
+def test_a_run_decided_on_what_is_no_longer_so_does_not_start(store: Store) -> None:
+    first = store.runs.create(trigger=RunTrigger.LABELS, after="", now=NOW)
+    store.runs.finish(first.id, RunState.FAILED, now=NOW)
+    with pytest.raises(WrongState, match="run-000001 came first"):
+        store.runs.create(trigger=RunTrigger.LABELS, after="", now=NOW)
+    assert store.runs.create(trigger=RunTrigger.DRIFT, after=first.id, now=NOW).id == "run-000002"
+    assert store.runs.newest() == store.runs.newest_of(RunTrigger.DRIFT)
+    assert store.runs.newest_of(RunTrigger.INTERVAL) is None
 
 
 def test_a_run_has_seen_the_labels_there_were_at_its_start_unless_its_trainer_died(store: Store, fill: Any) -> None:
     assert store.runs.newest_label_seen() == 0
     fill(0.2, 0.1)
     store.labels.submit([FrameLabels("f000"), FrameLabels("f001")], labeller="ada", now=NOW)
-    assert start(store).label_sequence == 2
-    assert store.runs.newest_label_seen() == 2
-    store.runs.fail_interrupted(now=LATER, older_than=timedelta(seconds=1))
+
+    def die() -> Run:
+        dead = store.runs.create(trigger=RunTrigger.LABELS, holder="one", now=NOW)
+        failed = take(store, "two", LATER, resumptions=0)
+        assert failed is not None
+        assert (failed.id, failed.state, failed.stage) == (dead.id, RunState.FAILED, RunStage.SNAPSHOT)
+        assert failed.error == "interrupted: no heartbeat since 2026-01-01T12:00:00+00:00"
+        return dead
+
+    assert die().label_sequence == 2
     assert store.runs.newest_label_seen() == 0
     store.runs.finish(start(store).id, RunState.FAILED, now=NOW)
     for _ in range(60):
-        dead = start(store)
-        store.runs.fail_interrupted(now=LATER, older_than=timedelta(seconds=1))
-    assert store.runs.get(dead.id).state is RunState.FAILED
+        die()
     assert store.runs.newest_label_seen() == 2
+
+
+def test_what_a_run_tells_is_read_line_by_line(store: Store) -> None:
+    run, text = start(store), "gate nll: passed"
+    store.run_log.add(run.id, "started", now=NOW)
+    (first,) = store.run_log.lines(run.id)
+    assert (first.time, first.text) == (NOW, "started")
+    store.run_log.add(run.id, text, now=LATER)
+    assert [line.text for line in store.run_log.lines(run.id, after=first.id)] == [text]
+    assert store.run_log.lines("run-000002") == ()
 
 
 def test_runs_come_by_page_newest_first_and_by_state(store: Store) -> None:

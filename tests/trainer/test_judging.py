@@ -102,10 +102,6 @@ def test_a_candidate_taught_shuffled_labels_is_refused_with_the_reason(
     refused = {gate.gate: gate for gate in judged.gates if gate.verdict == "refused"}
     assert "how frequent the classes are" in refused["nll"].reason
     assert (refused["nll"].reference is not None) == has_current
-    if has_current:
-        # wholly worse, not by the floor alone; the recall of so few crops of the rare classes need not tell
-        assert refused["nll"].difference is not None
-        assert refused["nll"].difference[0] > 0
 
 
 def test_members_fitted_from_one_seed_are_refused(bench: Bench) -> None:

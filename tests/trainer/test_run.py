@@ -20,7 +20,7 @@ from quandary_server.storage.run_values import Run, RunStage, RunState, RunTrigg
 from quandary_server.storage.snapshots import read_snapshot
 from quandary_server.storage.store import Store
 from quandary_server.trainer.labelled import examples_of_snapshot
-from quandary_server.trainer.scheduler import LOST_AFTER, Scheduler
+from quandary_server.trainer.scheduler import Scheduler
 
 GATES = [
     *("onnx_parity", "disagreement", "macro_recall", "nll", "ece", "centre_error", "ause_class", "ause_centre", "latency"),
@@ -187,13 +187,14 @@ def test_enough_new_labels_start_a_run_once(settings: Settings, store: Store, la
     assert trainer.scheduler.new_labels().crops == 0
 
 
-def test_a_run_whose_trainer_died_is_marked_failed_and_its_labels_count_as_new(
+def test_where_none_is_resumed_a_run_whose_trainer_died_fails_and_its_labels_are_new(
     settings: Settings, store: Store, label: Any
 ) -> None:
-    trainer = Trainer(settings.model_copy(update={"trainer": settings.trainer.model_copy(update={"new_crops": 24})}), store)
+    update = {"new_crops": 24, "resumptions": 0}
+    trainer = Trainer(settings.model_copy(update={"trainer": settings.trainer.model_copy(update=update)}), store)
     label(8)
-    long_ago = now() - LOST_AFTER - timedelta(seconds=5)
-    dead = store.runs.create(trigger=RunTrigger.LABELS, now=long_ago)
+    long_ago = now() - timedelta(minutes=1)
+    dead = store.runs.create(trigger=RunTrigger.LABELS, holder="dead", now=long_ago)
     store.runs.update(dead.id, now=long_ago, stage=RunStage.TRAINING, label_sequence=8)
     trainer.scheduler.look()
     assert store.runs.get(dead.id).state is RunState.FAILED

@@ -13,7 +13,6 @@ from quandary import (
     GateRefused,
     InvalidArgument,
     NotFound,
-    NotServedYet,
     PermissionDenied,
     PointerMoved,
     TrainingClient,
@@ -26,7 +25,7 @@ from quandary_server.registry.directory import Artefacts
 from quandary_server.registry.manifest import GateRecord, Manifest
 from quandary_server.registry.roster import Heartbeat
 from quandary_server.settings import Settings
-from quandary_server.storage.run_values import RunTrigger
+from quandary_server.storage.run_values import RunState, RunTrigger
 from quandary_server.storage.store import Store
 from quandary_server.trainer.scheduler import Scheduler
 from quandary_server.trainer.servicer import TrainingServicer
@@ -212,6 +211,31 @@ def test_a_run_that_goes_on_is_watched_until_it_ends(server: Server) -> None:
         assert next(watching).stage_progress == 0.5
 
 
+def test_a_run_is_followed_with_what_it_tells_and_cancelled_by_name(server: Server) -> None:
+    run = server.store.runs.create(trigger=RunTrigger.CALL, holder="another trainer", now=now())
+    server.store.run_log.add(run.id, "started", now=now())
+    with server.client() as client:
+        following = client.follow_run(run.id)
+        first = next(following)
+        assert ([line.text for line in first.lines], first.run.state) == (["started"], training_pb2.RUN_STATE_RUNNING)
+        server.store.run_log.add(run.id, "snapshot: 24 crops", now=now())
+        assert [line.text for line in next(following).lines] == ["snapshot: 24 crops"]
+
+        cancelled = client.cancel_run(run.id)
+        assert cancelled.state == training_pb2.RUN_STATE_CANCELLED
+        assert cancelled.error == "cancelled by admin in stage snapshot"
+        (last,) = following
+        assert last.run == cancelled
+        assert next(line.text for line in last.lines).startswith("cancelled after ")
+        assert client.cancel_run(f"runs/{run.id}") == cancelled
+        with pytest.raises(NotFound):
+            client.cancel_run("run-000099")
+        over = server.store.runs.create(trigger=RunTrigger.CALL, now=now())
+        server.store.runs.finish(over.id, RunState.REFUSED, now=now())
+        with pytest.raises(WrongState, match="run-000002 is refused"):
+            client.cancel_run(over.id)
+
+
 def test_only_trainers_train(server: Server) -> None:
     trainer = issue_token(server.settings.tokens, "tina", [Role.TRAINER], time=now(), lifetime=None)
     labeller = issue_token(server.settings.tokens, "lena", [Role.LABELLER], time=now(), lifetime=None)
@@ -219,19 +243,6 @@ def test_only_trainers_train(server: Server) -> None:
         assert list(client.list_runs()) == []
     with server.client(labeller.token) as client, pytest.raises(PermissionDenied):
         client.start_run()
-
-
-def test_what_is_not_served_yet_says_so(server: Server) -> None:
-    stub = training_pb2_grpc.TrainingServiceStub(grpc.insecure_channel(server.target))
-    metadata = (("authorization", f"Bearer {server.token}"),)
-    calls: list[tuple[Any, Any]] = [
-        (stub.CancelRun, training_pb2.CancelRunRequest(name="runs/run-000001")),
-    ]
-    for call, request in calls:
-        with pytest.raises(grpc.RpcError) as caught:
-            call(request, metadata=metadata, timeout=10)
-        failure: Any = caught.value
-        assert failure.code().name == NotServedYet.status
 
 
 def test_a_pointer_that_cannot_be_read_is_replaced_by_a_promotion(server: Server) -> None:

@@ -243,6 +243,7 @@ class Run(_message.Message):
     GATES_FIELD_NUMBER: _builtins.int
     ERROR_FIELD_NUMBER: _builtins.int
     METRICS_FIELD_NUMBER: _builtins.int
+    RESUMPTIONS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """runs/{run}."""
     state: Global___RunState.ValueType
@@ -265,6 +266,8 @@ class Run(_message.Message):
     """generations/{generation} that it registered; empty until then."""
     error: _builtins.str
     """Why it failed, was refused, or was rolled back, or what it waits for (a person who promotes), one sentence."""
+    resumptions: _builtins.int
+    """How often a trainer went on with it because the one before had died."""
     @_builtins.property
     def start_time(self) -> _timestamp_pb2.Timestamp:
         """When it started."""
@@ -299,14 +302,43 @@ class Run(_message.Message):
         gates: _abc.Iterable[Global___GateResult] | None = ...,
         error: _builtins.str = ...,
         metrics: _abc.Mapping[_builtins.str, _builtins.float] | None = ...,
+        resumptions: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "start_time", b"start_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["control_crops", b"control_crops", "end_time", b"end_time", "error", b"error", "gates", b"gates", "generation", b"generation", "metrics", b"metrics", "name", b"name", "requester", b"requester", "stage", b"stage", "stage_progress", b"stage_progress", "start_time", b"start_time", "state", b"state", "training_crops", b"training_crops", "training_frames", b"training_frames", "trigger", b"trigger"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["control_crops", b"control_crops", "end_time", b"end_time", "error", b"error", "gates", b"gates", "generation", b"generation", "metrics", b"metrics", "name", b"name", "requester", b"requester", "resumptions", b"resumptions", "stage", b"stage", "stage_progress", b"stage_progress", "start_time", b"start_time", "state", b"state", "training_crops", b"training_crops", "training_frames", b"training_frames", "trigger", b"trigger"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Run: _TypeAlias = Run  # noqa: Y015
+
+@_typing.final
+class RunLine(_message.Message):
+    """A line that a run told."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TIME_FIELD_NUMBER: _builtins.int
+    TEXT_FIELD_NUMBER: _builtins.int
+    text: _builtins.str
+    """In words."""
+    @_builtins.property
+    def time(self) -> _timestamp_pb2.Timestamp:
+        """When."""
+
+    def __init__(
+        self,
+        *,
+        time: _timestamp_pb2.Timestamp | None = ...,
+        text: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["time", b"time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["text", b"text", "time", b"time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RunLine: _TypeAlias = RunLine  # noqa: Y015
 
 @_typing.final
 class GateResult(_message.Message):
@@ -711,18 +743,24 @@ class WatchRunResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     RUN_FIELD_NUMBER: _builtins.int
+    LINES_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def run(self) -> Global___Run:
         """The run as it is now."""
+
+    @_builtins.property
+    def lines(self) -> _containers.RepeatedCompositeFieldContainer[Global___RunLine]:
+        """What it told since the last message, oldest first; in the first message all of it."""
 
     def __init__(
         self,
         *,
         run: Global___Run | None = ...,
+        lines: _abc.Iterable[Global___RunLine] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["run", b"run"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["run", b"run"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["lines", b"lines", "run", b"run"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -759,7 +797,7 @@ class CancelRunResponse(_message.Message):
     RUN_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def run(self) -> Global___Run:
-        """The run."""
+        """The run, cancelled."""
 
     def __init__(
         self,

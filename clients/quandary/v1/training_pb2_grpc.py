@@ -137,14 +137,15 @@ class TrainingServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def WatchRun(self, request, context):
-        """Sends a run whenever it changes, until it ends.
+        """Sends a run whenever it changes, with the lines that it told since, until it ends. Of a run that is over: once, with all.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def CancelRun(self, request, context):
-        """Ends a run before its time. UNIMPLEMENTED until served.
+        """Ends a run before its time: what it trained is lost, and it promotes nothing. Returns once it is marked so; its tasks stop
+        within seconds. The same call twice: OK. FAILED_PRECONDITION for a run that is over otherwise, or that promotes already.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -53,9 +53,11 @@ class TrainingServiceStub:
     ListRuns: _grpc.UnaryUnaryMultiCallable[_training_pb2.ListRunsRequest, _training_pb2.ListRunsResponse]
     """Lists runs, newest first."""
     WatchRun: _grpc.UnaryStreamMultiCallable[_training_pb2.WatchRunRequest, _training_pb2.WatchRunResponse]
-    """Sends a run whenever it changes, until it ends."""
+    """Sends a run whenever it changes, with the lines that it told since, until it ends. Of a run that is over: once, with all."""
     CancelRun: _grpc.UnaryUnaryMultiCallable[_training_pb2.CancelRunRequest, _training_pb2.CancelRunResponse]
-    """Ends a run before its time. UNIMPLEMENTED until served."""
+    """Ends a run before its time: what it trained is lost, and it promotes nothing. Returns once it is marked so; its tasks stop
+    within seconds. The same call twice: OK. FAILED_PRECONDITION for a run that is over otherwise, or that promotes already.
+    """
     ListGenerations: _grpc.UnaryUnaryMultiCallable[_training_pb2.ListGenerationsRequest, _training_pb2.ListGenerationsResponse]
     """Lists generations, newest first."""
     GetGeneration: _grpc.UnaryUnaryMultiCallable[_training_pb2.GetGenerationRequest, _training_pb2.GetGenerationResponse]
@@ -94,9 +96,11 @@ class TrainingServiceAsyncStub(TrainingServiceStub):
     ListRuns: _aio.UnaryUnaryMultiCallable[_training_pb2.ListRunsRequest, _training_pb2.ListRunsResponse]  # type: ignore[assignment]
     """Lists runs, newest first."""
     WatchRun: _aio.UnaryStreamMultiCallable[_training_pb2.WatchRunRequest, _training_pb2.WatchRunResponse]  # type: ignore[assignment]
-    """Sends a run whenever it changes, until it ends."""
+    """Sends a run whenever it changes, with the lines that it told since, until it ends. Of a run that is over: once, with all."""
     CancelRun: _aio.UnaryUnaryMultiCallable[_training_pb2.CancelRunRequest, _training_pb2.CancelRunResponse]  # type: ignore[assignment]
-    """Ends a run before its time. UNIMPLEMENTED until served."""
+    """Ends a run before its time: what it trained is lost, and it promotes nothing. Returns once it is marked so; its tasks stop
+    within seconds. The same call twice: OK. FAILED_PRECONDITION for a run that is over otherwise, or that promotes already.
+    """
     ListGenerations: _aio.UnaryUnaryMultiCallable[_training_pb2.ListGenerationsRequest, _training_pb2.ListGenerationsResponse]  # type: ignore[assignment]
     """Lists generations, newest first."""
     GetGeneration: _aio.UnaryUnaryMultiCallable[_training_pb2.GetGenerationRequest, _training_pb2.GetGenerationResponse]  # type: ignore[assignment]
@@ -156,7 +160,7 @@ class TrainingServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _training_pb2.WatchRunRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_training_pb2.WatchRunResponse], _abc.AsyncIterator[_training_pb2.WatchRunResponse]]:
-        """Sends a run whenever it changes, until it ends."""
+        """Sends a run whenever it changes, with the lines that it told since, until it ends. Of a run that is over: once, with all."""
 
     @_abc_1.abstractmethod
     def CancelRun(
@@ -164,7 +168,9 @@ class TrainingServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _training_pb2.CancelRunRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_training_pb2.CancelRunResponse, _abc.Awaitable[_training_pb2.CancelRunResponse]]:
-        """Ends a run before its time. UNIMPLEMENTED until served."""
+        """Ends a run before its time: what it trained is lost, and it promotes nothing. Returns once it is marked so; its tasks stop
+        within seconds. The same call twice: OK. FAILED_PRECONDITION for a run that is over otherwise, or that promotes already.
+        """
 
     @_abc_1.abstractmethod
     def ListGenerations(

@@ -22,6 +22,7 @@ app = typer.Typer(
 app.add_typer(log.app, name="log")
 app.add_typer(queue.app, name="queue")
 app.add_typer(labels.app, name="labels")
+app.add_typer(runs.app, name="runs")
 app.add_typer(generations.app, name="generations")
 app.add_typer(experiment.app, name="experiment")
 app.add_typer(tokens.app, name="token")

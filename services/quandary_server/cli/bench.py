@@ -17,6 +17,7 @@ from quandary_server.bench.queue.sizes import Sizes
 from quandary_server.bench.scoring.parts import Part, scoring_figures
 from quandary_server.bench.stream.parts import StreamPart
 from quandary_server.bench.stream.sizes import StreamSizes
+from quandary_server.bench.train.parts import TrainPart, train_figures
 from quandary_server.cli.output import err, print_json, print_table, progress_bar
 from quandary_server.cli.session import check_file
 
@@ -33,12 +34,14 @@ class Benchmark(StrEnum):
     QUEUE = "queue"
     STREAM = "stream"
     SWAP = "swap"
+    TRAIN = "train"
 
 
 PARTS: dict[Benchmark, type[StrEnum]] = {
     Benchmark.SCORING: Part,
     Benchmark.QUEUE: QueuePart,
     Benchmark.STREAM: StreamPart,
+    Benchmark.TRAIN: TrainPart,
 }
 SCALED = (Benchmark.QUEUE, Benchmark.STREAM, Benchmark.SWAP)
 
@@ -53,7 +56,7 @@ def bench(
     json_file: Annotated[Path | None, typer.Option("--json", help="write the figures to this file; - prints them")] = None,
     only: Annotated[
         list[str] | None,
-        typer.Option("--only", help="of scoring, queue, stream: this part; as often as you name one"),
+        typer.Option("--only", help="of scoring, queue, stream, train: this part; as often as you name one"),
     ] = None,
     baal: Annotated[
         Path | None, typer.Option(help="folder of the environment that scoring makes for Baal; in the user's cache unless told")
@@ -101,7 +104,7 @@ def _parts(name: Benchmark, only: list[str]) -> list[Any]:
     """Return the parts asked for, all where none is named."""
     if name not in PARTS:
         if only:
-            raise InvalidArgument.of("--only", f"given to {name.value}", "given to scoring, queue or stream")
+            raise InvalidArgument.of("--only", f"given to {name.value}", "given to scoring, queue, stream or train")
         return []
     kinds = PARTS[name]
     for part in only:
@@ -140,4 +143,6 @@ def _measure(
         from quandary_server.bench.stream.measures import stream_figures
 
         return partial(stream_figures, parts=parts, sizes=StreamSizes().scaled(scale), failed=failed)
+    if name is Benchmark.TRAIN:
+        return partial(train_figures, parts=parts, failed=failed)
     return partial(scoring_figures, parts=parts, environment=baal, failed=failed)

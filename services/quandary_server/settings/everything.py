@@ -147,6 +147,11 @@ class Settings(BaseSettings):
         """Directory of the label snapshots."""
         return self.data / "snapshots"
 
+    @property
+    def checkpoints(self) -> Path:
+        """Directory of the checkpoints of the run that goes on."""
+        return self.data / "checkpoints"
+
 
 def load_settings(**arguments: object) -> Settings:
     """Return the settings of all sources; raises InvalidArgument naming field, value and bound."""

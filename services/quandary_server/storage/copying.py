@@ -9,7 +9,7 @@ from quandary.errors import WrongState
 from quandary_server.storage.opening import check_there, open_database, url_of
 from quandary_server.storage.options import DEFAULTS, StoreOptions
 from quandary_server.storage.revisions import StoreSchema
-from quandary_server.storage.schema import audit, counters, frames, marker, metadata, queues
+from quandary_server.storage.schema import audit, counters, frames, marker, metadata, queues, run_log
 
 __all__ = ["copy_store"]
 
@@ -62,7 +62,8 @@ def _copy(reading: Connection, writing: Connection, progress: Progress | None) -
             done += len(rows)
             if progress is not None:
                 progress(done, total=total)
-    _number_on(writing, audit)
+    for numbered in (audit, run_log):
+        _number_on(writing, numbered)
     return done
 
 

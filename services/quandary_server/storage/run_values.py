@@ -6,7 +6,13 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-__all__ = ["Run", "RunStage", "RunState", "RunTrigger"]
+from quandary.errors import WrongState
+
+__all__ = ["Run", "RunLine", "RunStage", "RunState", "RunTaken", "RunTrigger"]
+
+
+class RunTaken(WrongState):
+    """The run is over, or another trainer carries it: whoever was taken for dead stops here."""
 
 
 class RunState(StrEnum):
@@ -48,7 +54,8 @@ class Run:
     requester: who called for it, empty where it started by itself. heartbeat: when its trainer last wrote. settings, gates,
     metrics: JSON that the trainer gives meaning. label_sequence: the newest label there was when it started, then the newest in
     its snapshot; 0 where there was none. training_frames, training_crops: in its snapshot, control drives excluded.
-    control_crops: those of the control drives.
+    control_crops: those of the control drives. holder: the trainer that carries it. resumptions: how often another trainer went
+    on with it because the one before had died.
     """
 
     id: str
@@ -69,3 +76,14 @@ class Run:
     gates: Sequence[Mapping[str, Any]] = ()
     metrics: Mapping[str, float] = field(default_factory=dict)
     error: str = ""
+    holder: str = ""
+    resumptions: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class RunLine:
+    """A line that a run told; id: grows with every line."""
+
+    id: int
+    time: datetime
+    text: str

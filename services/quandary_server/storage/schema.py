@@ -160,9 +160,24 @@ runs = Table(
     Column("gates", JSON, nullable=False),
     Column("metrics", JSON, nullable=False),
     Column("error", Notice, nullable=False),
+    # Which trainer carries it; empty where one let go of it as it stopped.
+    Column("holder", Text, nullable=False, server_default=""),
+    Column("resumptions", Integer, nullable=False, server_default="0"),
 )
 RUNNING = runs.c.state == literal(RunState.RUNNING, runs.c.state.type, literal_execute=True)
 Index("one_run_at_a_time", runs.c.state, unique=True, sqlite_where=RUNNING, postgresql_where=RUNNING)
+
+# What a run tells as it goes, for people.
+run_log = Table(
+    "run_log",
+    metadata,
+    Column("id", Serial, primary_key=True),
+    Column("run", ForeignKey(runs.c.number), nullable=False),
+    Column("time", Time, nullable=False),
+    Column("text", Notice, nullable=False),
+    sqlite_autoincrement=True,
+)
+Index("log_of_run", run_log.c.run, run_log.c.id)
 
 audit = Table(
     "audit",

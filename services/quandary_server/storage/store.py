@@ -11,6 +11,7 @@ from quandary_server.storage.database import Database
 from quandary_server.storage.intake import Intake
 from quandary_server.storage.labels import Labels
 from quandary_server.storage.leases import Leases
+from quandary_server.storage.live_scores import LiveScores
 from quandary_server.storage.members import Members
 from quandary_server.storage.opening import open_database, url_of
 from quandary_server.storage.options import DEFAULTS, StoreOptions
@@ -18,6 +19,7 @@ from quandary_server.storage.priorities import Priorities
 from quandary_server.storage.ranking import Ranking
 from quandary_server.storage.recent import RecentFrames
 from quandary_server.storage.revisions import StoreSchema
+from quandary_server.storage.run_log import RunLog
 from quandary_server.storage.runs import Runs
 from quandary_server.storage.task_list import TaskList
 
@@ -31,8 +33,8 @@ class Store:
 
     intake: from the fleet logs into the queues. leases: what labellers do. priorities: pins and bands. ranking: scores
     and ranks of what waits.
-    tasks: the queues to look at. members: the selectors alive.
-    recent: frames scored of late. labels, runs, audit: what their names say.
+    tasks: the queues to look at. live_scores: how frames were scored as they came. members: the selectors alive. recent: frames
+    scored of late. labels, runs, run_log, audit: what their names say.
     """
 
     def __init__(self, database: Database, max_failed_leases: int, passed_over_at_most: int = PASSED_OVER_AT_MOST) -> None:
@@ -45,6 +47,8 @@ class Store:
         self.labels = Labels(database, max_failed_leases)
         self.recent = RecentFrames(database)
         self.runs = Runs(database)
+        self.run_log = RunLog(database)
+        self.live_scores = LiveScores(database)
         self.members = Members(database)
         self.audit = Audit(database)
 

@@ -86,6 +86,16 @@ def draft_candidate(
     return Candidate(tuple(members), manifest)
 
 
+def registered_before(registry: Registry, candidate: Candidate) -> Manifest | None:
+    """Return the manifest under which the same members of the same run were registered already, None where they were not."""
+    files = {name: sha256(data) for name, data in candidate.files.items()}
+    for name in registry.generations():
+        manifest = registry.manifest(name)
+        if manifest.run == candidate.draft.run and manifest.files == files:
+            return manifest
+    return None
+
+
 def box_scales(examples: Examples) -> tuple[float, ...]:
     """Return the robust variance of each box parameter (7,) over labelled objects: what an epistemic variance is held against.
 

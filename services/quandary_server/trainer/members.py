@@ -1,21 +1,24 @@
 """The members of a generation, fitted in parallel on Ray."""
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from threading import Lock
+from datetime import timedelta
 
 import ray
-from ray import ObjectRefGenerator
 
+from quandary.errors import Unavailable
 from quandary_server.cluster import give_way
 from quandary_server.detector.examples import Examples
-from quandary_server.detector.export import export_onnx
-from quandary_server.detector.fitting import Progress, fitting
 from quandary_server.detector.settings import FitSettings, NetSettings
+from quandary_server.trainer.checkpoints import Checkpoint, Checkpoints, fit_digest
+from quandary_server.trainer.member_fit import MemberTask, fit_slice
 
 RETRIES = 2
-"""A worker that dies (memory, SIGKILL) is replaced; the seed makes the same member again."""
+"""A worker that dies (memory, SIGKILL) is replaced: Ray gives the slice that it had to another, with the same checkpoint."""
+
+CHECKPOINT_EVERY = timedelta(seconds=2)
+LOOK_EVERY_S = 0.5
 
 
 @dataclass(frozen=True)
@@ -27,58 +30,113 @@ class Member:
     loss: float
 
 
+@dataclass(frozen=True)
+class FitProgress:
+    """Share done of all members' steps, the mean of their last losses (NaN before the first), and how many are finished."""
+
+    share: float
+    loss: float
+    finished: int
+
+
 def fit_members(
     examples: Examples,
     net: NetSettings,
     fit: FitSettings,
     seeds: Sequence[int],
-    progress: Callable[[float], None],
+    progress: Callable[[FitProgress], None],
+    checkpoints: Checkpoints | None = None,
+    checkpoint_every: timedelta = CHECKPOINT_EVERY,
 ) -> list[Member]:
-    """Return one member per seed, each fitted by a Ray task on one CPU; progress gets the share done of all steps.
+    """Return one member per seed, fitted by Ray tasks of one CPU each, slice by slice and in turns.
 
-    Raises what a task raised: ValueError for a loss that is not finite, ParityError for an export that differs from torch.
+    checkpoints: where the slices' ends are kept, and gone on from. progress is called twice a second or more often; what it
+    raises ends all tasks. Raises what a task raised: ValueError for a loss that is not finite, ParityError for an export that
+    differs from torch. Raises Unavailable where workers die again and again.
     """
-    shared = ray.put(examples)
-    board = _Board(len(seeds), fit.steps, progress)
-    streams = [_fit_task.remote(shared, net, fit, seed) for seed in seeds]
+    tasks = [MemberTask(net, fit, seed, checkpoint_every) for seed in seeds]
+    fits = _Fits(ray.put(examples), tasks, checkpoints, [fit_digest(examples, net, fit, seed) for seed in seeds])
     try:
-        with ThreadPoolExecutor(len(seeds), thread_name_prefix="member") as threads:
-            return list(threads.map(board.follow, range(len(seeds)), streams))
+        fits.start()
+        while fits.going:
+            fits.wait()
+            progress(fits.progress())
     except ray.exceptions.RayTaskError as error:
         raise error.cause from None
+    except ray.exceptions.RayError as error:
+        last = f"{type(error).__name__}: {str(error).splitlines()[0]}"
+        raise Unavailable(f"a member's worker died {RETRIES + 1} times in one slice, the last time by {last}") from error
+    finally:
+        fits.stop()
+    return [Member(done.body, done.parity, done.loss) for done in fits.last if done is not None]
 
 
-class _Board:
-    """What each member has done so far."""
+def prepare_workers(members: int) -> None:
+    """Have Ray start workers for as many members as there are CPUs for, while the caller does something else.
 
-    def __init__(self, members: int, steps: int, progress: Callable[[float], None]) -> None:
-        self._done, self._steps = [0] * members, steps
-        self._progress, self._lock = progress, Lock()
+    What takes a worker seconds is to load torch.
+    """
+    for _ in range(min(members, int(ray.cluster_resources()["CPU"]))):  # type: ignore[no-untyped-call]
+        _load.remote()
 
-    def follow(self, member: int, stream: ObjectRefGenerator) -> Member:
-        for reference in stream:
-            item = ray.get(reference)
-            if isinstance(item, Member):
-                return item
-            with self._lock:
-                self._done[member] = item.step
-                self._progress(sum(self._done) / (self._steps * len(self._done)))
-        raise RuntimeError("a member's task ended without a member")
+
+class _Fits:
+    """What each member has come to, and the slices that are going on."""
+
+    def __init__(
+        self,
+        examples: "ray.ObjectRef[Examples]",
+        tasks: Sequence[MemberTask],
+        checkpoints: Checkpoints | None,
+        digests: Sequence[str],
+    ) -> None:
+        self._examples, self._tasks = examples, tasks
+        self._checkpoints, self._digests = checkpoints, digests
+        self.last: list[Checkpoint | None] = [None] * len(tasks)
+        self.going: dict[ray.ObjectRef[Checkpoint], int] = {}
+
+    def start(self) -> None:
+        for member, digest in enumerate(self._digests):
+            if self._checkpoints is not None:
+                self.last[member] = self._checkpoints.newest(member, digest)
+            self._go_on(member)
+
+    def wait(self) -> None:
+        """Take in the slices that end within half a second."""
+        ended, _ = ray.wait(list(self.going), timeout=LOOK_EVERY_S)
+        for slice_ in ended:
+            member = self.going.pop(slice_)
+            reached = self.last[member] = ray.get(slice_)
+            # behind those that wait already: the members take turns
+            self._go_on(member)
+            if self._checkpoints is not None:
+                self._checkpoints.write(member, self._digests[member], reached)
+
+    def progress(self) -> FitProgress:
+        begun = [last for last in self.last if last is not None]
+        steps = sum(last.step for last in begun)
+        loss = sum(last.loss for last in begun) / len(begun) if begun else float("nan")
+        of = sum(task.fit.steps for task in self._tasks)
+        return FitProgress(steps / of, loss, sum(last.finished for last in begun))
+
+    def stop(self) -> None:
+        for slice_ in self.going:
+            # those under way come to their end, a few seconds at most: the worker, with torch loaded, is worth more
+            ray.cancel(slice_)
+
+    def _go_on(self, member: int) -> None:
+        last = self.last[member]
+        if last is None or not last.finished:
+            self.going[_fit_task.remote(self._examples, self._tasks[member], last)] = member
+
+
+@ray.remote(num_cpus=1)
+def _load() -> None:
+    """Load what this module imports, which the worker does to know this function."""
 
 
 @ray.remote(num_cpus=1, max_retries=RETRIES)
-def _fit_task(examples: Examples, net: NetSettings, fit: FitSettings, seed: int) -> Generator[Progress | Member, None, None]:
-    """Yield progress, and at last the member."""
-    loss = float("nan")
-    steps = fitting(examples, net, fit, seed)
+def _fit_task(examples: Examples, task: MemberTask, before: Checkpoint | None) -> Checkpoint:
     # in a thread that gives way: the worker may be used for what does not
     with ThreadPoolExecutor(1, thread_name_prefix="fit", initializer=give_way) as thread:
-        while True:
-            try:
-                report = thread.submit(next, steps).result()
-            except StopIteration as end:
-                model, parity = thread.submit(export_onnx, end.value).result()
-                yield Member(model, parity, loss)
-                return
-            loss = report.loss
-            yield report
+        return thread.submit(fit_slice, examples, task, before).result()

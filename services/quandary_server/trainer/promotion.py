@@ -45,8 +45,28 @@ def promote(
     """
     moved = registry.promote(generation, expected, clock(), mover)
     before = expected.generation if expected else ""
+    told(promotion(moved, before, timeout, cause))
+    return see_through(registry, moved, before, timeout=timeout, clock=clock, told=told, back_within=back_within)
+
+
+def promotion(moved: Pointer, before: str, timeout: timedelta, cause: Cause) -> Move:
+    """Return what is told of a promotion: the pointer as it was moved, the generation before, and how long is waited."""
     waits = {"timeout_s": f"{timeout.total_seconds():g}"}
-    told(Move(PointerAction.PROMOTE, generation, before, moved.revision, mover, moved.moved, cause, details=waits))
+    return Move(PointerAction.PROMOTE, moved.generation, before, moved.revision, moved.mover, moved.moved, cause, details=waits)
+
+
+def see_through(
+    registry: Registry,
+    moved: Pointer,
+    before: str,
+    *,
+    timeout: timedelta,
+    clock: Callable[[], datetime],
+    told: Told = untold,
+    back_within: timedelta = BACK_WITHIN,
+) -> list[str]:
+    """Return the replicas that answer with the generation that the pointer was moved to; does and raises as `promote` does."""
+    generation = moved.generation
     try:
         return wait_for_replicas(registry, generation, timeout, clock)
     except ReplicasBehind as late:

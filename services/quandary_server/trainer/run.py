@@ -2,17 +2,28 @@
 
 import logging
 import secrets
-import threading
-import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
-from datetime import datetime
-from typing import Any
+import shutil
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from datetime import datetime, timedelta
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Self
 
 import numpy as np
 
-from quandary.errors import GateRefused, QuandaryError, TooLittleData, Violation
+from quandary.errors import (
+    CorruptArtefact,
+    GateRefused,
+    InvalidArgument,
+    NotFound,
+    PointerMoved,
+    QuandaryError,
+    TooLittleData,
+    Violation,
+)
+from quandary.labels import CLASSES
 from quandary.options import ScoringOptions
 from quandary_server.detector.examples import Examples
 from quandary_server.inference.generation import LoadedGeneration
@@ -22,23 +33,26 @@ from quandary_server.registry.manifest import Manifest
 from quandary_server.registry.pointer import Pointer
 from quandary_server.settings import Settings
 from quandary_server.settings.promotion import PromotionPolicy
-from quandary_server.storage.run_values import Run, RunStage, RunState
-from quandary_server.storage.snapshots import Snapshot, write_snapshot
+from quandary_server.storage.run_values import Run, RunStage, RunState, RunTaken
+from quandary_server.storage.snapshots import Snapshot, read_snapshot, write_snapshot
 from quandary_server.storage.store import Store
 from quandary_server.trainer.calibration import calibrated, split_control
-from quandary_server.trainer.candidate import Candidate, draft_candidate
+from quandary_server.trainer.candidate import Candidate, draft_candidate, registered_before
 from quandary_server.trainer.cascade import with_thresholds
+from quandary_server.trainer.checkpoints import Checkpoints
+from quandary_server.trainer.fit_report import FitReport
 from quandary_server.trainer.judging import Judged, bench_of
 from quandary_server.trainer.labelled import LabelledExamples, examples_of_snapshot
-from quandary_server.trainer.members import fit_members
+from quandary_server.trainer.members import fit_members, prepare_workers
 from quandary_server.trainer.moves import Cause, Told, untold
-from quandary_server.trainer.promotion import promote
+from quandary_server.trainer.promotion import promote, promotion, see_through
+from quandary_server.trainer.run_record import RunRecord, TrainerStops
 from quandary_server.trainer.shadow import check_shadow, shadow_figures
 
 log = logging.getLogger(__name__)
 
-HEARTBEAT_S = 2.0
-MAX_ERROR_CHARACTERS = 500
+JUDGED_AGAINST = "judged_against"
+"""Of a run's settings: revision of the pointer whose generation the candidate was held against, 0 for none."""
 
 
 @dataclass(frozen=True)
@@ -50,9 +64,25 @@ class RunPlan:
     seed: int
     promote: bool
 
+    def to_settings(self) -> dict[str, Any]:
+        """Return it as a run keeps it."""
+        return asdict(self)
+
+    @classmethod
+    def of_settings(cls, settings: Mapping[str, Any]) -> Self:
+        """Return the plan that a run keeps; raises InvalidArgument for one that was made by another program."""
+        missing = [name for name in cls.__dataclass_fields__ if name not in settings]
+        if missing:
+            raise InvalidArgument.of("settings", f"without {missing[0]}", "the plan of a run of this program")
+        return cls(**{name: settings[name] for name in cls.__dataclass_fields__})
+
 
 class TrainingRun:
-    """Carries one run through its stages; the store knows how far it is at any time."""
+    """Carries one run through its stages; the store knows how far it is at any time.
+
+    Every stage may be done again: what an attempt before left is taken where it is whole. before: the stage that the attempt
+    before broke in, None for the first. told: called with what the run does to the pointer.
+    """
 
     def __init__(
         self,
@@ -60,62 +90,125 @@ class TrainingRun:
         registry: Registry,
         settings: Settings,
         run: Run,
-        plan: RunPlan,
         clock: Callable[[], datetime],
         told: Told = untold,
+        before: RunStage | None = None,
     ) -> None:
         self._store, self._registry, self._settings = store, registry, settings
-        self._run, self._plan, self._clock, self._told = run, plan, clock, told
+        self._before, self._clock, self._told = before, clock, told
         self._options = ScoringOptions(mc_samples=settings.selector.mc_samples)
-        self._seconds: dict[str, float] = {}
+        self._record = RunRecord(store, run, clock)
+        self._update, self._stage, self._say = self._record.update, self._record.stage, self._record.say
+
+    @cached_property
+    def _plan(self) -> RunPlan:
+        return RunPlan.of_settings(self.run.settings)
+
+    @property
+    def run(self) -> Run:
+        """The run as it was last written."""
+        return self._record.run
+
+    @property
+    def _snapshot_path(self) -> Path:
+        return self._settings.snapshots / f"{self.run.id}.parquet"
+
+    def stop(self) -> None:
+        """Have it let go of the run soon, for the next trainer to go on with."""
+        self._record.stop()
 
     def execute(self) -> Run:
-        """Carry the run to its end, whatever that is, and return it."""
-        try:
-            with self._heartbeat():
-                return self._execute()
-        except GateRefused as error:
-            return self._finish(RunState.REFUSED, str(error))
-        except QuandaryError as error:
-            return self._finish(RunState.FAILED, str(error))
-        except Exception as error:
-            incident = secrets.token_hex(4)
-            log.exception("run_failed run=%s incident=%s", self._run.id, incident)
-            what = str(error) if isinstance(error, ValueError) else type(error).__name__
-            return self._finish(RunState.FAILED, f"{what} (the trainer's log has it as incident {incident})")
+        """Carry the run to its end, whatever that is, and return it; it still runs where another trainer has it, or is to."""
+        ended = self._execute()
+        if ended.state is not RunState.RUNNING:
+            Checkpoints(self._settings.checkpoints / self.run.id).remove()
+        return ended
 
     def _execute(self) -> Run:
-        snapshot, labelled = self._take_snapshot()
-        self._check_enough(labelled)
-        candidate = self._train(snapshot, labelled)
-        pointer, judged = self._judge(candidate, snapshot, labelled)
-        manifest = self._register(candidate, judged)
+        try:
+            with self._record.heartbeat(self._settings.trainer.lost_after):
+                return self._ended()
+        except RunTaken as taken:
+            log.warning("run_taken run=%s problem=%s", self.run.id, taken)
+        except TrainerStops:
+            self._store.runs.release(self.run.id, holder=self.run.holder, now=self._clock())
+            self._say("the trainer stops; the next one goes on from here")
+        return self._store.runs.get(self.run.id)
 
-        refused = [gate for gate in judged.gates if gate.verdict == "refused"]
+    def _ended(self) -> Run:
+        finish = self._record.finish
+        try:
+            note = self._carry()
+        except (RunTaken, TrainerStops):
+            raise
+        except GateRefused as error:
+            return finish(RunState.REFUSED, str(error))
+        except QuandaryError as error:
+            return finish(RunState.FAILED, str(error))
+        except Exception as error:
+            incident = secrets.token_hex(4)
+            log.exception("run_failed run=%s incident=%s", self.run.id, incident)
+            what = str(error) if isinstance(error, ValueError) else type(error).__name__
+            return finish(RunState.FAILED, f"{what} (the trainer's log has it as incident {incident})")
+        return finish(RunState.SUCCEEDED, note)
+
+    def _carry(self) -> str:
+        """Carry the run through its stages; return what is left for others to do, mostly nothing."""
+        plan, policy = self._plan, self._settings.trainer.promotion
+        if self._before is not None:
+            of = f" (resumption {self.run.resumptions} of {self._settings.trainer.resumptions})" if self.run.resumptions else ""
+            self._say(f"resumed in stage {self._before.value}{of}")
+        if self.run.generation:
+            manifest, control = self._registry.verified(self.run.generation), None
+        else:
+            prepare_workers(plan.members)
+            snapshot, labelled = self._take_snapshot()
+            self._check_enough(labelled)
+            candidate = self._train(snapshot, labelled)
+            judged = self._judge(candidate, snapshot, labelled)
+            manifest, control = self._register(candidate, judged), labelled.control
+
+        refused = [gate for gate in manifest.gates if gate.verdict == "refused"]
         if refused:
             raise GateRefused("; ".join(f"{gate.gate}: {gate.reason}" for gate in refused))
-        policy = self._settings.trainer.promotion
-        if not self._plan.promote or policy is PromotionPolicy.OFF:
-            return self._finish(RunState.SUCCEEDED)
-        self._shadow(candidate, pointer, labelled.control)
+        if not plan.promote or policy is PromotionPolicy.OFF:
+            return ""
+        if self._before is not RunStage.PROMOTE:
+            self._shadow(manifest, control)
         if policy is PromotionPolicy.ASK:
-            return self._finish(RunState.SUCCEEDED, f"waits for a person: quandary generations promote {manifest.generation}")
-        self._promote(manifest, pointer)
-        return self._finish(RunState.SUCCEEDED)
+            return f"waits for a person: quandary generations promote {manifest.generation}"
+        self._promote(manifest)
+        return ""
 
     def _take_snapshot(self) -> tuple[Snapshot, LabelledExamples]:
         with self._stage(RunStage.SNAPSHOT):
-            self._settings.snapshots.mkdir(parents=True, exist_ok=True)
-            frames = self._store.labels.all()
-            snapshot = write_snapshot(self._settings.snapshots / f"{self._run.id}.parquet", frames)
+            snapshot = self._snapshot()
             labelled = examples_of_snapshot(snapshot.frames, self._settings.trainer.net.side)
+            training, control = labelled.training, labelled.control
             self._update(
-                label_sequence=max((frame.sequence for frame in frames), default=0),
-                training_frames=len(set(labelled.training.frames.tolist())),
-                training_crops=len(labelled.training),
-                control_crops=len(labelled.control),
+                label_sequence=max((frame.sequence for frame in snapshot.frames), default=0),
+                training_frames=len(set(training.frames.tolist())),
+                training_crops=len(training),
+                control_crops=len(control),
             )
+            classes = Counter(CLASSES[found] for found in training.classes.tolist())
+            counted = ", ".join(f"{count} {name}" for name, count in classes.most_common())
+            self._say(f"snapshot: {len(training)} crops to train on ({counted or 'none'}), {len(control)} of control drives")
+            if labelled.unreadable:
+                first = labelled.unreadable[0]
+                self._say(f"left out: {len(labelled.unreadable)} frames whose clouds cannot be read, {first} first")
             return snapshot, labelled
+
+    def _snapshot(self) -> Snapshot:
+        """Take the labels there are now, or those that the attempt before took, where the file is whole."""
+        path = self._snapshot_path
+        if self._before is not None:
+            try:
+                return read_snapshot(path)
+            except (NotFound, CorruptArtefact) as error:
+                self._say(f"the labels are taken anew: {error}")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return write_snapshot(path, self._store.labels.all())
 
     def _check_enough(self, labelled: LabelledExamples) -> None:
         least, classes = self._settings.trainer.min_crops, len(np.unique(labelled.training.classes))
@@ -132,7 +225,12 @@ class TrainingRun:
         fit = trainer.fit.model_copy(update={"steps": self._plan.steps})
         seeds = np.random.SeedSequence(self._plan.seed).generate_state(self._plan.members + 1).tolist()
         with self._stage(RunStage.TRAINING):
-            members = fit_members(examples, trainer.net, fit, seeds[1:], self._progress)
+            if self._before is None:
+                # one run goes on at a time: what lies there is of runs whose trainers died as they ended
+                shutil.rmtree(self._settings.checkpoints, ignore_errors=True)
+            checkpoints = Checkpoints(self._settings.checkpoints / self.run.id)
+            report = FitReport(self._record, len(seeds) - 1, fit.steps)
+            members = fit_members(examples, trainer.net, fit, seeds[1:], report, checkpoints, trainer.checkpoint_every)
         with self._stage(RunStage.EXPORT):
             pointer = self._registry.pointer()
             candidate = draft_candidate(
@@ -142,88 +240,81 @@ class TrainingRun:
                 seed=seeds[0],
                 now=self._clock(),
                 parent=pointer.generation if pointer else "",
-                run=self._run.id,
+                run=self.run.id,
                 snapshot_digest=snapshot.digest,
                 settings={"net": trainer.net.model_dump(), "fit": fit.model_dump(), "seed": self._plan.seed},
             )
             split = split_control(labelled.control)
             return with_thresholds(calibrated(candidate, split, self._options), split.thresholds, labelled.training)
 
-    def _judge(self, candidate: Candidate, snapshot: Snapshot, labelled: LabelledExamples) -> tuple[Pointer | None, Judged]:
-        """Hold the candidate against the gates; the pointer is the one whose generation it was held against."""
+    def _judge(self, candidate: Candidate, snapshot: Snapshot, labelled: LabelledExamples) -> Judged:
+        """Hold the candidate against the gates; the run keeps the pointer whose generation it was held against."""
         with self._stage(RunStage.GATES):
             pointer = self._registry.pointer()
             bench = bench_of(snapshot, labelled, self._options, self._settings.trainer.gates)
-            judged = bench.judged(candidate, self._load(pointer))
-            self._update(gates=[verdict.model_dump(mode="json") for verdict in judged.gates], metrics=judged.metrics)
-            return pointer, judged
+            judged = bench.judged(candidate, self._load(pointer) if pointer else None)
+            remembered = {**self.run.settings, JUDGED_AGAINST: pointer.revision if pointer else 0}
+            self._update(gates=[verdict.model_dump(mode="json") for verdict in judged.gates], settings=remembered)
+            self._record.measure(judged.metrics)
+            for verdict in judged.gates:
+                self._say(f"gate {verdict.gate}: {verdict.verdict}; {verdict.reason}")
+            return judged
 
-    def _load(self, pointer: Pointer | None) -> LoadedGeneration | None:
-        if pointer is None:
-            return None
+    def _load(self, pointer: Pointer) -> LoadedGeneration:
         return LoadedGeneration(self._registry.load(pointer.generation, pointer.manifest_digest), Provider.CPU)
 
     def _register(self, candidate: Candidate, judged: Judged) -> Manifest:
         with self._stage(RunStage.REGISTER):
-            manifest = candidate.register(self._registry, judged.gates, judged.metrics)
+            # the attempt before may have registered it and died before it could say so
+            before = registered_before(self._registry, candidate) if self._before is RunStage.REGISTER else None
+            manifest = before or candidate.register(self._registry, judged.gates, judged.metrics)
             self._update(generation=manifest.generation)
+            self._say(f"registered {manifest.generation}")
             return manifest
 
-    def _shadow(self, candidate: Candidate, pointer: Pointer | None, control: Examples) -> None:
-        """Have the candidate score recent frames beside the current generation; raises GateRefused beyond a bound."""
-        settings = self._settings.trainer.shadow
-        if pointer is None or not settings.frames:
+    def _shadow(self, manifest: Manifest, control: Examples | None) -> None:
+        """Have the candidate score recent frames beside the current generation; raises GateRefused beyond a bound.
+
+        control: the control crops, None where the attempt before made them.
+        """
+        settings, pointer = self._settings.trainer.shadow, self._registry.pointer()
+        if pointer is None or pointer.generation == manifest.generation or not settings.frames:
             return
         with self._stage(RunStage.SHADOW):
-            current = LoadedGeneration(self._registry.load(pointer.generation, pointer.manifest_digest), Provider.CPU)
+            candidate, current = LoadedGeneration(self._registry.load(manifest.generation), Provider.CPU), self._load(pointer)
+            if control is None:
+                frames = (frame for frame in read_snapshot(self._snapshot_path).frames if frame.control)
+                control = examples_of_snapshot(frames, self._settings.trainer.net.side).control
             records = self._store.recent.scored(settings.frames)
-            figures = shadow_figures(candidate.load(), current, records, control, self._options, settings)
-            self._update(metrics={**self._run.metrics, **figures})
+            figures = shadow_figures(candidate, current, records, control, self._options, settings)
+            self._record.measure(figures)
+            told = ", ".join(f"{name.removeprefix('shadow_')} {value:.3g}" for name, value in figures.items())
+            self._say(f"beside {pointer.generation}: {told}")
             check_shadow(figures, settings)
 
-    def _promote(self, manifest: Manifest, pointer: Pointer | None) -> Sequence[str]:
+    def _promote(self, manifest: Manifest) -> None:
         with self._stage(RunStage.PROMOTE):
             timeout = self._settings.trainer.promote_timeout
-            how: Any = {"mover": self._run.id, "timeout": timeout, "clock": self._clock}
-            return promote(self._registry, manifest.generation, pointer, **how, cause=Cause.RUN, told=self._told)
+            generation, pointer = manifest.generation, self._registry.pointer()
+            if pointer is not None and pointer.generation == generation:
+                replicas = self._see_through(pointer, timeout)
+            else:
+                how: dict[str, Any] = {"mover": self.run.id, "timeout": timeout, "clock": self._clock}
+                expected = self._judged_against(pointer)
+                replicas = promote(self._registry, generation, expected, **how, cause=Cause.RUN, told=self._told)
+            self._say(f"promoted {generation}; answering: {', '.join(replicas) or 'no replica is alive'}")
 
-    @contextmanager
-    def _stage(self, stage: RunStage) -> Iterator[None]:
-        self._update(stage=stage, stage_progress=0.0)
-        started = time.monotonic()
-        try:
-            yield
-        finally:
-            self._seconds[f"seconds_{stage.value}"] = time.monotonic() - started
+    def _see_through(self, moved: Pointer, timeout: timedelta) -> list[str]:
+        """Go on with the promotion that the attempt before began, and tell of it where that could not."""
+        before, last = moved.previous or "", self._store.audit.last_move()
+        if last is None or last.details.get("revision") != str(moved.revision):
+            self._told(promotion(moved, before, timeout, Cause.RUN))
+        return see_through(self._registry, moved, before, timeout=timeout, clock=self._clock, told=self._told)
 
-    def _progress(self, share: float) -> None:
-        self._update(stage_progress=min(share, 1.0))
-
-    def _update(self, **changes: object) -> None:
-        self._run = self._store.runs.update(self._run.id, now=self._clock(), **changes)  # type: ignore[arg-type]
-
-    def _finish(self, state: RunState, error: str = "") -> Run:
-        metrics = {**self._run.metrics, **self._seconds}
-        return self._store.runs.finish(
-            self._run.id, state, now=self._clock(), error=error[:MAX_ERROR_CHARACTERS], metrics=metrics
-        )
-
-    @contextmanager
-    def _heartbeat(self) -> Iterator[None]:
-        """Tell the store that this trainer is alive, also while a stage takes long."""
-        over = threading.Event()
-
-        def beat() -> None:
-            while not over.wait(HEARTBEAT_S):
-                try:
-                    self._store.runs.update(self._run.id, now=self._clock())
-                except QuandaryError as error:
-                    log.warning("heartbeat_failed run=%s problem=%s", self._run.id, error)
-
-        thread = threading.Thread(target=beat, name="run-heartbeat", daemon=True)
-        thread.start()
-        try:
-            yield
-        finally:
-            over.set()
-            thread.join()
+    def _judged_against(self, pointer: Pointer | None) -> Pointer | None:
+        """Return the pointer where it is the one that the candidate was judged against; raises PointerMoved."""
+        judged, found = self.run.settings.get(JUDGED_AGAINST), pointer.revision if pointer else 0
+        if judged != found:
+            is_now = f"{pointer.generation} since ({pointer.mover})" if pointer else "unset"
+            raise PointerMoved(f"the pointer moved after the candidate was judged: it is {is_now}")
+        return pointer

@@ -51,7 +51,11 @@ class Meters:
         def new_crops() -> Iterable[metrics.Sample]:
             yield metrics.TRAINER_NEW_CROPS, (), float(scheduler.new_labels().crops)
 
-        self.registry.register(metrics.StateCollector(self._running, self._generation, new_crops, self._figures))
+        def drift() -> Iterable[metrics.Sample]:
+            if (index := scheduler.drift_index()) is not None:
+                yield metrics.TRAINER_DRIFT, (), index
+
+        self.registry.register(metrics.StateCollector(self._running, self._generation, new_crops, drift, self._figures))
 
     def read(self, *sources: Callable[[], Iterable[metrics.Sample]]) -> None:
         """Read these as well at every scrape from now on."""
@@ -117,6 +121,7 @@ async def serve_trainer(settings: Settings) -> None:
                 task.cancel()
             await asyncio.gather(*looking, return_exceptions=True)
             await server.stop(GRACE.total_seconds())
+            await asyncio.to_thread(scheduler.stop)
             http.shutdown()
 
 

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from google.protobuf.duration_pb2 import Duration
 
 from quandary.convert import duration
-from quandary.errors import CorruptArtefact, GateRefused, InvalidArgument, NotFound, NotServedYet, PointerMoved, within
+from quandary.errors import CorruptArtefact, GateRefused, InvalidArgument, NotFound, PointerMoved, within
 from quandary.v1 import training_pb2, training_pb2_grpc, view_pb2
 from quandary_server.auth import Caller, Role
 from quandary_server.registry.directory import Registry
@@ -21,7 +21,7 @@ from quandary_server.trainer.promotion import promote, roll_back
 from quandary_server.trainer.scheduler import Scheduler
 from quandary_server.wire.door import Door, streaming, unary
 from quandary_server.wire.names import identifier_of
-from quandary_server.wire.training import generation_message, run_message
+from quandary_server.wire.training import generation_message, line_message, run_message
 
 DEFAULT_PAGE = 50
 DEFAULT_TIMEOUT = timedelta(seconds=60)
@@ -79,22 +79,27 @@ class TrainingServicer(training_pb2_grpc.TrainingServiceServicer):
     async def WatchRun(
         self, request: training_pb2.WatchRunRequest, caller: Caller
     ) -> AsyncGenerator[training_pb2.WatchRunResponse, None]:
-        """Yield the run whenever it changed, until it ended."""
+        """Yield the run whenever it changed, with what it told since, until it ended."""
         told: training_pb2.Run | None = None
+        last_line = 0
         while True:
             run = await self._run(request.name)
+            lines = await asyncio.to_thread(self._store.run_log.lines, run.id, after=last_line)
             message = run_message(run)
-            if message != told:
+            if message != told or lines:
                 told = message
-                yield training_pb2.WatchRunResponse(run=message)
+                last_line = lines[-1].id if lines else last_line
+                yield training_pb2.WatchRunResponse(run=message, lines=map(line_message, lines))
             if run.state is not RunState.RUNNING:
                 return
             await asyncio.sleep(LOOK_EVERY_S)
 
     @unary(Role.TRAINER, training_pb2.CancelRunResponse)
     async def CancelRun(self, request: training_pb2.CancelRunRequest, caller: Caller) -> training_pb2.CancelRunResponse:
-        """Not served yet."""
-        raise NotServedYet("CancelRun is not served yet")
+        """End a run before its time."""
+        run_id = identifier_of("name", request.name, "runs")
+        run = await asyncio.to_thread(self._scheduler.cancel, run_id, caller.subject)
+        return training_pb2.CancelRunResponse(run=run_message(run))
 
     @unary(Role.TRAINER, training_pb2.ListGenerationsResponse)
     async def ListGenerations(

@@ -5,7 +5,7 @@ from quandary.names import generation_name, run_name
 from quandary.v1 import training_pb2, view_pb2
 from quandary_server.registry.manifest import GateRecord, Manifest
 from quandary_server.registry.pointer import Pointer
-from quandary_server.storage.run_values import Run
+from quandary_server.storage.run_values import Run, RunLine
 from quandary_server.wire.requests import view_of
 
 
@@ -26,10 +26,16 @@ def run_message(run: Run) -> training_pb2.Run:
         gates=[gate_message(GateRecord.model_validate(gate)) for gate in run.gates],
         error=run.error,
         metrics=run.metrics,
+        resumptions=run.resumptions,
     )
     if run.end_time is not None:
         message.end_time.CopyFrom(timestamp_message(run.end_time))
     return message
+
+
+def line_message(line: RunLine) -> training_pb2.RunLine:
+    """Return the message of a line that a run told."""
+    return training_pb2.RunLine(time=timestamp_message(line.time), text=line.text)
 
 
 def generation_message(manifest: Manifest, pointer: Pointer | None, view: view_pb2.View.ValueType) -> training_pb2.Generation:
