@@ -45,9 +45,10 @@ class Place:
     def __post_init__(self) -> None:
         if self.score is not None and not math.isfinite(self.score):
             raise InvalidArgument.of("score", self.score, "finite")
-        for name, value in (("rank", self.rank), ("shuffle", self.shuffle)):
-            if value is not None and not 0 <= value <= MAX_INTEGER:
-                raise InvalidArgument.of(name, value, "in [0, 2^63)")
+        if self.rank is not None and not 0 <= self.rank <= MAX_INTEGER:
+            raise InvalidArgument.of("rank", self.rank, "in [0, 2^63)")
+        if not 0 <= self.shuffle <= MAX_INTEGER:
+            raise InvalidArgument.of("shuffle", self.shuffle, "in [0, 2^63)")
 
     @property
     def can_be_leased(self) -> bool:

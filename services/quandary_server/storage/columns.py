@@ -13,6 +13,8 @@ from quandary.errors import InvalidArgument
 
 __all__ = ["Notice", "Serial", "Text", "Time", "named", "to_json"]
 
+ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+
 Serial = BigInteger().with_variant(Integer, "sqlite")
 """A 64-bit number that the database gives; SQLite numbers only what is called INTEGER, which has 64 bits there."""
 
@@ -66,4 +68,4 @@ def named(values: type[StrEnum]) -> Enum:
 
 def to_json(value: Any) -> str:
     """Return the JSON text of a JSON column: short, readable, and never with what is no JSON (NaN)."""
-    return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    return ENCODER.encode(value)

@@ -9,18 +9,18 @@ from datetime import UTC, datetime
 from typing import Any
 
 import psycopg
-from sqlalchemy import Dialect, Select, insert
+from sqlalchemy import Dialect, Select, bindparam, insert, update
 from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 from sqlalchemy.dialects.sqlite.pysqlite import SQLiteDialect_pysqlite
 
 from quandary_server.bench.queue.fill import rank_of
 from quandary_server.bench.queue.labellers import AT_ONCE, DURATION, Lease
 from quandary_server.clock import now
-from quandary_server.storage.expiry import LOCKED
+from quandary_server.storage.expiry import DUE
 from quandary_server.storage.lease_order import FIRST_WAITING
 from quandary_server.storage.leases import new_token
-from quandary_server.storage.schema import audit
-from quandary_server.storage.task_rows import WRITE_STATUS
+from quandary_server.storage.schema import audit, tasks
+from quandary_server.storage.task_rows import STATUS_COLUMNS, THIS_TASK
 from quandary_server.storage.task_values import ACTIVE_QUEUE
 from quandary_server.storage.turns import Turns
 
@@ -36,9 +36,10 @@ class Statements:
     """
 
     def __init__(self, dialect: Dialect, name: str, time: Callable[[datetime], Any]) -> None:
-        self.due, _ = _expanded(LOCKED, dialect, now=now())
+        self.due, _ = _expanded(DUE.with_for_update(), dialect, now=now())
         self.first, self.of_first = _expanded(FIRST_WAITING, dialect, queue=ACTIVE_QUEUE, at_most=AT_ONCE, holder="")
-        self.write = str(WRITE_STATUS.compile(dialect=dialect))
+        write = update(tasks).where(THIS_TASK).values({column: bindparam(column.name) for column in STATUS_COLUMNS})
+        self.write = str(write.compile(dialect=dialect))
         self.audit = str(insert(audit).compile(dialect=dialect, column_keys=AUDITED))
         names = ", ".join(name.format(f"f{i}") for i in range(AT_ONCE))
         self.siblings = (
