@@ -5,18 +5,18 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, select
 
 from quandary_server.leasing.events import Action
 from quandary_server.leasing.order import Place
 from quandary_server.storage.database import Database
+from quandary_server.storage.many_rows import RowInsert
 from quandary_server.storage.paging import Page, check_page_size, continued_behind, page_of, serial
-from quandary_server.storage.prepared import Prepared
 from quandary_server.storage.schema import audit
 
 __all__ = ["Audit", "AuditEvent", "place_facts", "write_audit"]
 
-APPEND = Prepared(insert(audit).inline(), ["time", "subject", "action", "queue", "frame_id", "details"])
+APPEND = RowInsert(audit, [each for each in audit.columns if each.name != "id"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +71,7 @@ def place_facts(place: Place, generation: str) -> dict[str, str]:
 
 def write_audit(connection: Connection, events: Iterable[AuditEvent]) -> None:
     """Append events in the caller's transaction: what happened and its trace are kept together or not at all."""
-    APPEND.send_many(connection, [_row(event) for event in events])
+    APPEND.send(connection, [_row(event) for event in events])
 
 
 def _row(event: AuditEvent) -> dict[str, Any]:

@@ -15,7 +15,15 @@ __all__ = ["named_errors"]
 
 SERIALIZATION_FAILURE, DEADLOCK_DETECTED = "40001", "40P01"
 
-KINDS = {"OperationalError", "InternalError", "NotSupportedError", "ProgrammingError", "DataError", "IntegrityError", "DatabaseError"}
+KINDS = {
+    "OperationalError",
+    "InternalError",
+    "NotSupportedError",
+    "ProgrammingError",
+    "DataError",
+    "IntegrityError",
+    "DatabaseError",
+}
 """The errors that every driver has (PEP 249), each with classes of its own."""
 
 

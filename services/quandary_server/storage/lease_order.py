@@ -28,9 +28,7 @@ FIRST_WAITING: Select[Any] = (
 )
 
 FIRST = Prepared(FIRST_WAITING)
-FIRST_OF_BAND = Prepared(
-    FIRST_WAITING.where(tasks.c.lease_key >= bindparam("low"), tasks.c.lease_key < bindparam("high"))
-)
+FIRST_OF_BAND = Prepared(FIRST_WAITING.where(tasks.c.lease_key >= bindparam("low"), tasks.c.lease_key < bindparam("high")))
 
 LOWEST = max(PriorityBand)
 

@@ -85,7 +85,9 @@ class Leases:
             found = self._next(connection, queue, holder, max_tasks, now)
             moved = [move(status_of(row), Grant(Lease(token(), holder, expires), now)) for row, _ in found]
             with together(connection):
-                write_statuses(connection, [moved_to(queue, row.frame_id, to) for (row, _), to in zip(found, moved, strict=True)])
+                write_statuses(
+                    connection, [moved_to(queue, row.frame_id, to) for (row, _), to in zip(found, moved, strict=True)]
+                )
                 write_audit(connection, [_granted(row, turn, holder, expires, now) for row, turn in found])
                 answer = ask_siblings(connection, queue, [row.frame_id for row, _ in found])
             siblings = siblings_of(answer)

@@ -26,19 +26,18 @@ Convert = Callable[[Any], Any]
 
 
 class Prepared:
-    """A statement with named parameters. Where one takes a list (`IN`), its text is kept for each length.
+    """A statement with named parameters.
 
-    names: the columns of an INSERT; none for other statements.
+    columns: those that an INSERT is given by name. lists: parameters of an `IN`; the statement's text is kept for each length.
     """
 
-    def __init__(self, statement: Executable, names: Sequence[str] | None = None) -> None:
-        self._statement, self._names = statement, names
+    def __init__(self, statement: Executable, *, columns: Sequence[str] | None = None, lists: Sequence[str] = ()) -> None:
+        self._statement, self._columns, self._lists = statement, columns, lists
         self._texts: dict[tuple[str, tuple[int, ...]], _Text] = {}
 
     def send(self, connection: Connection, values: Mapping[str, Any]) -> "Answer":
         """Send it with its values, in the connection's transaction, and return its answer."""
-        lengths = tuple(len(value) for value in values.values() if isinstance(value, list))
-        text = self._text(connection.dialect, lengths, values)
+        text = self._text(connection.dialect, values)
         bound = text.bound(values)
         cursor = _cursor(connection, text.statement, bound)
         cursor.execute(text.statement, bound)
@@ -51,14 +50,14 @@ class Prepared:
     def send_many(self, connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
         """Send it with each of the rows' values."""
         if rows:
-            text = self._text(connection.dialect, (), rows[0])
+            text = self._text(connection.dialect, rows[0])
             bound = [text.bound(row) for row in rows]
             _cursor(connection, text.statement, bound).executemany(text.statement, bound)
 
-    def _text(self, dialect: Dialect, lengths: tuple[int, ...], values: Mapping[str, Any]) -> "_Text":
-        key = (dialect.name, lengths)
+    def _text(self, dialect: Dialect, values: Mapping[str, Any]) -> "_Text":
+        key = (dialect.name, tuple([len(values[name]) for name in self._lists]))
         if (found := self._texts.get(key)) is None:
-            found = self._texts[key] = _Text(self._statement, self._names, dialect, values)
+            found = self._texts[key] = _Text(self._statement, self._columns, dialect, values)
         return found
 
 
@@ -86,9 +85,7 @@ def together(connection: Connection) -> Iterator[None]:
 class _Text:
     """The text of a statement for one kind of database, with what converts values on their ways in and out."""
 
-    def __init__(
-        self, statement: Executable, names: Sequence[str] | None, dialect: Dialect, values: Mapping[str, Any]
-    ) -> None:
+    def __init__(self, statement: Executable, names: Sequence[str] | None, dialect: Dialect, values: Mapping[str, Any]) -> None:
         compiled = statement.compile(dialect=dialect, column_keys=names)  # type: ignore[attr-defined]
         assert isinstance(compiled, SQLCompiler)
         expanded = compiled.construct_expanded_state(dict(values))
@@ -104,7 +101,7 @@ class _Text:
         ]
         self._given = {name: binders[name](value) if name in binders else value for name, value in given.items()}
         self._dialect, self._columns = dialect, compiled._result_columns or []
-        self._make = namedtuple("Row", [column.keyname for column in self._columns], rename=True)._make
+        self._make = _maker([column.keyname for column in self._columns])
         self._readers: list[tuple[int, Convert]] | None = None
         self._picked = itemgetter(*self._order) if self._order and len(self._order) > 1 else None
 
@@ -140,6 +137,11 @@ class _Text:
             read = column.type._cached_result_processor(self._dialect, described[1])
             if read is not None:
                 yield index, _remembering(column.type, read)
+
+
+def _maker(names: Sequence[str]) -> Callable[[Sequence[Any]], Any]:
+    make: Callable[[Sequence[Any]], Any] = namedtuple("Row", names, rename=True)._make  # type: ignore[attr-defined]
+    return make
 
 
 def _remembering(kind: TypeEngine[Any], convert: Convert) -> Convert:

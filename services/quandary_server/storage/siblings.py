@@ -17,7 +17,8 @@ FOLDED = Prepared(
     .join(frames, frames.c.frame_id == tasks.c.frame_id)
     .where(tasks.c.queue == bindparam("queue"), IS_FOLDED, WAITS)
     .where(tasks.c.folded_under.in_(bindparam("frame_ids", expanding=True)))
-    .order_by(frames.c.stamp, tasks.c.frame_id)
+    .order_by(frames.c.stamp, tasks.c.frame_id),
+    lists=["frame_ids"],
 )
 
 

@@ -15,7 +15,7 @@ from quandary_server.storage.columns import to_json
 from quandary_server.storage.database import Schema, bring_up_to_date
 from quandary_server.storage.database_errors import named_errors
 from quandary_server.storage.options import DEFAULTS, StoreOptions
-from quandary_server.storage.turns import Turns
+from quandary_server.storage.shared_commit import SharedCommit
 
 __all__ = ["SqliteDatabase"]
 
@@ -29,14 +29,15 @@ class SqliteDatabase:
     Write-ahead logging, so that readers and the writer never wait for each other. `synchronous=FULL`: a commit is on the disk
     when it returns, since labels that were acknowledged must survive a power cut; NORMAL would keep the file whole but may
     lose the last commits. Writers begin IMMEDIATE, so that none fails half-way for having read before it wrote, and within
-    this process they take turns, which costs less than SQLite's sleeping and trying again.
+    this process they take turns, which costs less than SQLite's sleeping and trying again; those that wait at the same time
+    are committed together (`shared_commit`).
     """
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._writing = engine.execution_options(begins="BEGIN IMMEDIATE")
         self._probing = create_engine(engine.url, poolclass=NullPool, connect_args={"timeout": PROBE_TIMEOUT_S})
-        self._write_turns = Turns()
+        self._writes = SharedCommit(self._writing.begin)
         self.path = Path(engine.url.database or "")
         self._file: tuple[int, int] | None = None
 
@@ -69,11 +70,19 @@ class SqliteDatabase:
 
         Raises Unavailable where another process writes for longer than the lock timeout or the disk is full, CorruptArtefact.
         """
-        with self._write_turns, named_errors("written"), self._writing.begin() as connection:
+        with named_errors("written"), self._writes.alone() as connection:
             yield connection
 
-    write_beside = alter = write
-    """There is one writer at a time."""
+    alter = write
+
+    @contextmanager
+    def write_beside(self) -> Iterator[Connection]:
+        """Return what `write` does, in a transaction that may be committed together with others of this kind.
+
+        Raises WriteConflict too, where one of those failed.
+        """
+        with named_errors("written"), self._writes.beside() as connection:
+            yield connection
 
     def replaced(self) -> bool:
         """Return whether another file lies at the path than was opened, or none: what is open here is nobody's any more."""

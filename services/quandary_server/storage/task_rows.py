@@ -3,11 +3,12 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from sqlalchemy import Connection, Select, bindparam, delete, insert, select, update
+from sqlalchemy import Connection, Select, bindparam, delete, insert, select
 
 from quandary.errors import NotFound
 from quandary_server.leasing.order import Place, PriorityBand
 from quandary_server.leasing.status import Lease, TaskState, TaskStatus
+from quandary_server.storage.many_rows import RowUpdate
 from quandary_server.storage.prepared import Prepared
 from quandary_server.storage.schema import frame_scores, frames, queues, tasks
 from quandary_server.storage.task_values import Task
@@ -62,9 +63,9 @@ STATUS_COLUMNS = (
 )
 """What `status_of` reads and `write_statuses` writes."""
 
-WRITE_STATUS = Prepared(
-    update(tasks).where(THIS_TASK).values({column: bindparam(column.name) for column in STATUS_COLUMNS})
-)
+KEYS = {"of_queue": tasks.c.queue, "of_frame": tasks.c.frame_id}
+
+WRITE_STATUS = RowUpdate(tasks, KEYS, STATUS_COLUMNS)
 
 
 def check_queue(connection: Connection, queue: str) -> None:
@@ -145,7 +146,7 @@ def moved_to(queue: str, frame_id: str, status: TaskStatus) -> dict[str, Any]:
 
 def write_statuses(connection: Connection, moved: list[dict[str, Any]]) -> None:
     """Write where tasks stand now, each given by `moved_to`."""
-    WRITE_STATUS.send_many(connection, moved)
+    WRITE_STATUS.send(connection, moved)
 
 
 def write_frame_scores(connection: Connection, scores: Mapping[tuple[str, str], bytes | None]) -> None:

@@ -1,0 +1,73 @@
+"""Many rows written at once: one by one into a file, in one statement to a server, which costs a fifth of so many statements."""
+
+import json
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import JSON, Column, Connection, Enum, Table, and_, bindparam, cast, column, func, insert, select, update
+
+from quandary_server.storage.columns import Text, in_utc
+from quandary_server.storage.prepared import Prepared
+
+__all__ = ["RowInsert", "RowUpdate"]
+
+Rows = Sequence[Mapping[str, Any]]
+
+DOCUMENT = "document"
+
+
+class RowInsert:
+    """Inserts rows of a table, each given by its values of these columns."""
+
+    def __init__(self, table: Table, columns: Sequence[Column[Any]]) -> None:
+        given = _given({each.name: each for each in columns})
+        self._one = Prepared(insert(table).inline(), columns=[each.name for each in columns])
+        self._many = Prepared(insert(table).inline().from_select(columns, select(*given.values())))
+
+    def send(self, connection: Connection, rows: Rows) -> None:
+        """Insert them, in the connection's transaction."""
+        _send(connection, self._one, self._many, rows)
+
+
+class RowUpdate:
+    """Updates rows of a table, each given by its keys, under the names that they have here, and its values of these columns."""
+
+    def __init__(self, table: Table, keys: Mapping[str, Column[Any]], columns: Sequence[Column[Any]]) -> None:
+        given = _given({**keys, **{each.name: each for each in columns}})
+        one = and_(*(each == bindparam(name) for name, each in keys.items()))
+        many = and_(*(each == given[name] for name, each in keys.items()))
+        self._one = Prepared(update(table).where(one).values({each: bindparam(each.name) for each in columns}))
+        self._many = Prepared(update(table).where(many).values({each: given[each.name] for each in columns}))
+
+    def send(self, connection: Connection, rows: Rows) -> None:
+        """Update them, in the connection's transaction; a row that is not there is passed over."""
+        _send(connection, self._one, self._many, rows)
+
+
+def _given(columns: Mapping[str, Column[Any]]) -> dict[str, Any]:
+    """Return the columns of rows that a server is sent as one JSON document; arrays would be quoted value by value in Python."""
+    kinds = {name: Text if isinstance(each.type, Enum) else each.type for name, each in columns.items()}
+    document = func.json_to_recordset(cast(bindparam(DOCUMENT, type_=Text), JSON))
+    found = document.table_valued(*(column(name, kind) for name, kind in kinds.items()), name="given")
+    return dict(found.render_derived(name="given", with_types=True).c)
+
+
+def _send(connection: Connection, one: Prepared, many: Prepared, rows: Rows) -> None:
+    if not rows:
+        return
+    if connection.dialect.name == "postgresql":
+        many.send(connection, {DOCUMENT: DOCUMENTS.encode(rows)})
+    else:
+        one.send_many(connection, rows)
+
+
+def _as_text(value: Any) -> str:
+    if isinstance(value, bytes):
+        return f"\\x{value.hex()}"
+    if isinstance(value, datetime):
+        return in_utc(value).isoformat()
+    raise TypeError(f"no value of a column: {type(value).__name__}")
+
+
+DOCUMENTS = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=_as_text)
