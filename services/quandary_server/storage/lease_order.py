@@ -43,7 +43,9 @@ def next_tasks(
 ) -> list[tuple[Any, Turn | None]]:
     """Return the rows that the holder is to lease next, each with its band's turn; None: no band had to wait for it.
 
-    first: the rows that `ask_first` found. Pinned tasks are the first. Where a band waits behind a higher one, turns are counted in the caller's transaction; where
+    first: the rows that `ask_first` found.
+
+    Pinned tasks are the first. Where a band waits behind a higher one, turns are counted in the caller's transaction; where
     not, which is nearly always, the index's order is all there is to read.
     """
     pinned = [row for row in first if row.pinned]

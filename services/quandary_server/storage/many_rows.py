@@ -1,20 +1,57 @@
-"""Many rows written at once: one by one into a file, in one statement to a server, which costs a fifth of so many statements."""
+"""Many rows read or written at once.
+
+They are written one by one into a file, and in one statement to a server, which costs a fifth of so many statements.
+"""
 
 import json
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import JSON, Column, Connection, Enum, Table, and_, bindparam, cast, column, func, insert, select, update
+from sqlalchemy import (
+    JSON,
+    Column,
+    Connection,
+    Enum,
+    Select,
+    Table,
+    and_,
+    bindparam,
+    cast,
+    column,
+    func,
+    insert,
+    select,
+    update,
+)
 
 from quandary_server.storage.columns import Text, in_utc
 from quandary_server.storage.prepared import Prepared
 
-__all__ = ["RowInsert", "RowUpdate"]
+__all__ = ["RowInsert", "RowUpdate", "RowsOf"]
 
 Rows = Sequence[Mapping[str, Any]]
 
 DOCUMENT = "document"
+
+
+class RowsOf:
+    """Reads those rows of a query whose column has one of many values: the query's text is the same however many."""
+
+    def __init__(self, query: Select[Any], column: Column[Any]) -> None:
+        document = bindparam(DOCUMENT, type_=Text)
+        in_file = select(func.json_each(document).table_valued("value").c.value)
+        on_server = select(func.json_array_elements_text(cast(document, JSON)).column_valued("value"))
+        self._texts = {
+            "sqlite": Prepared(query.where(column.in_(in_file))),
+            "postgresql": Prepared(query.where(column.in_(on_server))),
+        }
+
+    def rows(self, connection: Connection, values: Mapping[str, Any], listed: Sequence[str]) -> list[Any]:
+        """Return the rows, in no order; values: those of the query's other parameters."""
+        if not listed:
+            return []
+        return self._texts[connection.dialect.name].rows(connection, {**values, DOCUMENT: DOCUMENTS.encode(listed)})
 
 
 class RowInsert:
@@ -46,7 +83,7 @@ class RowUpdate:
 
 
 def _given(columns: Mapping[str, Column[Any]]) -> dict[str, Any]:
-    """Return the columns of rows that a server is sent as one JSON document; arrays would be quoted value by value in Python."""
+    """Return the columns of rows that a server is sent as one JSON document: psycopg quotes arrays value by value in Python."""
     kinds = {name: Text if isinstance(each.type, Enum) else each.type for name, each in columns.items()}
     document = func.json_to_recordset(cast(bindparam(DOCUMENT, type_=Text), JSON))
     found = document.table_valued(*(column(name, kind) for name, kind in kinds.items()), name="given")

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 
-from sqlalchemy import Connection, Engine, create_engine, text
+from sqlalchemy import Connection, Engine, TextClause, create_engine, text
 from sqlalchemy.engine import URL
 
 from quandary.errors import Unavailable, WrongState
@@ -37,8 +37,9 @@ CONNECTION = {
 }
 """Parameters of a connection, where the URL gives no others."""
 
-ALONE = Prepared(text(f"SELECT pg_advisory_xact_lock({WRITERS})"))
-BESIDE = Prepared(text(f"SELECT pg_advisory_xact_lock_shared({WRITERS})"))
+ALONE = text(f"SELECT pg_advisory_xact_lock({WRITERS})")
+BESIDE = text(f"SELECT pg_advisory_xact_lock_shared({WRITERS})")
+LOCKS = {ALONE: Prepared(ALONE), BESIDE: Prepared(BESIDE)}
 
 SERVER = text(
     "SELECT current_setting('server_version_num')::int / 10000 AS version, current_setting('server_encoding') AS encoding,"
@@ -117,10 +118,10 @@ class PostgresDatabase:
         self._probing.dispose()
 
     @contextmanager
-    def _begun(self, done: str, lock: Prepared) -> Iterator[Connection]:
+    def _begun(self, done: str, lock: TextClause) -> Iterator[Connection]:
         with named_errors(done), self._engine.begin() as connection:
             with together(connection):  # what begins the transaction goes along
-                lock.send(connection, {})
+                LOCKS[lock].send(connection, {})
             yield connection
 
     def _check_server(self) -> None:

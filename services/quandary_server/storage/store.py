@@ -33,12 +33,18 @@ class Store:
     tasks: the queues to look at. members: the selectors alive. labels, runs, audit: what their names say.
     """
 
-    def __init__(self, database: Database, max_failed_leases: int, passed_over_at_most: int = PASSED_OVER_AT_MOST) -> None:
+    def __init__(
+        self,
+        database: Database,
+        max_failed_leases: int,
+        passed_over_at_most: int = PASSED_OVER_AT_MOST,
+        rows_at_once: int = DEFAULTS.rows_at_once,
+    ) -> None:
         self._database = database
         self.intake = Intake(database, max_failed_leases)
         self.leases = Leases(database, max_failed_leases, passed_over_at_most)
         self.priorities = Priorities(database, max_failed_leases)
-        self.ranking = Ranking(database, max_failed_leases)
+        self.ranking = Ranking(database, max_failed_leases, rows_at_once)
         self.tasks = TaskList(database, max_failed_leases)
         self.labels = Labels(database, max_failed_leases)
         self.runs = Runs(database)
@@ -63,7 +69,8 @@ class Store:
         """
         url = url_of(place)
         may_upgrade = url.get_backend_name() == "sqlite" if options.upgrade is None else options.upgrade
-        return cls(open_database(url, StoreSchema(may_upgrade), options), max_failed_leases, passed_over_at_most)
+        database = open_database(url, StoreSchema(may_upgrade), options)
+        return cls(database, max_failed_leases, passed_over_at_most, options.rows_at_once)
 
     def answers(self) -> bool:
         """Return whether the database can be read now; what keeps it from that is logged."""

@@ -6,7 +6,7 @@ from typing import Any
 from sqlalchemy import Connection, Select, bindparam, delete, insert, select
 
 from quandary.errors import NotFound
-from quandary_server.leasing.order import Place, PriorityBand
+from quandary_server.leasing.order import Place, PriorityBand, epoch_and_rank
 from quandary_server.leasing.status import Lease, TaskState, TaskStatus
 from quandary_server.storage.many_rows import RowUpdate
 from quandary_server.storage.prepared import Prepared
@@ -112,10 +112,10 @@ def task_of(row: Any, status: TaskStatus | None = None, siblings: tuple[str, ...
 
 
 def place_of(row: Any) -> Place:
-    """Return the place of a row that has the columns of `tasks`."""
-    return Place(
-        row.frame_id, row.shuffle, row.score, row.rank, PriorityBand(row.band), row.pinned, row.folded_under is not None
-    )
+    """Return the place of a row that has the columns of `tasks` that decide it."""
+    epoch, rank = (0, None) if row.rank is None else epoch_and_rank(row.rank)
+    folded = row.folded_under is not None
+    return Place(row.frame_id, row.shuffle, row.score, rank, PriorityBand(row.band), row.pinned, folded, epoch)
 
 
 def status_of(row: Any) -> TaskStatus:
