@@ -11,6 +11,7 @@ from typing import Any
 from sqlalchemy import (
     JSON,
     Column,
+    ColumnElement,
     Connection,
     Enum,
     Select,
@@ -26,7 +27,7 @@ from sqlalchemy import (
 )
 
 from quandary_server.storage.columns import Text, in_utc
-from quandary_server.storage.prepared import Prepared
+from quandary_server.storage.prepared import Answer, Prepared
 
 __all__ = ["RowInsert", "RowUpdate", "RowsOf"]
 
@@ -64,22 +65,37 @@ class RowInsert:
 
     def send(self, connection: Connection, rows: Rows) -> None:
         """Insert them, in the connection's transaction."""
-        _send(connection, self._one, self._many, rows)
+        _answer(connection, self._one, self._many, rows)
 
 
 class RowUpdate:
-    """Updates rows of a table, each given by its keys, under the names that they have here, and its values of these columns."""
+    """Updates rows of a table, each given by its keys, under the names that they have here, and its values of these columns.
 
-    def __init__(self, table: Table, keys: Mapping[str, Column[Any]], columns: Sequence[Column[Any]]) -> None:
+    provided: a condition that a row is passed over without.
+    """
+
+    def __init__(
+        self,
+        table: Table,
+        keys: Mapping[str, Column[Any]],
+        columns: Sequence[Column[Any]],
+        provided: ColumnElement[bool] | None = None,
+    ) -> None:
         given = _given({**keys, **{each.name: each for each in columns}})
-        one = and_(*(each == bindparam(name) for name, each in keys.items()))
-        many = and_(*(each == given[name] for name, each in keys.items()))
+        also = () if provided is None else (provided,)
+        one = and_(*(each == bindparam(name) for name, each in keys.items()), *also)
+        many = and_(*(each == given[name] for name, each in keys.items()), *also)
         self._one = Prepared(update(table).where(one).values({each: bindparam(each.name) for each in columns}))
         self._many = Prepared(update(table).where(many).values({each: given[each.name] for each in columns}))
 
     def send(self, connection: Connection, rows: Rows) -> None:
         """Update them, in the connection's transaction; a row that is not there is passed over."""
-        _send(connection, self._one, self._many, rows)
+        _answer(connection, self._one, self._many, rows)
+
+    def count(self, connection: Connection, rows: Rows) -> int:
+        """Update them as `send` does, and return how many were there."""
+        answer = _answer(connection, self._one, self._many, rows)
+        return 0 if answer is None else answer.count()
 
 
 def _given(columns: Mapping[str, Column[Any]]) -> dict[str, Any]:
@@ -90,13 +106,12 @@ def _given(columns: Mapping[str, Column[Any]]) -> dict[str, Any]:
     return dict(found.render_derived(name="given", with_types=True).c)
 
 
-def _send(connection: Connection, one: Prepared, many: Prepared, rows: Rows) -> None:
+def _answer(connection: Connection, one: Prepared, many: Prepared, rows: Rows) -> Answer | None:
     if not rows:
-        return
+        return None
     if connection.dialect.name == "postgresql":
-        many.send(connection, {DOCUMENT: DOCUMENTS.encode(rows)})
-    else:
-        one.send_many(connection, rows)
+        return many.send(connection, {DOCUMENT: DOCUMENTS.encode(rows)})
+    return one.send_many(connection, rows)
 
 
 def _as_text(value: Any) -> str:

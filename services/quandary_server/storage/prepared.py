@@ -47,12 +47,13 @@ class Prepared:
         """Return the rows of the answer."""
         return self.send(connection, values).rows()
 
-    def send_many(self, connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Send it with each of the rows' values."""
-        if rows:
-            text = self._text(connection.dialect, rows[0])
-            bound = [text.bound(row) for row in rows]
-            _cursor(connection, text.statement, bound).executemany(text.statement, bound)
+    def send_many(self, connection: Connection, rows: Sequence[Mapping[str, Any]]) -> "Answer":
+        """Send it with each of the rows' values, at least one; return the answer of all together."""
+        text = self._text(connection.dialect, rows[0])
+        bound = [text.bound(row) for row in rows]
+        cursor = _cursor(connection, text.statement, bound)
+        cursor.executemany(text.statement, bound)
+        return Answer(cursor, text)
 
     def _text(self, dialect: Dialect, values: Mapping[str, Any]) -> "_Text":
         key = (dialect.name, tuple([len(values[name]) for name in self._lists]))
@@ -70,6 +71,11 @@ class Answer:
     def rows(self) -> list[Any]:
         """Return its rows, as named tuples of the statement's columns."""
         return self._text.read(self._cursor)
+
+    def count(self) -> int:
+        """Return how many rows were written."""
+        count: int = self._cursor.rowcount
+        return count
 
 
 @contextmanager

@@ -23,7 +23,7 @@ from quandary_server.storage.prepared import Prepared
 from quandary_server.storage.schema import IS_FOLDED, WAITS, tasks
 from quandary_server.storage.task_rows import KEYS, this_task
 
-__all__ = ["WAITING", "RankedQuery", "begin", "finish", "is_latest", "overdue", "pieces", "stale", "write_piece"]
+__all__ = ["WAITING", "RankedQuery", "begin", "finish", "is_latest", "overdue", "pieces", "read_piece", "stale", "write_piece"]
 
 OVERDUE = timedelta(minutes=5)
 """A query that has not got its ranks written by then was given up by whoever died over it."""
@@ -36,6 +36,7 @@ PLACED = (
     tasks.c.band,
     tasks.c.pinned,
     tasks.c.folded_under,
+    tasks.c.lease_key,
 )
 OF_QUEUE = tasks.c.queue == bindparam("queue")
 WAITING = RowsOf(select(*PLACED).where(OF_QUEUE, WAITS), tasks.c.frame_id)
@@ -46,7 +47,10 @@ STALE = Prepared(
     .where(OF_QUEUE, WAITS, OF_ANOTHER | IS_FOLDED)
     .order_by(tasks.c.lease_key.desc())
 )
-WRITE_PLACE = RowUpdate(tasks, KEYS, [tasks.c.rank, tasks.c.folded_under, tasks.c.lease_key])
+WRITE_PLACE = RowUpdate(
+    tasks, {**KEYS, "read_key": tasks.c.lease_key}, [tasks.c.rank, tasks.c.folded_under, tasks.c.lease_key], provided=WAITS
+)
+"""Writes places that are what was read: `lease_key` tells all that decides one."""
 
 
 @dataclass(frozen=True)
@@ -119,8 +123,16 @@ def stale(connection: Connection, query: RankedQuery) -> list[str]:
     return [row.frame_id for row in found if row.folded_under is None or row.folded_under != query.folded.get(row.frame_id)]
 
 
-def write_piece(connection: Connection, query: RankedQuery, frame_ids: Sequence[str]) -> dict[str, int]:
-    """Give those of the frames that wait what the query has for them; return the ranks by frame.
+@dataclass(frozen=True)
+class Piece:
+    """What is written of a query at once: `rows` as WRITE_PLACE takes them, and the ranks that it has for those that wait."""
+
+    rows: list[dict[str, Any]]
+    ranked: dict[str, int]
+
+
+def read_piece(connection: Connection, query: RankedQuery, frame_ids: Sequence[str]) -> Piece:
+    """Return what the query has for those of the frames that wait now.
 
     What stands in a band before that of the frame that it would be folded under is ranked behind all others instead.
     """
@@ -129,19 +141,25 @@ def write_piece(connection: Connection, query: RankedQuery, frame_ids: Sequence[
     found = [waiting[frame_id] for frame_id in frame_ids if frame_id in waiting]
     bests = sorted({query.folded[row.frame_id] for row in found if row.frame_id in query.folded})
     bands = {row.frame_id: row.band for row in BANDS.rows(connection, of_queue, bests)}
-    ranked: dict[str, int] = {}
-    written = []
+    piece = Piece([], {})
     last = len(query.ranks)
     for row in found:
         rank, under = query.ranks.get(row.frame_id), query.folded.get(row.frame_id)
         if under is not None and row.band < bands.get(under, 0):
             rank, under, last = last, None, last + 1
         if rank is not None:
-            ranked[row.frame_id] = rank
+            piece.ranked[row.frame_id] = rank
         if (values := _placed(row, rank, under, query.epoch)) is not None:
-            written.append(this_task(query.queue, row.frame_id) | values)
-    WRITE_PLACE.send(connection, written)
-    return ranked
+            piece.rows.append(this_task(query.queue, row.frame_id) | values)
+    return piece
+
+
+def write_piece(connection: Connection, query: RankedQuery, piece: Piece, frame_ids: Sequence[str]) -> dict[str, int]:
+    """Write a piece as it was read, or, where a task was leased or moved since, as it is read now; return the ranks given."""
+    if WRITE_PLACE.count(connection, piece.rows) < len(piece.rows):
+        piece = read_piece(connection, query, frame_ids)  # without those that are written: they have what they are to have
+        WRITE_PLACE.send(connection, piece.rows)
+    return piece.ranked
 
 
 def _placed(row: Any, rank: int | None, under: str | None, epoch: int) -> dict[str, Any] | None:
@@ -150,7 +168,7 @@ def _placed(row: Any, rank: int | None, under: str | None, epoch: int) -> dict[s
     place = Place(row.frame_id, row.shuffle, row.score, rank, band, row.pinned, folded, 0 if rank is None else epoch)
     if (place.rank_in_epoch, under) == (row.rank, row.folded_under):
         return None
-    return {"rank": place.rank_in_epoch, "folded_under": under, "lease_key": place.key()}
+    return {"rank": place.rank_in_epoch, "folded_under": under, "lease_key": place.key(), "read_key": row.lease_key}
 
 
 def _names(queue: str) -> tuple[str, str]:

@@ -23,6 +23,7 @@ from quandary_server.storage.rank_pieces import (
     is_latest,
     overdue,
     pieces,
+    read_piece,
     stale,
     write_piece,
 )
@@ -180,8 +181,10 @@ class Ranking:
 
     @again_after_conflict
     def _write_piece(self, query: RankedQuery, piece: Sequence[str]) -> dict[str, int] | None:
-        with self._database.write() as connection:
-            return write_piece(connection, query, piece) if is_latest(connection, query) else None
+        with self._database.read() as connection:
+            read = read_piece(connection, query, piece)
+        with self._database.write() as connection:  # as short as can be: whoever leases waits for it
+            return write_piece(connection, query, read, piece) if is_latest(connection, query) else None
 
     @again_after_conflict
     def _finish(self, query: RankedQuery) -> None:
