@@ -4,10 +4,12 @@ import json
 import os
 import platform
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
+
+from quandary_server.files import write_atomically
 
 
 @dataclass(frozen=True)
@@ -49,8 +51,29 @@ def document(figures: Sequence[Figure], command: str) -> dict[str, Any]:
 
 def write_document(path: Path, figures: Sequence[Figure], command: str) -> None:
     """Write the document of figures as JSON."""
+    _write(path, document(figures, command))
+
+
+def write_part(path: Path, part: str, figures: Sequence[Figure], command: str) -> None:
+    """Put the figures of one part of a benchmark into the document at `path`, in place of those that it had; the others stay.
+
+    The document has the one shape, and beside it `parts`: of each, the names of its figures, and with what they were made. The
+    file is whole at any moment. What a file without parts held is gone.
+    """
+    made = document(figures, command)
+    found = json.loads(path.read_text()) if path.exists() else {}
+    parts: dict[str, Any] = found.get("parts", {})
+    of_others = {name for other, each in parts.items() if other != part for name in each["figures"]}
+    kept = [figure for figure in found.get("figures", []) if figure["name"] in of_others]
+    made_with = {key: made[key] for key in ("command", "commit", "machine")}
+    parts = {**parts, part: {"figures": [figure.name for figure in figures], **made_with}}
+    commands = dict.fromkeys(each["command"] for each in parts.values())
+    _write(path, made | {"figures": kept + made["figures"], "command": " && ".join(commands), "parts": parts})
+
+
+def _write(path: Path, made: Mapping[str, Any]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(document(figures, command), indent=1) + "\n")
+    write_atomically(path, (json.dumps(made, indent=1) + "\n").encode())
 
 
 def commit() -> str:

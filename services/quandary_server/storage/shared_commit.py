@@ -32,6 +32,11 @@ class SharedCommit:
         self._turns = Turns()
         self._open: _Transaction | None = None
 
+    @property
+    def waiting(self) -> int:
+        """How many wait for their turn."""
+        return self._turns.waiting
+
     @contextmanager
     def alone(self) -> Iterator[Connection]:
         """Return a connection in a transaction of its own."""

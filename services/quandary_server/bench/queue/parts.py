@@ -21,7 +21,13 @@ class QueuePart(StrEnum):
     RERANK = "rerank"
 
 
-def queue_figures(told: Told, parts: Sequence[QueuePart], sizes: Sizes, left_out: LeftOut) -> list[Figure]:
+Measured = Callable[[str, Sequence[Figure]], None]
+"""Told the figures of a part as soon as it is measured: a run that is broken off keeps those of the parts before."""
+
+
+def queue_figures(
+    told: Told, parts: Sequence[QueuePart], sizes: Sizes, left_out: LeftOut, measured: Measured = lambda *_: None
+) -> list[Figure]:
     """Return the figures of the parts, in the order of `QueuePart`.
 
     left_out: told of a part that ended in an error, or whose database is not there: its figures are left out, the others go on.
@@ -30,9 +36,12 @@ def queue_figures(told: Told, parts: Sequence[QueuePart], sizes: Sizes, left_out
     for part in QueuePart:
         if part in parts:
             try:
-                figures += _measure(part, sizes, left_out)(told)
+                found = _measure(part, sizes, left_out)(told)
             except Exception as error:
                 left_out(part.value, error)
+                continue
+            measured(part.value, found)
+            figures += found
     return figures
 
 
