@@ -67,7 +67,7 @@ def lease(store: Store, count: int = 1) -> list[str]:
 def ranking_in_pieces(place: str, then: Callable[[int], object]) -> Iterator[Ranking]:
     database = open_database(url_of(place), StoreSchema(may_upgrade=False), DEFAULTS)
     try:
-        yield Ranking(Between(database, then), 3, rows_at_once=AT_ONCE)  # type: ignore[arg-type]
+        yield Ranking(Between(database, then), 3, rows_at_once=AT_ONCE)
     finally:
         database.close()
 
@@ -182,7 +182,7 @@ def test_what_moves_between_reading_and_writing_a_piece_keeps_what_it_got(ranked
 
     database = open_database(url_of(place), StoreSchema(may_upgrade=False), DEFAULTS)
     try:
-        Ranking(Late(database, move), 3, rows_at_once=AT_ONCE).write_ranks("active", names(*NEW), now=NOW)  # type: ignore[arg-type]
+        Ranking(Late(database, move), 3, rows_at_once=AT_ONCE).write_ranks("active", names(*NEW), now=NOW)
     finally:
         database.close()
     first, second = ranked.tasks.list("active", now=NOW).items[:2]

@@ -62,7 +62,12 @@ def behind_one_that_holds(ledger: Ledger, count: int, call: Callable[[int], None
     """Let calls 1 to `count` wait in this order behind number 0, which goes on once all wait; all are over at the end."""
     with ThreadPoolExecutor(count + 1) as pool:
         held, go_on = threading.Event(), threading.Event()
-        first = pool.submit(ledger.add, 0, lambda: (held.set(), go_on.wait()))
+
+        def hold() -> None:
+            held.set()
+            go_on.wait()
+
+        first = pool.submit(ledger.add, 0, hold)
         held.wait()
         calls = [first]
         for number in range(1, count + 1):

@@ -4,7 +4,7 @@ import json
 import os
 import platform
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -54,21 +54,22 @@ def write_document(path: Path, figures: Sequence[Figure], command: str) -> None:
     _write(path, document(figures, command))
 
 
-def write_part(path: Path, part: str, figures: Sequence[Figure], command: str) -> None:
+def write_part(
+    path: Path, figures: Sequence[Figure], part_of: Callable[[str], str], command_of: Callable[[Set[str]], str]
+) -> None:
     """Put the figures of one part of a benchmark into the document at `path`, in place of those that it had; the others stay.
 
-    The document has the one shape, and beside it `parts`: of each, the names of its figures, and with what they were made. The
-    file is whole at any moment. What a file without parts held is gone.
+    part_of: the part of a figure, by its name. command_of: the command that makes these parts again: it tells which are there.
+    Where parts were made by several commits or machines, each is named. The file is whole at any moment.
     """
-    made = document(figures, command)
-    found = json.loads(path.read_text()) if path.exists() else {}
-    parts: dict[str, Any] = found.get("parts", {})
-    of_others = {name for other, each in parts.items() if other != part for name in each["figures"]}
-    kept = [figure for figure in found.get("figures", []) if figure["name"] in of_others]
-    made_with = {key: made[key] for key in ("command", "commit", "machine")}
-    parts = {**parts, part: {"figures": [figure.name for figure in figures], **made_with}}
-    commands = dict.fromkeys(each["command"] for each in parts.values())
-    _write(path, made | {"figures": kept + made["figures"], "command": " && ".join(commands), "parts": parts})
+    part = part_of(figures[0].name)
+    found = json.loads(path.read_text()) if path.exists() else {"figures": []}
+    kept = [figure for figure in found["figures"] if part_of(figure["name"]) != part]
+    parts = {part, *(part_of(figure["name"]) for figure in kept)}
+    made = document(figures, command_of(parts))
+    for key in ("commit", "machine") if kept else ():
+        made[key] = "; ".join(dict.fromkeys([*found[key].split("; "), made[key]]))
+    _write(path, made | {"figures": kept + made["figures"]})
 
 
 def _write(path: Path, made: Mapping[str, Any]) -> None:

@@ -21,7 +21,23 @@ class QueuePart(StrEnum):
     RERANK = "rerank"
 
 
-Measured = Callable[[str, Sequence[Figure]], None]
+PREFIXES = {
+    "leases_grpc": QueuePart.GRPC,
+    "leases_": QueuePart.LEASES,
+    "lease_over_sql_": QueuePart.LEASES,
+    "lease_growth": QueuePart.GROWTH,
+    "lease_p99_": QueuePart.GROWTH,
+    "fenced": QueuePart.FENCED,
+    "rerank_": QueuePart.RERANK,
+}
+
+
+def part_of(figure: str) -> QueuePart:
+    """Return the part that measures a figure, by its name."""
+    return next((part for prefix, part in PREFIXES.items() if figure.startswith(prefix)), QueuePart.TRACKS)
+
+
+Measured = Callable[[Sequence[Figure]], None]
 """Told the figures of a part as soon as it is measured: a run that is broken off keeps those of the parts before."""
 
 
@@ -40,7 +56,7 @@ def queue_figures(
             except Exception as error:
                 left_out(part.value, error)
                 continue
-            measured(part.value, found)
+            measured(found)
             figures += found
     return figures
 
