@@ -19,7 +19,10 @@ class StoreOptions:
     connections: int = 16
     lock_timeout: timedelta = timedelta(seconds=30)
     statement_timeout: timedelta = timedelta(minutes=2)
-    rows_at_once: int = 500
+    rows_at_once: int | None = None
 
+
+ROWS_AT_ONCE = {"sqlite": 200, "postgresql": 1_500}
+"""`rows_at_once` unless it is given: in a file labellers wait for every row that is ranked, on a server for each other more."""
 
 DEFAULTS = StoreOptions()

@@ -14,7 +14,6 @@ from quandary_server.storage.conflicts import again_after_conflict
 from quandary_server.storage.database import Database
 from quandary_server.storage.expiry import expire_due, reading_settled
 from quandary_server.storage.many_rows import RowUpdate
-from quandary_server.storage.options import DEFAULTS
 from quandary_server.storage.rank_pieces import (
     WAITING,
     RankedQuery,
@@ -45,7 +44,7 @@ NOTHING_FOLDED: Mapping[str, str] = MappingProxyType({})
 class Ranking:
     """What the selector reads and writes of the waiting tasks."""
 
-    def __init__(self, database: Database, max_failed_leases: int, rows_at_once: int = DEFAULTS.rows_at_once) -> None:
+    def __init__(self, database: Database, max_failed_leases: int, rows_at_once: int) -> None:
         self._database = database
         self._max_failed_leases = max_failed_leases
         self._rows_at_once = rows_at_once

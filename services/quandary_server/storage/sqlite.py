@@ -21,9 +21,6 @@ __all__ = ["SqliteDatabase"]
 
 PROBE_TIMEOUT_S = 1.0
 READER_CACHE_KIB, WRITER_CACHE_KIB = 2_048, 65_536
-CHECKPOINT_PAGES = 4_000
-"""Pages of 4 KiB that are written ahead before they go into the file; one that was written many times goes once."""
-
 OPENING_TIMEOUT_S = 30
 
 
@@ -131,7 +128,7 @@ def _engine(url: URL, options: StoreOptions, cache_kib: int, **pool: int) -> Eng
         connection.isolation_level = None  # this module says when a transaction begins
         cursor = connection.cursor()
         pragmas = (f"busy_timeout={busy_timeout_ms}", "synchronous=FULL", "foreign_keys=ON", f"cache_size=-{cache_kib}")
-        for pragma in (*pragmas, f"wal_autocheckpoint={CHECKPOINT_PAGES}"):
+        for pragma in pragmas:
             cursor.execute(f"PRAGMA {pragma}")
         cursor.close()
 

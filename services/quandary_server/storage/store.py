@@ -13,7 +13,7 @@ from quandary_server.storage.labels import Labels
 from quandary_server.storage.leases import Leases
 from quandary_server.storage.members import Members
 from quandary_server.storage.opening import open_database, url_of
-from quandary_server.storage.options import DEFAULTS, StoreOptions
+from quandary_server.storage.options import DEFAULTS, ROWS_AT_ONCE, StoreOptions
 from quandary_server.storage.priorities import Priorities
 from quandary_server.storage.ranking import Ranking
 from quandary_server.storage.revisions import StoreSchema
@@ -38,7 +38,7 @@ class Store:
         database: Database,
         max_failed_leases: int,
         passed_over_at_most: int = PASSED_OVER_AT_MOST,
-        rows_at_once: int = DEFAULTS.rows_at_once,
+        rows_at_once: int = ROWS_AT_ONCE["sqlite"],
     ) -> None:
         self._database = database
         self.intake = Intake(database, max_failed_leases)
@@ -70,7 +70,8 @@ class Store:
         url = url_of(place)
         may_upgrade = url.get_backend_name() == "sqlite" if options.upgrade is None else options.upgrade
         database = open_database(url, StoreSchema(may_upgrade), options)
-        return cls(database, max_failed_leases, passed_over_at_most, options.rows_at_once)
+        rows_at_once = options.rows_at_once or ROWS_AT_ONCE[url.get_backend_name()]
+        return cls(database, max_failed_leases, passed_over_at_most, rows_at_once)
 
     def answers(self) -> bool:
         """Return whether the database can be read now; what keeps it from that is logged."""
