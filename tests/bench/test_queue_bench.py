@@ -4,7 +4,7 @@ import pytest
 
 from quandary.errors import InvalidArgument
 from quandary_server.bench.queue.labellers import Call, doubles, not_top
-from quandary_server.bench.queue.parts import QueuePart, queue_figures
+from quandary_server.bench.queue.parts import QueuePart, part_of, queue_figures
 from quandary_server.bench.queue.sizes import Sizes
 
 TINY = Sizes(rows=6_000, grown=400, small=200, fenced=40, calls=10, lease_s=0.1)
@@ -50,4 +50,5 @@ def test_a_part_is_measured_and_what_must_not_happen_does_not(part: QueuePart, f
     found = {each.name: each for each in figures}
     assert all(name.endswith("_postgres") for name, _ in left_out), left_out
     assert found[figure].value >= 0
+    assert {part_of(name) for name in found} == {part}
     assert [found[name].value for name in exact] == [0] * len(exact)

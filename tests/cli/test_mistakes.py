@@ -147,7 +147,10 @@ def test_a_poisoned_record_is_shown_as_unreadable(quandary: Any) -> None:
 
 def test_parts_belong_to_one_benchmark(quandary: Any) -> None:
     code, said = quandary("bench", "client", "--only", "crops")
-    assert (code, said) == (BAD_INPUT, "InvalidArgument: --only is given to client, must be given to scoring, queue, stream or train")
+    assert (code, said) == (
+        BAD_INPUT,
+        "InvalidArgument: --only is given to client, must be given to scoring, queue, stream or train",
+    )
     code, said = quandary("bench", "queue", "--only", "crops")
     assert (code, said) == (
         BAD_INPUT,

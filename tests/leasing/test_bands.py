@@ -88,5 +88,5 @@ def test_the_keys_of_a_band_are_those_of_its_places_that_are_not_pinned() -> Non
     for band in PriorityBand:
         low, high = keys_of(band)
         assert low <= Place("f", 0, band=band).key() < high
-        assert low <= Place("f", 2**63 - 1, score=-1e300, rank=2**63 - 1, band=band).key() < high
+        assert low <= Place("f", 2**63 - 1, score=-1e300, rank=2**32 - 1, epoch=2**31 - 1, band=band).key() < high
         assert not low <= Place("f", 0, band=band, pinned=True).key() < high

@@ -126,7 +126,7 @@ def test_the_database_leases_in_the_order_of_the_pure_function(
         engine = create_engine(url_of(place))
         with engine.begin() as connection:  # pins and bands are set by a later step
             for p in wanted:
-                values = {"pinned": p.pinned, "band": int(p.band), "rank": p.rank, "lease_key": p.key()}
+                values = {"pinned": p.pinned, "band": int(p.band), "rank": p.rank_in_epoch, "lease_key": p.key()}
                 connection.execute(update(tasks).where(tasks.c.frame_id == p.frame_id).values(values))
         engine.dispose()
         leased = lease(store, len(wanted))

@@ -30,9 +30,10 @@ from quandary_server.leasing.events import (
     Skip,
 )
 from quandary_server.leasing.machine import move
-from quandary_server.leasing.order import Place, PriorityBand
+from quandary_server.leasing.order import Place, PriorityBand, epoch_of
 from quandary_server.leasing.status import Lease, TaskState, TaskStatus
 from quandary_server.storage import Store
+from quandary_server.storage.options import StoreOptions
 from quandary_server.storage.task_values import NewScore, Task, TaskEntry
 
 START = datetime(2026, 1, 1, 12, 0, tzinfo=UTC)
@@ -67,8 +68,12 @@ class QueueMachine(RuleBasedStateMachine):
         super().__init__()
         self.opened = ExitStack()
         place = self.opened.enter_context(self.places())
-        opened = Store.open(place, max_failed_leases=MAX_FAILED_LEASES, passed_over_at_most=PASSED_OVER_AT_MOST)
+        in_pieces = StoreOptions(rows_at_once=2)
+        opened = Store.open(
+            place, max_failed_leases=MAX_FAILED_LEASES, passed_over_at_most=PASSED_OVER_AT_MOST, options=in_pieces
+        )
         self.store = self.opened.enter_context(opened)
+        self.queries = 0
         self.now = START
         self.position = 0
         self.tokens = (f"token-{i}" for i in count())
@@ -263,9 +268,12 @@ class QueueMachine(RuleBasedStateMachine):
                 ranks[name] = len(ranks)
                 del folded[name]
         assert ranked == sum(task.place.frame_id in ranks for task in waiting)
+        self.queries += 1
         for task in waiting:
             name = task.place.frame_id
-            self.model[name] = replace(task, place=replace(task.place, rank=ranks.get(name), folded=name in folded))
+            rank, epoch = ranks.get(name), epoch_of(self.queries) if name in ranks else 0
+            place = replace(task.place, rank=rank, folded=name in folded, epoch=epoch)
+            self.model[name] = replace(task, place=place)
 
     @invariant()
     def store_and_model_agree(self) -> None:

@@ -4,10 +4,12 @@ import json
 import os
 import platform
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
+
+from quandary_server.files import write_atomically
 
 
 @dataclass(frozen=True)
@@ -49,8 +51,30 @@ def document(figures: Sequence[Figure], command: str) -> dict[str, Any]:
 
 def write_document(path: Path, figures: Sequence[Figure], command: str) -> None:
     """Write the document of figures as JSON."""
+    _write(path, document(figures, command))
+
+
+def write_part(
+    path: Path, figures: Sequence[Figure], part_of: Callable[[str], str], command_of: Callable[[Set[str]], str]
+) -> None:
+    """Put the figures of one part of a benchmark into the document at `path`, in place of those that it had; the others stay.
+
+    part_of: the part of a figure, by its name. command_of: the command that makes these parts again: it tells which are there.
+    Where parts were made by several commits or machines, each is named. The file is whole at any moment.
+    """
+    part = part_of(figures[0].name)
+    found = json.loads(path.read_text()) if path.exists() else {"figures": []}
+    kept = [figure for figure in found["figures"] if part_of(figure["name"]) != part]
+    parts = {part, *(part_of(figure["name"]) for figure in kept)}
+    made = document(figures, command_of(parts))
+    for key in ("commit", "machine") if kept else ():
+        made[key] = "; ".join(dict.fromkeys([*found[key].split("; "), made[key]]))
+    _write(path, made | {"figures": kept + made["figures"]})
+
+
+def _write(path: Path, made: Mapping[str, Any]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(document(figures, command), indent=1) + "\n")
+    write_atomically(path, (json.dumps(made, indent=1) + "\n").encode())
 
 
 def commit() -> str:

@@ -1,7 +1,7 @@
 """quandary bench NAME --json FILE: measures, and writes the one shape."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence, Set
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
@@ -10,9 +10,9 @@ from typing import Annotated, Any
 import typer
 
 from quandary.errors import InvalidArgument
-from quandary_server.bench.figures import Figure, document, write_document
+from quandary_server.bench.figures import Figure, document, write_document, write_part
 from quandary_server.bench.progress import Told
-from quandary_server.bench.queue.parts import QueuePart, queue_figures
+from quandary_server.bench.queue.parts import Measured, QueuePart, part_of, queue_figures
 from quandary_server.bench.queue.sizes import Sizes
 from quandary_server.bench.scoring.parts import Part, scoring_figures
 from quandary_server.bench.stream.parts import StreamPart
@@ -78,17 +78,23 @@ def bench(
         failures.append(part)
         err.print(f"{part}: {type(error).__name__}: {error}", markup=False)
 
+    command = _command(name, only or [], scale)
+    in_parts = name is Benchmark.QUEUE and json_file is not None and str(json_file) != "-"
+
+    def measured(found: Sequence[Figure]) -> None:
+        if json_file is not None and in_parts and found:
+            write_part(json_file, found, part_of, lambda there: _command_of_parts(there, scale))
+
     with progress_bar("measuring", None) as advance:
-        measure = _measure(name, parts, baal, scale, failed)
+        measure = _measure(name, parts, baal, scale, failed, measured)
         figures = measure(lambda what, done, total: advance(done, what, total))
-    command = " ".join(["quandary", "bench", name.value, *(f"--only {part}" for part in only or ())])
-    command += f" --scale {scale:g}" if scale != 1.0 else ""
     if json_file is None:
         print_figures(figures)
     elif str(json_file) == "-":
         print_json(document(figures, command))
     else:
-        write_document(json_file, figures, command)
+        if not in_parts:
+            write_document(json_file, figures, command)
         print_figures(figures)
     if failures or any(figure.met is False for figure in figures):
         sys.exit(UNMET)
@@ -98,6 +104,16 @@ def print_figures(figures: list[Figure]) -> None:
     """Print figures as a table."""
     rows = [(f.name, f"{f.value:.4g}", f.unit, f.reach, {None: "", True: "yes", False: "NO"}[f.met]) for f in figures]
     print_table(["figure", "#value", "~unit", "reach", "met"], rows, empty="no figures")
+
+
+def _command(name: Benchmark, only: Sequence[str], scale: float) -> str:
+    parts = " ".join(["quandary", "bench", name.value, *(f"--only {part}" for part in only)])
+    return parts + (f" --scale {scale:g}" if scale != 1.0 else "")
+
+
+def _command_of_parts(there: Set[str], scale: float) -> str:
+    """Return the command of the queue's parts that are there."""
+    return _command(Benchmark.QUEUE, [part for part in QueuePart if part in there] if there < set(QueuePart) else [], scale)
 
 
 def _parts(name: Benchmark, only: list[str]) -> list[Any]:
@@ -119,6 +135,7 @@ def _measure(
     baal: Path | None,
     scale: float,
     failed: Callable[[str, Exception], None],
+    measured: Measured,
 ) -> Callable[[Told], list[Figure]]:
     if name is Benchmark.CLIENT:
         from quandary_server.bench.client import client_figures
@@ -138,7 +155,7 @@ def _measure(
 
         return partial(swap_figures, sizes=SwapSizes().scaled(scale))
     if name is Benchmark.QUEUE:
-        return partial(queue_figures, parts=parts, sizes=Sizes().scaled(scale), left_out=failed)
+        return partial(queue_figures, parts=parts, sizes=Sizes().scaled(scale), left_out=failed, measured=measured)
     if name is Benchmark.STREAM:
         from quandary_server.bench.stream.measures import stream_figures
 

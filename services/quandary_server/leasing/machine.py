@@ -62,7 +62,7 @@ def move(status: TaskStatus, event: Event, *, max_failed_leases: int = MAX_FAILE
 
     match event:
         case Grant(lease=lease):
-            return replace(status, state=target, lease=lease, closed_by="")
+            return TaskStatus(target, lease, status.failed_leases)
         case Renew(expires=expires):
             assert status.lease is not None  # LEASED has one
             return replace(status, state=target, lease=replace(status.lease, expires=expires))

@@ -7,7 +7,7 @@ from enum import IntEnum
 
 from quandary.errors import InvalidArgument
 
-__all__ = ["FOLDED_KEYS", "Place", "PriorityBand", "keys_of"]
+__all__ = ["FOLDED_KEYS", "Place", "PriorityBand", "epoch_and_rank", "epoch_of", "keys_of", "ranks_of"]
 
 PINNED, OPEN, FOLDED = range(3)
 FOLDED_KEYS = bytes([FOLDED])
@@ -15,6 +15,7 @@ FOLDED_KEYS = bytes([FOLDED])
 
 LAST = b"\xff" * 8
 MAX_INTEGER = 2**63 - 1
+RANKS, EPOCHS = 2**32, 2**31
 
 
 class PriorityBand(IntEnum):
@@ -29,9 +30,11 @@ class PriorityBand(IntEnum):
 class Place:
     """What decides when a frame's task is leased.
 
-    rank: given by the last query, 0 first, None unless it picked the frame. score: None while unscored. shuffle: decides
-    among equals. folded: a near copy of another frame, not leased beside it; a pin unfolds it.
-    Raises InvalidArgument for a score that is not finite, or a rank or shuffle outside [0, 2^63).
+    rank: given by the last query, 0 first, None unless it picked the frame. epoch: of the query that gave the rank; every
+    query has a smaller one than those before, so that its ranks stand in front of theirs. score: None while unscored. shuffle:
+    decides among equals. folded: a near copy of another frame, not leased beside it; a pin unfolds it.
+    Raises InvalidArgument for a score that is not finite, a rank outside [0, 2^32), an epoch outside [0, 2^31), or a shuffle
+    outside [0, 2^63).
     """
 
     frame_id: str
@@ -41,13 +44,17 @@ class Place:
     band: PriorityBand = PriorityBand.ACTIVE_LEARNING
     pinned: bool = False
     folded: bool = False
+    epoch: int = 0
 
     def __post_init__(self) -> None:
         if self.score is not None and not math.isfinite(self.score):
             raise InvalidArgument.of("score", self.score, "finite")
-        for name, value in (("rank", self.rank), ("shuffle", self.shuffle)):
-            if value is not None and not 0 <= value <= MAX_INTEGER:
-                raise InvalidArgument.of(name, value, "in [0, 2^63)")
+        if self.rank is not None and not 0 <= self.rank < RANKS:
+            raise InvalidArgument.of("rank", self.rank, "in [0, 2^32)")
+        if not 0 <= self.epoch < EPOCHS:
+            raise InvalidArgument.of("epoch", self.epoch, "in [0, 2^31)")
+        if not 0 <= self.shuffle <= MAX_INTEGER:
+            raise InvalidArgument.of("shuffle", self.shuffle, "in [0, 2^63)")
 
     @property
     def can_be_leased(self) -> bool:
@@ -59,16 +66,21 @@ class Place:
 
         The folded stand behind all others, in what would be their order.
         """
-        rank = math.inf if self.rank is None else self.rank
+        rank = math.inf if self.rank_in_epoch is None else self.rank_in_epoch
         score = math.inf if self.score is None else -self.score
         return self._front, self.band, rank, score, self.shuffle, self.frame_id
 
     def key(self) -> bytes:
         """Return bytes that sort as `order()` does, so that an index of one column carries the order in any database."""
-        rank = LAST if self.rank is None else struct.pack(">Q", self.rank)
+        rank = LAST if self.rank is None else struct.pack(">Q", self.epoch * RANKS + self.rank)
         score = LAST if self.score is None else _descending(self.score)
         head = struct.pack(">BB", self._front, self.band)
         return head + rank + score + struct.pack(">Q", self.shuffle) + self.frame_id.encode("ascii")
+
+    @property
+    def rank_in_epoch(self) -> int | None:
+        """The epoch and the rank as one number, which sorts as both do; None without a rank."""
+        return None if self.rank is None else self.epoch * RANKS + self.rank
 
     @property
     def _front(self) -> int:
@@ -78,6 +90,23 @@ class Place:
 def keys_of(band: PriorityBand) -> tuple[bytes, bytes]:
     """Return two keys: the band's open places (not pinned, not folded) lie from the first on, before the second."""
     return struct.pack(">BB", OPEN, band), struct.pack(">BB", OPEN, band + 1)
+
+
+def epoch_and_rank(rank_in_epoch: int) -> tuple[int, int]:
+    """Return what `Place.rank_in_epoch` was made of."""
+    return divmod(rank_in_epoch, RANKS)
+
+
+def ranks_of(epoch: int) -> tuple[int, int]:
+    """Return the smallest and the largest `Place.rank_in_epoch` of an epoch's places."""
+    return epoch * RANKS, epoch * RANKS + RANKS - 1
+
+
+def epoch_of(query: int) -> int:
+    """Return the epoch of the query of this number, counted from 1 on. Raises InvalidArgument from 2^31 on."""
+    if not 0 < query < EPOCHS:
+        raise InvalidArgument.of("query", query, "in [1, 2^31)")
+    return EPOCHS - query
 
 
 def _descending(score: float) -> bytes:

@@ -107,6 +107,7 @@ class Rescorer:
 
         views = await self._viewer.views(waiting, taken, self.generation)
 
+        self.ranked_generation = ""  # if the ranks are not written to their end, a query is due again
         await asyncio.to_thread(self._write_ranks, waiting, taken, views)
         self.ranked_generation = self.generation
         return True

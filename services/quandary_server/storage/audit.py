@@ -6,14 +6,15 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import Connection, Row, insert, select
+from sqlalchemy import Connection, Row, select
 
 from quandary_server.leasing.events import Action
+from quandary_server.leasing.order import Place
 from quandary_server.storage.conflicts import again_after_conflict
 from quandary_server.storage.database import Database
+from quandary_server.storage.many_rows import RowInsert
 from quandary_server.storage.paging import Page, check_page_size, continued_behind, page_of, serial
 from quandary_server.storage.schema import audit
-from quandary_server.storage.task_values import Task
 
 __all__ = ["Audit", "AuditEvent", "PointerAction", "place_facts", "write_audit"]
 
@@ -23,6 +24,9 @@ class PointerAction(StrEnum):
 
     PROMOTE = "promote"
     ROLL_BACK = "roll_back"
+
+
+APPEND = RowInsert(audit, [each for each in audit.columns if each.name != "id"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,25 +82,31 @@ def _event_of(row: Row[Any]) -> AuditEvent:
     return AuditEvent(row.time, row.subject, action, row.queue, row.frame_id, row.details)
 
 
-def place_facts(task: Task) -> dict[str, str]:
-    """Return the details that tell why a task has its place in the lease order."""
-    place = task.place
-    facts = {"pinned": place.pinned or None, "rank": place.rank, "score": place.score, "generation": task.generation or None}
-    return {"band": place.band.name.lower()} | {name: str(value) for name, value in facts.items() if value is not None}
+def place_facts(place: Place, generation: str) -> dict[str, str]:
+    """Return the details that tell why a task has its place in the lease order; generation: that gave its score, if any."""
+    facts = {"band": place.band.name.lower()}
+    if place.pinned:
+        facts["pinned"] = "True"
+    if place.rank is not None:
+        facts["rank"] = str(place.rank)
+    if place.score is not None:
+        facts["score"] = str(place.score)
+    if generation:
+        facts["generation"] = generation
+    return facts
 
 
 def write_audit(connection: Connection, events: Iterable[AuditEvent]) -> None:
     """Append events in the caller's transaction: what happened and its trace are kept together or not at all."""
-    rows = [
-        {
-            "time": event.time,
-            "subject": event.subject,
-            "action": event.action.value,
-            "queue": event.queue,
-            "frame_id": event.frame_id,
-            "details": dict(event.details),
-        }
-        for event in events
-    ]
-    if rows:
-        connection.execute(insert(audit), rows)
+    APPEND.send(connection, [_row(event) for event in events])
+
+
+def _row(event: AuditEvent) -> dict[str, Any]:
+    return {
+        "time": event.time,
+        "subject": event.subject,
+        "action": event.action.value,
+        "queue": event.queue,
+        "frame_id": event.frame_id,
+        "details": dict(event.details),
+    }

@@ -11,7 +11,9 @@ from sqlalchemy.types import TypeDecorator
 
 from quandary.errors import InvalidArgument
 
-__all__ = ["Notice", "Serial", "Text", "Time", "named", "to_json"]
+__all__ = ["Notice", "Serial", "Text", "Time", "in_utc", "named", "to_json"]
+
+ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 
 Serial = BigInteger().with_variant(Integer, "sqlite")
 """A 64-bit number that the database gives; SQLite numbers only what is called INTEGER, which has 64 bits there."""
@@ -42,17 +44,20 @@ class Time(TypeDecorator[datetime]):
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
         """Return the time in UTC."""
-        if value is None:
-            return None
-        if value.tzinfo is None:
-            raise InvalidArgument.of("time", value, "a time with a time zone")
-        return value.astimezone(UTC)
+        return None if value is None else in_utc(value)
 
     def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
         """Return the time in UTC; SQLite has forgotten the zone."""
         if value is None:
             return None
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+def in_utc(value: datetime) -> datetime:
+    """Return the time in UTC. Raises InvalidArgument for a time without time zone."""
+    if value.tzinfo is None:
+        raise InvalidArgument.of("time", value, "a time with a time zone")
+    return value.astimezone(UTC)
 
 
 def named(values: type[StrEnum]) -> Enum:
@@ -66,4 +71,4 @@ def named(values: type[StrEnum]) -> Enum:
 
 def to_json(value: Any) -> str:
     """Return the JSON text of a JSON column: short, readable, and never with what is no JSON (NaN)."""
-    return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    return ENCODER.encode(value)

@@ -7,7 +7,7 @@ from sqlalchemy import Connection, bindparam, select, update
 from quandary_server.storage.insertion import insert_missing
 from quandary_server.storage.schema import counters
 
-__all__ = ["LABELS", "RUNS", "draw", "hold", "last_drawn", "write"]
+__all__ = ["LABELS", "RUNS", "draw", "hold", "last_drawn", "value", "write"]
 
 LABELS = "labels"
 RUNS = "runs"
@@ -36,6 +36,11 @@ def hold(connection: Connection, names: Sequence[str]) -> dict[str, int]:
         insert_missing(connection, counters, missing)
         return hold(connection, names)
     return found
+
+
+def value(connection: Connection, name: str) -> int:
+    """Return a count as it stands, 0 before the first."""
+    return connection.execute(select(counters.c.value).where(counters.c.name == name)).scalar_one_or_none() or 0
 
 
 def write(connection: Connection, values: Mapping[str, int]) -> None:

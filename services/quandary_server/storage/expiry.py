@@ -4,9 +4,10 @@ No clock ticks here: whoever looks at a queue first expires what is due, so that
 lease ends on time.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import Connection, bindparam, select
 
@@ -15,23 +16,30 @@ from quandary_server.leasing.machine import move
 from quandary_server.storage.audit import AuditEvent, write_audit
 from quandary_server.storage.conflicts import again_after_conflict
 from quandary_server.storage.database import Database
+from quandary_server.storage.prepared import Prepared
 from quandary_server.storage.schema import LEASED, tasks
 from quandary_server.storage.task_rows import STATUS_COLUMNS, moved_to, status_of, write_statuses
 
-__all__ = ["expire_due", "reading_settled"]
+__all__ = ["LOCKED", "expire", "expire_due", "reading_settled"]
 
 DUE = (
     select(tasks.c.queue, tasks.c.frame_id, *STATUS_COLUMNS)
     .where(LEASED, tasks.c.lease_expires <= bindparam("now", type_=tasks.c.lease_expires.type))
     .order_by(tasks.c.lease_expires, tasks.c.queue, tasks.c.frame_id)  # whoever locks them does it in this order
 )
-LOCKED = DUE.with_for_update()
+LOCKED = Prepared(DUE.with_for_update())
+ANY_DUE = Prepared(DUE.limit(1))
 
 
 def expire_due(connection: Connection, now: datetime, max_failed_leases: int) -> None:
     """Expire every lease that is due, in the caller's transaction."""
+    expire(connection, LOCKED.rows(connection, {"now": now}), now, max_failed_leases)
+
+
+def expire(connection: Connection, due: Sequence[Any], now: datetime, max_failed_leases: int) -> None:
+    """Expire the leases of rows that LOCKED found."""
     moved, events = [], []
-    for row in connection.execute(LOCKED, {"now": now}).all():
+    for row in due:
         status = move(status_of(row), Expire(now), max_failed_leases=max_failed_leases)
         moved.append(moved_to(row.queue, row.frame_id, status))
         details = {"holder": row.lease_holder, "expired": row.lease_expires.isoformat(), "state": status.state.value}
@@ -44,7 +52,7 @@ def expire_due(connection: Connection, now: datetime, max_failed_leases: int) ->
 def reading_settled(database: Database, now: datetime, max_failed_leases: int) -> Iterator[Connection]:
     """Return a reading connection that finds no lease due."""
     with database.read() as connection:
-        if connection.execute(DUE.limit(1), {"now": now}).first() is None:
+        if not ANY_DUE.rows(connection, {"now": now}):
             yield connection
             return
     _expire_due(database, now, max_failed_leases)

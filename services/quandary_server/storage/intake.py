@@ -196,7 +196,7 @@ def _new_values(place: Place, now: datetime) -> dict[str, Any]:
         "state": TaskState.WAITING,
         "pinned": place.pinned,
         "band": int(place.band),
-        "rank": place.rank,
+        "rank": place.rank_in_epoch,
         "enqueued": now,
         "failed_leases": 0,
         "closed_by": "",

@@ -112,4 +112,5 @@ def _loses_score(task: KnownTask, entry: TaskEntry) -> bool:
 def _place(task: KnownTask | None, entry: TaskEntry) -> Place:
     if task is None:
         return entry.place(PriorityBand.ACTIVE_LEARNING, rank=None, pinned=False)
-    return replace(entry.place(task.place.band, task.place.rank, task.place.pinned), folded=task.place.folded)
+    old = task.place
+    return replace(entry.place(old.band, old.rank, old.pinned), folded=old.folded, epoch=old.epoch)

@@ -4,6 +4,7 @@ import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
+from typing import Any
 
 from sqlalchemy import Connection, update
 
@@ -16,18 +17,20 @@ from quandary_server.leasing.status import Lease, TaskState
 from quandary_server.storage.audit import AuditEvent, place_facts, write_audit
 from quandary_server.storage.conflicts import again_after_conflict
 from quandary_server.storage.database import Database
-from quandary_server.storage.expiry import expire_due
+from quandary_server.storage.expiry import LOCKED, expire
 from quandary_server.storage.insertion import insert_missing
 from quandary_server.storage.label_rows import stored_labels, write_labels
 from quandary_server.storage.label_values import frame_labels_json
-from quandary_server.storage.lease_order import next_tasks
+from quandary_server.storage.lease_order import ask_first, next_tasks
+from quandary_server.storage.prepared import together
 from quandary_server.storage.schema import exclusions, tasks
-from quandary_server.storage.siblings import with_siblings
+from quandary_server.storage.siblings import ask_siblings, siblings_of
 from quandary_server.storage.task_rows import (
     THIS_TASK,
     check_queue,
     load_task,
     moved_to,
+    place_of,
     status_of,
     task_of,
     this_task,
@@ -77,17 +80,34 @@ class Leases:
         """
         if max_tasks < 1:
             raise InvalidArgument.of("max_tasks", max_tasks, ">= 1")
+        expires = now + duration
         with self._database.write_beside() as connection:
-            expire_due(connection, now, self._max_failed_leases)
-            found = next_tasks(connection, queue, holder, max_tasks, self._passed_over_at_most)
-            if not found:
-                check_queue(connection, queue)
-            expires = now + duration
-            rows = [row for row, _ in found]
-            leased = [task_of(row, move(status_of(row), Grant(Lease(token(), holder, expires), now))) for row in rows]
-            write_statuses(connection, [moved_to(task.queue, task.frame_id, task.status) for task in leased])
-            write_audit(connection, [_leased(task, turn, now) for task, (_, turn) in zip(leased, found, strict=True)])
-            return tuple(with_siblings(connection, leased))
+            found = self._next(connection, queue, holder, max_tasks, now)
+            moved = [move(status_of(row), Grant(Lease(token(), holder, expires), now)) for row, _ in found]
+            with together(connection):
+                write_statuses(
+                    connection, [moved_to(queue, row.frame_id, to) for (row, _), to in zip(found, moved, strict=True)]
+                )
+                write_audit(connection, [_granted(row, turn, holder, expires, now) for row, turn in found])
+                answer = ask_siblings(connection, queue, [row.frame_id for row, _ in found])
+            siblings = siblings_of(answer)
+        # what is left to do takes no lock
+        return tuple(task_of(row, to, siblings.get(row.frame_id, ())) for (row, _), to in zip(found, moved, strict=True))
+
+    def _next(
+        self, connection: Connection, queue: str, holder: str, max_tasks: int, now: datetime
+    ) -> list[tuple[Any, Turn | None]]:
+        """Return what is leased next, once all that was due has expired. Raises NotFound for an unknown queue."""
+        with together(connection):  # nearly always nothing is due, and the second answer is good
+            due = LOCKED.send(connection, {"now": now})
+            first = ask_first(connection, queue, holder, max_tasks)
+        if expired := due.rows():
+            expire(connection, expired, now, self._max_failed_leases)
+            first = ask_first(connection, queue, holder, max_tasks)
+        found = next_tasks(connection, first.rows(), queue, holder, max_tasks, self._passed_over_at_most)
+        if not found:
+            check_queue(connection, queue)
+        return found
 
     @again_after_conflict
     def renew(self, queue: str, frame_id: str, token: str, *, subject: str, duration: timedelta, now: datetime) -> Task:
@@ -173,14 +193,12 @@ def _move(
     return replace(task, status=status), True
 
 
-def _leased(task: Task, turn: Turn | None, now: datetime) -> AuditEvent:
+def _granted(row: Any, turn: Turn | None, holder: str, expires: datetime, now: datetime) -> AuditEvent:
     # Why this task and no other: its place at that moment.
-    lease = task.status.lease
-    assert lease is not None  # it was leased just now
-    details = {"expires": lease.expires.isoformat(), **place_facts(task)}
+    details = {"expires": expires.isoformat(), **place_facts(place_of(row), row.generation)}
     if turn is not None and turn.passed_over:
         details["passed_over"] = str(turn.passed_over)
-    return AuditEvent(now, lease.holder, Grant.action, task.queue, task.frame_id, details)
+    return AuditEvent(now, holder, Grant.action, row.queue, row.frame_id, details)
 
 
 def _check_repeated(connection: Connection, labels: FrameLabels, token: str) -> None:

@@ -3,9 +3,8 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, text
+from sqlalchemy import Connection, Engine, TextClause, create_engine, text
 from sqlalchemy.engine import URL
 
 from quandary.errors import Unavailable, WrongState
@@ -13,6 +12,7 @@ from quandary_server.storage.columns import to_json
 from quandary_server.storage.database import Schema, bring_up_to_date
 from quandary_server.storage.database_errors import named_errors
 from quandary_server.storage.options import DEFAULTS, StoreOptions
+from quandary_server.storage.prepared import Prepared, together
 
 __all__ = ["PostgresDatabase"]
 
@@ -39,6 +39,7 @@ CONNECTION = {
 
 ALONE = text(f"SELECT pg_advisory_xact_lock({WRITERS})")
 BESIDE = text(f"SELECT pg_advisory_xact_lock_shared({WRITERS})")
+LOCKS = {ALONE: Prepared(ALONE), BESIDE: Prepared(BESIDE)}
 
 SERVER = text(
     "SELECT current_setting('server_version_num')::int / 10000 AS version, current_setting('server_encoding') AS encoding,"
@@ -117,9 +118,10 @@ class PostgresDatabase:
         self._probing.dispose()
 
     @contextmanager
-    def _begun(self, done: str, lock: Any) -> Iterator[Connection]:
+    def _begun(self, done: str, lock: TextClause) -> Iterator[Connection]:
         with named_errors(done), self._engine.begin() as connection:
-            connection.execute(lock)
+            with together(connection):  # what begins the transaction goes along
+                LOCKS[lock].send(connection, {})
             yield connection
 
     def _check_server(self) -> None:

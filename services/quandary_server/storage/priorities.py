@@ -47,7 +47,7 @@ class Priorities:
                 moved = replace(moved, folded_under="")
             if moved.place != task.place:
                 _write_place(connection, moved)
-                details = place_facts(task) | _decided(event) | ({"comment": comment} if comment else {})
+                details = place_facts(task.place, task.generation) | _decided(event) | ({"comment": comment} if comment else {})
                 write_audit(connection, [AuditEvent(event.now, subject, event.action, queue, frame_id, details)])
         return moved
 

@@ -1,30 +1,42 @@
 """Scores and ranks of the tasks that wait. A leased task keeps both: nothing moves under a labeller."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeVar
 
-from sqlalchemy import ColumnElement, Connection, Select, func, null, select, update
+from sqlalchemy import ColumnElement, Select, func, null, select
 
 from quandary.errors import InvalidArgument
-from quandary_server.leasing.order import Place
 from quandary_server.leasing.status import TaskState
 from quandary_server.storage.conflicts import again_after_conflict
 from quandary_server.storage.database import Database
 from quandary_server.storage.expiry import expire_due, reading_settled
+from quandary_server.storage.many_rows import RowUpdate
+from quandary_server.storage.rank_pieces import (
+    WAITING,
+    RankedQuery,
+    begin,
+    finish,
+    is_latest,
+    overdue,
+    pieces,
+    read_piece,
+    stale,
+    write_piece,
+)
 from quandary_server.storage.schema import IS_FOLDED, LEASED, WAITS, frame_scores, frames, tasks
-from quandary_server.storage.task_rows import TASKS, THIS_TASK, place_of, task_of, this_task, write_frame_scores
+from quandary_server.storage.task_rows import KEYS, TASKS, place_of, task_of, this_task, write_frame_scores
 from quandary_server.storage.task_values import NewScore, ScoredTask, TakenTask, Task
 
 __all__ = ["Ranking"]
 
-IDS_PER_QUERY = 5_000
 OF_FRAME = (frames.c.crops, frames.c.ego_position_m)
 
-Standing = tuple[Place, str | None]
-"""A task's place, and the frame that it is folded under."""
+WRITE_SCORE = RowUpdate(tasks, KEYS, [tasks.c.score, tasks.c.generation, tasks.c.folded_under, tasks.c.lease_key])
+
+T = TypeVar("T")
 
 NOTHING_FOLDED: Mapping[str, str] = MappingProxyType({})
 
@@ -32,9 +44,10 @@ NOTHING_FOLDED: Mapping[str, str] = MappingProxyType({})
 class Ranking:
     """What the selector reads and writes of the waiting tasks."""
 
-    def __init__(self, database: Database, max_failed_leases: int) -> None:
+    def __init__(self, database: Database, max_failed_leases: int, rows_at_once: int) -> None:
         self._database = database
         self._max_failed_leases = max_failed_leases
+        self._rows_at_once = rows_at_once
 
     def waiting_behind(self, queue: str, generation: str, *, limit: int, now: datetime) -> tuple[Task, ...]:
         """Return the first `limit` waiting tasks, in lease order, that this generation has not scored."""
@@ -42,10 +55,10 @@ class Ranking:
         with reading_settled(self._database, now, self._max_failed_leases) as connection:
             return tuple(map(task_of, connection.execute(query.limit(limit))))
 
-    @again_after_conflict
     def rescore(self, queue: str, scores: Sequence[NewScore], *, generation: str, now: datetime) -> int:
         """Give the tasks that still wait their new scores, by this generation; return how many. What was folded is so no more.
 
+        In pieces, each a transaction: every task has the score of the generation that it names, and labellers lease between.
         Raises InvalidArgument without a generation or for a frame given twice.
         """
         if not generation:
@@ -53,15 +66,21 @@ class Ranking:
         found = {score.frame_id: score for score in scores}
         if len(found) < len(scores):
             raise InvalidArgument.of("scores", f"{len(scores)} for {len(found)} frames", "one per frame")
+        return sum(self._rescore(queue, piece, generation, now) for piece in _cut(scores, self._rows_at_once))
+
+    @again_after_conflict
+    def _rescore(self, queue: str, scores: Sequence[NewScore], generation: str, now: datetime) -> int:
+        found = {score.frame_id: score for score in scores}
         with self._database.write() as connection:
             expire_due(connection, now, self._max_failed_leases)
-            waiting = _waiting(connection, queue, list(found))
-            rows = [
-                _placed(queue, replace(place, score=found[frame_id].score), None) | {"generation": generation}
-                for frame_id, (place, _) in waiting.items()
-            ]
-            _write(connection, rows)
-            write_frame_scores(connection, {(queue, frame_id): found[frame_id].frame_score for frame_id in waiting})
+            rows = []
+            for row in WAITING.rows(connection, {"queue": queue}, list(found)):
+                place = replace(place_of(row), score=found[row.frame_id].score, folded=False)
+                values = {"score": place.score, "generation": generation, "folded_under": None, "lease_key": place.key()}
+                rows.append(this_task(queue, row.frame_id) | values)
+            WRITE_SCORE.send(connection, rows)
+            written = [row["of_frame"] for row in rows]
+            write_frame_scores(connection, {(queue, frame_id): found[frame_id].frame_score for frame_id in written})
         return len(rows)
 
     def candidates(
@@ -96,10 +115,14 @@ class Ranking:
     def ranks_run_out(self, queue: str, below: int, *, now: datetime) -> bool:
         """Return whether fewer than `below` ranked tasks wait while tasks with a score wait that no query picked.
 
+        Or a query was given up half-way.
+
         Folded ones count only where no ranked task is left and none is leased: nothing else can be asked for then.
         """
         here = select(func.count()).select_from(tasks).where(tasks.c.queue == queue, WAITS)
         with reading_settled(self._database, now, self._max_failed_leases) as connection:
+            if overdue(connection, queue, now):
+                return True
             ranked = connection.execute(here.where(tasks.c.rank.is_not(None))).scalar_one()
             if ranked >= below:
                 return False
@@ -110,7 +133,6 @@ class Ranking:
             alone = not ranked and not connection.execute(leased).scalar_one()
             return alone and bool(connection.execute(unpicked).scalar_one())
 
-    @again_after_conflict
     def write_ranks(
         self, queue: str, frame_ids: Sequence[str], *, folded: Mapping[str, str] = NOTHING_FOLDED, now: datetime
     ) -> int:
@@ -119,6 +141,7 @@ class Ranking:
         folded: near copies, each with the frame that it is folded under; nothing else is folded afterwards. Nor is what
         stands in a band before that frame's, for it was put there to be labelled: it is ranked behind the others.
         Only tasks that wait are touched: one that was leased meanwhile keeps the rank it had and leaves its new one unused.
+        In pieces, each a transaction, with a valid order after each (`rank_pieces`); ends early where a later query begins.
         Raises InvalidArgument for a frame given twice, or both ranked and folded.
         """
         ranks = {frame_id: rank for rank, frame_id in enumerate(frame_ids)}
@@ -126,19 +149,46 @@ class Ranking:
             raise InvalidArgument.of("frame_ids", f"{len(frame_ids)} with {len(ranks)} frames", "each frame once")
         if both := ranks.keys() & folded.keys():
             raise InvalidArgument.of("folded", min(both), "a frame that is not ranked")
+
+        query = RankedQuery(queue, self._begin(queue, now), ranks, folded)
+
+        ranked = self._write_pieces(query, pieces(query, self._rows_at_once))
+
+        with self._database.read() as connection:
+            before = stale(connection, query)
+        ranked |= self._write_pieces(query, _cut(before, self._rows_at_once))
+
+        self._finish(query)
+        return len(ranked)
+
+    @again_after_conflict
+    def _begin(self, queue: str, now: datetime) -> int:
         with self._database.write() as connection:
             expire_due(connection, now, self._max_failed_leases)
-            before = _waiting(connection, queue, [*ranks, *folded]) | _placed_before(connection, queue)
-            kept = _folded_within_bands(connection, queue, folded, before)
-            for frame_id in (frame_id for frame_id in folded if frame_id in before and frame_id not in kept):
-                ranks[frame_id] = len(ranks)
-            rows = []
-            for frame_id, (place, under) in before.items():
-                rank, best = ranks.get(frame_id), kept.get(frame_id)
-                if (rank, best) != (place.rank, under):
-                    rows.append(_placed(queue, replace(place, rank=rank), best))
-            _write(connection, rows)
-        return len(ranks.keys() & before.keys())
+            return begin(connection, queue, now)
+
+    def _write_pieces(self, query: RankedQuery, cut: Iterable[Sequence[str]]) -> set[str]:
+        """Write the pieces until a later query begins; return the frames that were ranked."""
+        ranked: set[str] = set()
+        for piece in cut:
+            found = self._write_piece(query, piece)
+            if found is None:
+                break
+            query.ranks.update(found)
+            ranked |= found.keys()
+        return ranked
+
+    @again_after_conflict
+    def _write_piece(self, query: RankedQuery, piece: Sequence[str]) -> dict[str, int] | None:
+        with self._database.read() as connection:
+            read = read_piece(connection, query, piece)
+        with self._database.write() as connection:  # as short as can be: whoever leases waits for it
+            return write_piece(connection, query, read, piece) if is_latest(connection, query) else None
+
+    @again_after_conflict
+    def _finish(self, query: RankedQuery) -> None:
+        with self._database.write() as connection:
+            finish(connection, query)
 
 
 def _of_frames(columns: Sequence[ColumnElement[Any]], with_scores: bool, with_tags: bool) -> Select[Any]:
@@ -152,46 +202,6 @@ def _of_frames(columns: Sequence[ColumnElement[Any]], with_scores: bool, with_ta
     return query.outerjoin(frame_scores, this)
 
 
-def _waiting(connection: Connection, queue: str, frame_ids: Sequence[str]) -> dict[str, Standing]:
-    found: dict[str, Standing] = {}
-    for ids in _batches(frame_ids):
-        query = select(tasks).where(tasks.c.queue == queue, WAITS, tasks.c.frame_id.in_(ids))
-        found |= _standing(connection, query)
-    return found
-
-
-def _folded_within_bands(
-    connection: Connection, queue: str, folded: Mapping[str, str], waiting: Mapping[str, Standing]
-) -> dict[str, str]:
-    """Return those of the folded that wait, and not in a band before that of the frame that they are folded under."""
-    bands: dict[str, int] = {}
-    for ids in _batches(sorted(set(folded.values()))):
-        query = select(tasks.c.frame_id, tasks.c.band).where(tasks.c.queue == queue, tasks.c.frame_id.in_(ids))
-        bands |= {row.frame_id: row.band for row in connection.execute(query)}
-    found = ((frame_id, best) for frame_id, best in folded.items() if frame_id in waiting)
-    return {frame_id: best for frame_id, best in found if waiting[frame_id][0].band >= bands.get(best, 0)}
-
-
-def _placed_before(connection: Connection, queue: str) -> dict[str, Standing]:
-    """Return where the waiting tasks stand that a query ranked or folded."""
-    return _standing(connection, select(tasks).where(tasks.c.queue == queue, WAITS, tasks.c.rank.is_not(None) | IS_FOLDED))
-
-
-def _standing(connection: Connection, query: Select[Any]) -> dict[str, Standing]:
-    return {row.frame_id: (place_of(row), row.folded_under) for row in connection.execute(query)}
-
-
-def _placed(queue: str, place: Place, folded_under: str | None) -> dict[str, Any]:
-    place = replace(place, folded=folded_under is not None)
-    values = {"rank": place.rank, "score": place.score, "folded_under": folded_under, "lease_key": place.key()}
-    return this_task(queue, place.frame_id) | values
-
-
-def _write(connection: Connection, rows: list[dict[str, Any]]) -> None:
-    if rows:
-        connection.execute(update(tasks).where(THIS_TASK), rows)
-
-
-def _batches(frame_ids: Sequence[str]) -> Iterator[Sequence[str]]:
-    for start in range(0, len(frame_ids), IDS_PER_QUERY):
-        yield frame_ids[start : start + IDS_PER_QUERY]
+def _cut(found: Sequence[T], size: int) -> Iterator[Sequence[T]]:
+    for start in range(0, len(found), size):
+        yield found[start : start + size]

@@ -60,6 +60,7 @@ tasks = Table(
     Column("state", named(TaskState), nullable=False),
     Column("pinned", Boolean, nullable=False),
     Column("band", Integer, nullable=False),
+    # With the epoch of the query that gave it: `Place.rank_in_epoch`.
     Column("rank", BigInteger),
     Column("score", Double),
     Column("generation", Text, nullable=False),

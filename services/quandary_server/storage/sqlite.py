@@ -15,11 +15,12 @@ from quandary_server.storage.columns import to_json
 from quandary_server.storage.database import Schema, bring_up_to_date
 from quandary_server.storage.database_errors import named_errors
 from quandary_server.storage.options import DEFAULTS, StoreOptions
-from quandary_server.storage.turns import Turns
+from quandary_server.storage.shared_commit import SharedCommit
 
 __all__ = ["SqliteDatabase"]
 
 PROBE_TIMEOUT_S = 1.0
+READER_CACHE_KIB, WRITER_CACHE_KIB = 2_048, 65_536
 OPENING_TIMEOUT_S = 30
 
 
@@ -29,15 +30,17 @@ class SqliteDatabase:
     Write-ahead logging, so that readers and the writer never wait for each other. `synchronous=FULL`: a commit is on the disk
     when it returns, since labels that were acknowledged must survive a power cut; NORMAL would keep the file whole but may
     lose the last commits. Writers begin IMMEDIATE, so that none fails half-way for having read before it wrote, and within
-    this process they take turns, which costs less than SQLite's sleeping and trying again.
+    this process they take turns, which costs less than SQLite's sleeping and trying again; those that wait at the same time
+    are committed together (`shared_commit`).
     """
 
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
-        self._writing = engine.execution_options(begins="BEGIN IMMEDIATE")
-        self._probing = create_engine(engine.url, poolclass=NullPool, connect_args={"timeout": PROBE_TIMEOUT_S})
-        self._write_turns = Turns()
-        self.path = Path(engine.url.database or "")
+    def __init__(self, url: URL, options: StoreOptions) -> None:
+        self._engine = _engine(url, options, READER_CACHE_KIB, max_overflow=-1)
+        # one connection writes: it alone knows that the pages it remembers are those of the file, and need not read them again
+        self._writing = _engine(url, options, WRITER_CACHE_KIB, pool_size=1, max_overflow=0)
+        self._probing = create_engine(url, poolclass=NullPool, connect_args={"timeout": PROBE_TIMEOUT_S})
+        self._writes = SharedCommit(self._writing.execution_options(begins="BEGIN IMMEDIATE").begin)
+        self.path = Path(url.database or "")
         self._file: tuple[int, int] | None = None
 
     @classmethod
@@ -47,7 +50,7 @@ class SqliteDatabase:
         Raises WrongState for a database of another kind or version, CorruptArtefact for a file that is no database, Unavailable
         where it cannot be opened.
         """
-        database = cls(_engine(url, options))
+        database = cls(url, options)
         try:
             with _opening_alone(database.path):
                 bring_up_to_date(database, schema, before=database._write_ahead)
@@ -69,11 +72,19 @@ class SqliteDatabase:
 
         Raises Unavailable where another process writes for longer than the lock timeout or the disk is full, CorruptArtefact.
         """
-        with self._write_turns, named_errors("written"), self._writing.begin() as connection:
+        with named_errors("written"), self._writes.alone() as connection:
             yield connection
 
-    write_beside = alter = write
-    """There is one writer at a time."""
+    alter = write
+
+    @contextmanager
+    def write_beside(self) -> Iterator[Connection]:
+        """Return what `write` does, in a transaction that may be committed together with others of this kind.
+
+        Raises WriteConflict too, where one of those failed.
+        """
+        with named_errors("written"), self._writes.beside() as connection:
+            yield connection
 
     def replaced(self) -> bool:
         """Return whether another file lies at the path than was opened, or none: what is open here is nobody's any more."""
@@ -92,6 +103,7 @@ class SqliteDatabase:
     def close(self) -> None:
         """Close all connections."""
         self._engine.dispose()
+        self._writing.dispose()
 
     def _write_ahead(self) -> None:
         # Not within a transaction; the file remembers it, but a backup made by VACUUM INTO does not.
@@ -107,15 +119,16 @@ def _file_at(path: Path) -> tuple[int, int] | None:
     return status.st_dev, status.st_ino
 
 
-def _engine(url: URL, options: StoreOptions) -> Engine:
-    engine = create_engine(url, json_serializer=to_json, max_overflow=-1, hide_parameters=True)
+def _engine(url: URL, options: StoreOptions, cache_kib: int, **pool: int) -> Engine:
+    engine = create_engine(url, json_serializer=to_json, hide_parameters=True, **pool)
     busy_timeout_ms = round(options.lock_timeout.total_seconds() * 1000)
 
     @event.listens_for(engine, "connect")
     def _connect(connection: DBAPIConnection, _entry: ConnectionPoolEntry) -> None:
         connection.isolation_level = None  # this module says when a transaction begins
         cursor = connection.cursor()
-        for pragma in (f"busy_timeout={busy_timeout_ms}", "synchronous=FULL", "foreign_keys=ON"):
+        pragmas = (f"busy_timeout={busy_timeout_ms}", "synchronous=FULL", "foreign_keys=ON", f"cache_size=-{cache_kib}")
+        for pragma in pragmas:
             cursor.execute(f"PRAGMA {pragma}")
         cursor.close()
 

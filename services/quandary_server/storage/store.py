@@ -14,7 +14,7 @@ from quandary_server.storage.leases import Leases
 from quandary_server.storage.live_scores import LiveScores
 from quandary_server.storage.members import Members
 from quandary_server.storage.opening import open_database, url_of
-from quandary_server.storage.options import DEFAULTS, StoreOptions
+from quandary_server.storage.options import DEFAULTS, ROWS_AT_ONCE, StoreOptions
 from quandary_server.storage.priorities import Priorities
 from quandary_server.storage.ranking import Ranking
 from quandary_server.storage.recent import RecentFrames
@@ -37,12 +37,18 @@ class Store:
     scored of late. labels, runs, run_log, audit: what their names say.
     """
 
-    def __init__(self, database: Database, max_failed_leases: int, passed_over_at_most: int = PASSED_OVER_AT_MOST) -> None:
+    def __init__(
+        self,
+        database: Database,
+        max_failed_leases: int,
+        passed_over_at_most: int = PASSED_OVER_AT_MOST,
+        rows_at_once: int = ROWS_AT_ONCE["sqlite"],
+    ) -> None:
         self._database = database
         self.intake = Intake(database, max_failed_leases)
         self.leases = Leases(database, max_failed_leases, passed_over_at_most)
         self.priorities = Priorities(database, max_failed_leases)
-        self.ranking = Ranking(database, max_failed_leases)
+        self.ranking = Ranking(database, max_failed_leases, rows_at_once)
         self.tasks = TaskList(database, max_failed_leases)
         self.labels = Labels(database, max_failed_leases)
         self.recent = RecentFrames(database)
@@ -70,7 +76,9 @@ class Store:
         """
         url = url_of(place)
         may_upgrade = url.get_backend_name() == "sqlite" if options.upgrade is None else options.upgrade
-        return cls(open_database(url, StoreSchema(may_upgrade), options), max_failed_leases, passed_over_at_most)
+        database = open_database(url, StoreSchema(may_upgrade), options)
+        rows_at_once = options.rows_at_once or ROWS_AT_ONCE[url.get_backend_name()]
+        return cls(database, max_failed_leases, passed_over_at_most, rows_at_once)
 
     def answers(self) -> bool:
         """Return whether the database can be read now; what keeps it from that is logged."""

@@ -3,11 +3,13 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, bindparam, delete, insert, select, update
+from sqlalchemy import Connection, Select, bindparam, delete, insert, select
 
 from quandary.errors import NotFound
-from quandary_server.leasing.order import Place, PriorityBand
+from quandary_server.leasing.order import Place, PriorityBand, epoch_and_rank
 from quandary_server.leasing.status import Lease, TaskState, TaskStatus
+from quandary_server.storage.many_rows import RowUpdate
+from quandary_server.storage.prepared import Prepared
 from quandary_server.storage.schema import frame_scores, frames, queues, tasks
 from quandary_server.storage.task_values import Task
 
@@ -43,7 +45,8 @@ TASKS: Select[Any] = (
 """Every task with its frame and score."""
 
 ONE_TASK = TASKS.where(tasks.c.queue == bindparam("queue"), tasks.c.frame_id == bindparam("frame_id"))
-ONE_TASK_LOCKED = ONE_TASK.with_for_update(of=tasks)
+FOUND_TASK = Prepared(ONE_TASK)
+LOCKED_TASK = Prepared(ONE_TASK.with_for_update(of=tasks))
 
 THIS_TASK = (tasks.c.queue == bindparam("of_queue")) & (tasks.c.frame_id == bindparam("of_frame"))
 """The condition that picks one task of many to write; its values come from `this_task`."""
@@ -60,7 +63,9 @@ STATUS_COLUMNS = (
 )
 """What `status_of` reads and `write_statuses` writes."""
 
-WRITE_STATUS = update(tasks).where(THIS_TASK).values({column: bindparam(column.name) for column in STATUS_COLUMNS})
+KEYS = {"of_queue": tasks.c.queue, "of_frame": tasks.c.frame_id}
+
+WRITE_STATUS = RowUpdate(tasks, KEYS, STATUS_COLUMNS)
 
 
 def check_queue(connection: Connection, queue: str) -> None:
@@ -79,14 +84,13 @@ def add_queues(connection: Connection, names: Iterable[str]) -> None:
 
 def load_task(connection: Connection, queue: str, frame_id: str, *, locked: bool = False) -> Task:
     """Return one task, locked: to write it; raises NotFound if there is none."""
-    query = ONE_TASK_LOCKED if locked else ONE_TASK
-    row = connection.execute(query, {"queue": queue, "frame_id": frame_id}).one_or_none()
-    if row is None:
+    found = (LOCKED_TASK if locked else FOUND_TASK).rows(connection, {"queue": queue, "frame_id": frame_id})
+    if not found:
         raise NotFound(f"there is no task {frame_id} in queue {queue}")
-    return task_of(row)
+    return task_of(found[0])
 
 
-def task_of(row: Row[Any], status: TaskStatus | None = None) -> Task:
+def task_of(row: Any, status: TaskStatus | None = None, siblings: tuple[str, ...] = ()) -> Task:
     """Return the task of a row of TASKS; status: where it stands now, if not where the row says."""
     return Task(
         queue=row.queue,
@@ -103,17 +107,18 @@ def task_of(row: Row[Any], status: TaskStatus | None = None) -> Task:
         frame_score=row.frame_score,
         skip_reason=row.skip_reason,
         skip_comment=row.skip_comment,
+        siblings=siblings,
     )
 
 
-def place_of(row: Row[Any]) -> Place:
-    """Return the place of a row that has the columns of `tasks`."""
-    return Place(
-        row.frame_id, row.shuffle, row.score, row.rank, PriorityBand(row.band), row.pinned, row.folded_under is not None
-    )
+def place_of(row: Any) -> Place:
+    """Return the place of a row that has the columns of `tasks` that decide it."""
+    epoch, rank = (0, None) if row.rank is None else epoch_and_rank(row.rank)
+    folded = row.folded_under is not None
+    return Place(row.frame_id, row.shuffle, row.score, rank, PriorityBand(row.band), row.pinned, folded, epoch)
 
 
-def status_of(row: Row[*tuple[Any, ...]]) -> TaskStatus:
+def status_of(row: Any) -> TaskStatus:
     """Return the status of a row that has STATUS_COLUMNS."""
     lease = None
     if row.lease_token is not None:
@@ -141,8 +146,7 @@ def moved_to(queue: str, frame_id: str, status: TaskStatus) -> dict[str, Any]:
 
 def write_statuses(connection: Connection, moved: list[dict[str, Any]]) -> None:
     """Write where tasks stand now, each given by `moved_to`."""
-    if moved:
-        connection.execute(WRITE_STATUS, moved)
+    WRITE_STATUS.send(connection, moved)
 
 
 def write_frame_scores(connection: Connection, scores: Mapping[tuple[str, str], bytes | None]) -> None:

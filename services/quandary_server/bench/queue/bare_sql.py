@@ -9,24 +9,24 @@ from datetime import UTC, datetime
 from typing import Any
 
 import psycopg
-from sqlalchemy import Dialect, Select, insert
+from sqlalchemy import Dialect, Select, bindparam, insert, update
 from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 from sqlalchemy.dialects.sqlite.pysqlite import SQLiteDialect_pysqlite
 
 from quandary_server.bench.queue.fill import rank_of
 from quandary_server.bench.queue.labellers import AT_ONCE, DURATION, Lease
 from quandary_server.clock import now
-from quandary_server.storage.expiry import LOCKED
+from quandary_server.leasing.order import PriorityBand
+from quandary_server.storage.expiry import DUE
 from quandary_server.storage.lease_order import FIRST_WAITING
 from quandary_server.storage.leases import new_token
-from quandary_server.storage.schema import audit
-from quandary_server.storage.task_rows import WRITE_STATUS
+from quandary_server.storage.schema import audit, tasks
+from quandary_server.storage.task_rows import STATUS_COLUMNS, THIS_TASK
 from quandary_server.storage.task_values import ACTIVE_QUEUE
 from quandary_server.storage.turns import Turns
 
 AUDITED = ["time", "subject", "action", "queue", "frame_id", "details"]
-FRAME_ID = 1
-"""The column of what is leased."""
+BANDS = {band.value: band.name.lower() for band in PriorityBand}
 
 
 class Statements:
@@ -36,9 +36,10 @@ class Statements:
     """
 
     def __init__(self, dialect: Dialect, name: str, time: Callable[[datetime], Any]) -> None:
-        self.due, _ = _expanded(LOCKED, dialect, now=now())
+        self.due, _ = _expanded(DUE.with_for_update(), dialect, now=now())
         self.first, self.of_first = _expanded(FIRST_WAITING, dialect, queue=ACTIVE_QUEUE, at_most=AT_ONCE, holder="")
-        self.write = str(WRITE_STATUS.compile(dialect=dialect))
+        write = update(tasks).where(THIS_TASK).values({column: bindparam(column.name) for column in STATUS_COLUMNS})
+        self.write = str(write.compile(dialect=dialect))
         self.audit = str(insert(audit).compile(dialect=dialect, column_keys=AUDITED))
         names = ", ".join(name.format(f"f{i}") for i in range(AT_ONCE))
         self.siblings = (
@@ -46,6 +47,7 @@ class Statements:
             f" WHERE tasks.queue = {name.format('queue')} AND tasks.folded_under IS NOT NULL AND tasks.state = 'waiting'"
             f" AND tasks.folded_under IN ({names}) ORDER BY frames.stamp, tasks.frame_id"
         )
+        self.column = {name: at for at, name in enumerate(FIRST_WAITING.selected_columns.keys())}
         self.time = time
 
     def lease(self, cursor: Any, holder: str) -> list[str]:
@@ -55,14 +57,23 @@ class Statements:
         cursor.execute(self.due, {"now": time})
         cursor.fetchall()
         cursor.execute(self.first, {**self.of_first, "holder": holder})
-        found = [row[FRAME_ID] for row in cursor.fetchall()]
+        rows = cursor.fetchall()
+        found = [row[self.column["frame_id"]] for row in rows]
         if found:
             cursor.executemany(self.write, [_written(frame_id, holder, expires) for frame_id in found])
-            cursor.executemany(self.audit, [_audited(frame_id, holder, time) for frame_id in found])
+            cursor.executemany(self.audit, [self._audited(row, holder, time, begun + DURATION) for row in rows])
             frames = {f"f{i}": found[min(i, len(found) - 1)] for i in range(AT_ONCE)}
             cursor.execute(self.siblings, {"queue": ACTIVE_QUEUE, **frames})
             cursor.fetchall()
         return found
+
+    def _audited(self, row: Any, holder: str, time: Any, expires: datetime) -> dict[str, Any]:
+        """Return an audit row that tells what the store's does: until when, and why this task."""
+        frame_id, *place = (row[self.column[name]] for name in ("frame_id", "band", "rank", "score", "generation"))
+        band, rank, score, generation = place
+        details = {"expires": expires.isoformat(), "band": BANDS[band], "rank": str(rank), "score": str(score)}
+        of = {"queue": ACTIVE_QUEUE, "frame_id": frame_id, "details": json.dumps({**details, "generation": generation})}
+        return {**of, "time": time, "subject": holder, "action": "lease"}
 
 
 def _expanded(query: Select[Any], dialect: Dialect, **values: Any) -> tuple[str, dict[str, Any]]:
@@ -75,12 +86,6 @@ def _written(frame_id: str, holder: str, expires: Any) -> dict[str, Any]:
     lease = {"lease_token": new_token(), "lease_holder": holder, "lease_expires": expires}
     of = {"of_queue": ACTIVE_QUEUE, "of_frame": frame_id}
     return {**of, **lease, "state": "leased", "failed_leases": 0, "closed_by": ""}
-
-
-def _audited(frame_id: str, holder: str, time: Any) -> dict[str, Any]:
-    details = json.dumps({"band": "active_learning", "rank": str(rank_of(frame_id)), "score": "0.5"})
-    of = {"queue": ACTIVE_QUEUE, "frame_id": frame_id}
-    return {**of, "time": time, "subject": holder, "action": "lease", "details": details}
 
 
 @contextmanager

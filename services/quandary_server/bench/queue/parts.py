@@ -21,7 +21,29 @@ class QueuePart(StrEnum):
     RERANK = "rerank"
 
 
-def queue_figures(told: Told, parts: Sequence[QueuePart], sizes: Sizes, left_out: LeftOut) -> list[Figure]:
+PREFIXES = {
+    "leases_grpc": QueuePart.GRPC,
+    "leases_": QueuePart.LEASES,
+    "lease_over_sql_": QueuePart.LEASES,
+    "lease_growth": QueuePart.GROWTH,
+    "lease_p99_": QueuePart.GROWTH,
+    "fenced": QueuePart.FENCED,
+    "rerank_": QueuePart.RERANK,
+}
+
+
+def part_of(figure: str) -> QueuePart:
+    """Return the part that measures a figure, by its name."""
+    return next((part for prefix, part in PREFIXES.items() if figure.startswith(prefix)), QueuePart.TRACKS)
+
+
+Measured = Callable[[Sequence[Figure]], None]
+"""Told the figures of a part as soon as it is measured: a run that is broken off keeps those of the parts before."""
+
+
+def queue_figures(
+    told: Told, parts: Sequence[QueuePart], sizes: Sizes, left_out: LeftOut, measured: Measured = lambda *_: None
+) -> list[Figure]:
     """Return the figures of the parts, in the order of `QueuePart`.
 
     left_out: told of a part that ended in an error, or whose database is not there: its figures are left out, the others go on.
@@ -30,9 +52,12 @@ def queue_figures(told: Told, parts: Sequence[QueuePart], sizes: Sizes, left_out
     for part in QueuePart:
         if part in parts:
             try:
-                figures += _measure(part, sizes, left_out)(told)
+                found = _measure(part, sizes, left_out)(told)
             except Exception as error:
                 left_out(part.value, error)
+                continue
+            measured(found)
+            figures += found
     return figures
 
 

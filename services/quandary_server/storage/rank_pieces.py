@@ -1,0 +1,179 @@
+"""One query's ranks on their way into the store, in pieces between which labellers lease.
+
+What holds after every piece, so that whatever is leased is what a query asked for, and a crash leaves a good order:
+
+1. Ranks of this query stand in front of all ranks of those before (`Place.epoch`), and are written from the first pick on.
+   So the order is the query's first picks as far as they are written, then the rest as the query before had it.
+2. A pick's near copies are folded in the piece that ranks it: no copy is leased beside a pick for not being folded yet.
+3. Ranks and folds of the query before go last, from its last one on, when all of this query's stand in front of them.
+4. Until then the query counts as unfinished (`begin`, `finish`); the latest to begin goes on and those before it stop.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Connection, bindparam, select
+
+from quandary_server.leasing.order import Place, PriorityBand, epoch_of, ranks_of
+from quandary_server.storage import counters
+from quandary_server.storage.many_rows import RowsOf, RowUpdate
+from quandary_server.storage.prepared import Prepared
+from quandary_server.storage.schema import IS_FOLDED, WAITS, tasks
+from quandary_server.storage.task_rows import KEYS, this_task
+
+__all__ = ["WAITING", "RankedQuery", "begin", "finish", "is_latest", "overdue", "pieces", "read_piece", "stale", "write_piece"]
+
+OVERDUE = timedelta(minutes=5)
+"""A query that has not got its ranks written by then was given up by whoever died over it."""
+
+PLACED = (
+    tasks.c.frame_id,
+    tasks.c.shuffle,
+    tasks.c.score,
+    tasks.c.rank,
+    tasks.c.band,
+    tasks.c.pinned,
+    tasks.c.folded_under,
+    tasks.c.lease_key,
+)
+OF_QUEUE = tasks.c.queue == bindparam("queue")
+WAITING = RowsOf(select(*PLACED).where(OF_QUEUE, WAITS), tasks.c.frame_id)
+BANDS = RowsOf(select(tasks.c.frame_id, tasks.c.band).where(OF_QUEUE), tasks.c.frame_id)
+OF_ANOTHER = (tasks.c.rank < bindparam("first")) | (tasks.c.rank > bindparam("last"))
+STALE = Prepared(
+    select(tasks.c.frame_id, tasks.c.folded_under)
+    .where(OF_QUEUE, WAITS, OF_ANOTHER | IS_FOLDED)
+    .order_by(tasks.c.lease_key.desc())
+)
+WRITE_PLACE = RowUpdate(
+    tasks, {**KEYS, "read_key": tasks.c.lease_key}, [tasks.c.rank, tasks.c.folded_under, tasks.c.lease_key], provided=WAITS
+)
+"""Writes places that are what was read: `lease_key` tells all that decides one."""
+
+
+@dataclass(frozen=True)
+class RankedQuery:
+    """What the query of this number asks for: ranks by frame, and near copies by frame, each with what it is folded under."""
+
+    queue: str
+    number: int
+    ranks: dict[str, int]
+    folded: Mapping[str, str]
+
+    @property
+    def epoch(self) -> int:
+        """The epoch of its ranks."""
+        return epoch_of(self.number)
+
+
+def begin(connection: Connection, queue: str, now: datetime) -> int:
+    """Return the number of a query that begins now, in the caller's transaction."""
+    begun, unfinished = _names(queue)
+    number = counters.hold(connection, [begun, unfinished])[begun] + 1
+    counters.write(connection, {begun: number, unfinished: _milliseconds(now)})
+    return number
+
+
+def finish(connection: Connection, query: RankedQuery) -> bool:
+    """Note that all of the query is written, unless a later one began; return whether so, in the caller's transaction."""
+    latest = is_latest(connection, query)
+    if latest:
+        counters.write(connection, {_names(query.queue)[1]: 0})
+    return latest
+
+
+def is_latest(connection: Connection, query: RankedQuery) -> bool:
+    """Return whether no query of the queue began after this one."""
+    begun = _names(query.queue)[0]
+    return counters.hold(connection, [begun])[begun] == query.number
+
+
+def overdue(connection: Connection, queue: str, now: datetime) -> bool:
+    """Return whether a query of the queue began long ago and was not finished."""
+    since = counters.value(connection, _names(queue)[1])
+    return bool(since) and _milliseconds(now - OVERDUE) >= since
+
+
+def pieces(query: RankedQuery, size: int) -> Iterator[list[str]]:
+    """Yield the frames of the query from the first pick on, each with those folded under it, at least `size` at a time.
+
+    What is folded under frames that are not picked comes last.
+    """
+    copies: dict[str, list[str]] = {}
+    for frame_id, best in query.folded.items():
+        copies.setdefault(best, []).append(frame_id)
+    heads = [(frame_id, copies.pop(frame_id, [])) for frame_id in query.ranks]
+    groups = [[frame_id, *found] for frame_id, found in heads] + list(copies.values())
+    piece: list[str] = []
+    for group in groups:
+        piece += group
+        if len(piece) >= size:
+            yield piece
+            piece = []
+    if piece:
+        yield piece
+
+
+def stale(connection: Connection, query: RankedQuery) -> list[str]:
+    """Return the waiting frames whose rank or fold is of a query before, the last in the order first."""
+    first, last = ranks_of(query.epoch)
+    found = STALE.rows(connection, {"queue": query.queue, "first": first, "last": last})
+    return [row.frame_id for row in found if row.folded_under is None or row.folded_under != query.folded.get(row.frame_id)]
+
+
+@dataclass(frozen=True)
+class Piece:
+    """What is written of a query at once: `rows` as WRITE_PLACE takes them, and the ranks that it has for those that wait."""
+
+    rows: list[dict[str, Any]]
+    ranked: dict[str, int]
+
+
+def read_piece(connection: Connection, query: RankedQuery, frame_ids: Sequence[str]) -> Piece:
+    """Return what the query has for those of the frames that wait now.
+
+    What stands in a band before that of the frame that it would be folded under is ranked behind all others instead.
+    """
+    of_queue = {"queue": query.queue}
+    waiting = {row.frame_id: row for row in WAITING.rows(connection, of_queue, frame_ids)}
+    found = [waiting[frame_id] for frame_id in frame_ids if frame_id in waiting]
+    bests = sorted({query.folded[row.frame_id] for row in found if row.frame_id in query.folded})
+    bands = {row.frame_id: row.band for row in BANDS.rows(connection, of_queue, bests)}
+    piece = Piece([], {})
+    last = len(query.ranks)
+    for row in found:
+        rank, under = query.ranks.get(row.frame_id), query.folded.get(row.frame_id)
+        if under is not None and row.band < bands.get(under, 0):
+            rank, under, last = last, None, last + 1
+        if rank is not None:
+            piece.ranked[row.frame_id] = rank
+        if (values := _placed(row, rank, under, query.epoch)) is not None:
+            piece.rows.append(this_task(query.queue, row.frame_id) | values)
+    return piece
+
+
+def write_piece(connection: Connection, query: RankedQuery, piece: Piece, frame_ids: Sequence[str]) -> dict[str, int]:
+    """Write a piece as it was read, or, where a task was leased or moved since, as it is read now; return the ranks given."""
+    if WRITE_PLACE.count(connection, piece.rows) < len(piece.rows):
+        piece = read_piece(connection, query, frame_ids)  # without those that are written: they have what they are to have
+        WRITE_PLACE.send(connection, piece.rows)
+    return piece.ranked
+
+
+def _placed(row: Any, rank: int | None, under: str | None, epoch: int) -> dict[str, Any] | None:
+    """Return the values that the row is to have, None where it has them."""
+    band, folded = PriorityBand(row.band), under is not None
+    place = Place(row.frame_id, row.shuffle, row.score, rank, band, row.pinned, folded, 0 if rank is None else epoch)
+    if (place.rank_in_epoch, under) == (row.rank, row.folded_under):
+        return None
+    return {"rank": place.rank_in_epoch, "folded_under": under, "lease_key": place.key(), "read_key": row.lease_key}
+
+
+def _names(queue: str) -> tuple[str, str]:
+    return f"queries/{queue}", f"query_unfinished/{queue}"
+
+
+def _milliseconds(time: datetime) -> int:
+    return int((time - datetime.fromtimestamp(0, UTC)).total_seconds() * 1000)
