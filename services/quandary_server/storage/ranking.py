@@ -15,6 +15,7 @@ from quandary_server.storage.conflicts import again_after_conflict
 from quandary_server.storage.database import Database
 from quandary_server.storage.expiry import expire_due, reading_settled
 from quandary_server.storage.schema import IS_FOLDED, LEASED, WAITS, frame_scores, frames, tasks
+from quandary_server.storage.succession import fold_under_none_that_ended
 from quandary_server.storage.task_rows import TASKS, THIS_TASK, place_of, task_of, this_task, write_frame_scores
 from quandary_server.storage.task_values import NewScore, ScoredTask, TakenTask, Task
 
@@ -117,7 +118,8 @@ class Ranking:
         """Rank the frames' tasks 0, 1, ... as given, clear the rank of all others; return how many were ranked.
 
         folded: near copies, each with the frame that it is folded under; nothing else is folded afterwards. Nor is what
-        stands in a band before that frame's, for it was put there to be labelled: it is ranked behind the others.
+        stands in a band before that frame's, for it was put there to be labelled: it is ranked behind the others. Nor what
+        would be folded under a frame that has been given up meanwhile.
         Only tasks that wait are touched: one that was leased meanwhile keeps the rank it had and leaves its new one unused.
         Raises InvalidArgument for a frame given twice, or both ranked and folded.
         """
@@ -128,6 +130,7 @@ class Ranking:
             raise InvalidArgument.of("folded", min(both), "a frame that is not ranked")
         with self._database.write() as connection:
             expire_due(connection, now, self._max_failed_leases)
+            folded = fold_under_none_that_ended(connection, queue, folded)
             before = _waiting(connection, queue, [*ranks, *folded]) | _placed_before(connection, queue)
             kept = _folded_within_bands(connection, queue, folded, before)
             for frame_id in (frame_id for frame_id in folded if frame_id in before and frame_id not in kept):
