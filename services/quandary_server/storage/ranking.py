@@ -13,8 +13,9 @@ from quandary_server.leasing.order import Place
 from quandary_server.leasing.status import TaskState
 from quandary_server.storage.conflicts import again_after_conflict
 from quandary_server.storage.database import Database
+from quandary_server.storage.elections import Lead, check_leads
 from quandary_server.storage.expiry import expire_due, reading_settled
-from quandary_server.storage.schema import IS_FOLDED, LEASED, WAITS, frame_scores, frames, tasks
+from quandary_server.storage.schema import IS_FOLDED, LEASED, WAITS, frame_scores, frames, queues, tasks
 from quandary_server.storage.succession import fold_under_none_that_ended
 from quandary_server.storage.task_rows import TASKS, THIS_TASK, place_of, task_of, this_task, write_frame_scores
 from quandary_server.storage.task_values import NewScore, ScoredTask, TakenTask, Task
@@ -44,10 +45,13 @@ class Ranking:
             return tuple(map(task_of, connection.execute(query.limit(limit))))
 
     @again_after_conflict
-    def rescore(self, queue: str, scores: Sequence[NewScore], *, generation: str, now: datetime) -> int:
+    def rescore(
+        self, queue: str, scores: Sequence[NewScore], *, generation: str, now: datetime, lead: Lead | None = None
+    ) -> int:
         """Give the tasks that still wait their new scores, by this generation; return how many. What was folded is so no more.
 
-        Raises InvalidArgument without a generation or for a frame given twice.
+        lead: under which they were made. Raises InvalidArgument without a generation or for a frame given twice, Aborted
+        where another leads by now.
         """
         if not generation:
             raise InvalidArgument.of("generation", "missing", "set")
@@ -55,6 +59,7 @@ class Ranking:
         if len(found) < len(scores):
             raise InvalidArgument.of("scores", f"{len(scores)} for {len(found)} frames", "one per frame")
         with self._database.write() as connection:
+            check_leads(connection, lead)
             expire_due(connection, now, self._max_failed_leases)
             waiting = _waiting(connection, queue, list(found))
             rows = [
@@ -113,7 +118,14 @@ class Ranking:
 
     @again_after_conflict
     def write_ranks(
-        self, queue: str, frame_ids: Sequence[str], *, folded: Mapping[str, str] = NOTHING_FOLDED, now: datetime
+        self,
+        queue: str,
+        frame_ids: Sequence[str],
+        *,
+        folded: Mapping[str, str] = NOTHING_FOLDED,
+        now: datetime,
+        generation: str = "",
+        lead: Lead | None = None,
     ) -> int:
         """Rank the frames' tasks 0, 1, ... as given, clear the rank of all others; return how many were ranked.
 
@@ -121,7 +133,8 @@ class Ranking:
         stands in a band before that frame's, for it was put there to be labelled: it is ranked behind the others. Nor what
         would be folded under a frame that has been given up meanwhile.
         Only tasks that wait are touched: one that was leased meanwhile keeps the rank it had and leaves its new one unused.
-        Raises InvalidArgument for a frame given twice, or both ranked and folded.
+        generation: whose scores they go by, kept for `ranked_generation`. lead: under which they were made.
+        Raises InvalidArgument for a frame given twice, or both ranked and folded; Aborted where another leads by now.
         """
         ranks = {frame_id: rank for rank, frame_id in enumerate(frame_ids)}
         if len(ranks) < len(frame_ids):
@@ -129,6 +142,7 @@ class Ranking:
         if both := ranks.keys() & folded.keys():
             raise InvalidArgument.of("folded", min(both), "a frame that is not ranked")
         with self._database.write() as connection:
+            check_leads(connection, lead)
             expire_due(connection, now, self._max_failed_leases)
             folded = fold_under_none_that_ended(connection, queue, folded)
             before = _waiting(connection, queue, [*ranks, *folded]) | _placed_before(connection, queue)
@@ -141,7 +155,14 @@ class Ranking:
                 if (rank, best) != (place.rank, under):
                     rows.append(_placed(queue, replace(place, rank=rank), best))
             _write(connection, rows)
+            connection.execute(update(queues).where(queues.c.name == queue).values(ranked_generation=generation or None))
         return len(ranks.keys() & before.keys())
+
+    def ranked_generation(self, queue: str) -> str:
+        """Return whose scores a queue's last query ranked; empty before the first."""
+        query = select(queues.c.ranked_generation).where(queues.c.name == queue)
+        with self._database.read() as connection:
+            return connection.execute(query).scalar_one_or_none() or ""
 
 
 def _of_frames(columns: Sequence[ColumnElement[Any]], with_scores: bool, with_tags: bool) -> Select[Any]:
