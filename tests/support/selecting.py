@@ -20,6 +20,7 @@ from quandary_server.selector.dead_letters import DeadLetters
 from quandary_server.selector.frame_scores import FrameScorer
 from quandary_server.selector.open_log import log_writer, open_log
 from quandary_server.selector.pace import Pace
+from quandary_server.selector.service import serve_selector
 from quandary_server.settings import Settings, load_settings
 from quandary_server.storage.frame_log import LogRecord
 from quandary_server.storage.store import Store
@@ -91,6 +92,12 @@ def consume(settings: Settings) -> None:
         await Consumer(opened.frames, store, scorer, assignment, now, tally, pace, letters).run()
 
     asyncio.run(go())
+
+
+def serve(settings: Settings) -> None:
+    """Be the selector service, without its log."""
+    logging.disable(logging.CRITICAL)
+    asyncio.run(serve_selector(settings))
 
 
 class Selectors:

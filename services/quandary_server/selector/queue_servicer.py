@@ -14,6 +14,7 @@ from quandary_server.auth import Caller, Role
 from quandary_server.leasing.events import Requeue
 from quandary_server.leasing.order import PriorityBand
 from quandary_server.selector.label_check import LabelCheck
+from quandary_server.selector.labelled_index import LabelledIndex
 from quandary_server.storage.store import Store
 from quandary_server.storage.task_values import CONTROL_QUEUE
 from quandary_server.wire.door import Door, unary
@@ -44,8 +45,16 @@ class SelectorState(Protocol):
 class QueueServicer(queue_pb2_grpc.QueueServiceServicer):
     """The service over the store."""
 
-    def __init__(self, door: Door, store: Store, state: SelectorState, clock: Callable[[], datetime]) -> None:
+    def __init__(
+        self,
+        door: Door,
+        store: Store,
+        state: SelectorState,
+        clock: Callable[[], datetime],
+        labelled: LabelledIndex | None = None,
+    ) -> None:
         self.door, self._store, self._state, self._clock, self._check = door, store, state, clock, LabelCheck(store)
+        self._labelled = labelled or LabelledIndex(store.embeddings, state.generation)
 
     @unary(Role.LABELLER, queue_pb2.LeaseTasksResponse)
     async def LeaseTasks(self, request: queue_pb2.LeaseTasksRequest, caller: Caller) -> queue_pb2.LeaseTasksResponse:
@@ -111,6 +120,7 @@ class QueueServicer(queue_pb2_grpc.QueueServiceServicer):
             reason=_skip_reason(request),
             comment=_comment(request),
             requeue=_requeue(request),
+            labellers=self.door.subjects(Role.LABELLER),
             subject=caller.subject,
             now=self._clock(),
         )
@@ -154,13 +164,27 @@ class QueueServicer(queue_pb2_grpc.QueueServiceServicer):
         )
         return queue_pb2.SetTaskBandResponse(task=task_message(task, view_pb2.VIEW_BASIC))
 
+    @unary(Role.ADMIN, queue_pb2.RequeueTaskResponse)
+    async def RequeueTask(self, request: queue_pb2.RequeueTaskRequest, caller: Caller) -> queue_pb2.RequeueTaskResponse:
+        """Let a task that ended without labels wait again."""
+        task = await asyncio.to_thread(
+            self._store.priorities.requeue,
+            *task_of("name", request.name),
+            comment=_comment(request),
+            subject=caller.subject,
+            now=self._clock(),
+        )
+        return queue_pb2.RequeueTaskResponse(task=task_message(task, view_pb2.VIEW_BASIC))
+
     @unary(Role.LABELLER, queue_pb2.GetTaskResponse)
     async def GetTask(self, request: queue_pb2.GetTaskRequest, caller: Caller) -> queue_pb2.GetTaskResponse:
         """Return one task."""
         queue, frame_id = task_of("name", request.name)
         view = view_of(request.view, view_pb2.VIEW_FULL)
         task = await asyncio.to_thread(self._store.tasks.get, queue, frame_id, now=self._clock())
-        return queue_pb2.GetTaskResponse(task=task_message(task, view))
+        full = view == view_pb2.VIEW_FULL
+        nearest = await asyncio.to_thread(self._labelled.nearest, task) if full else None
+        return queue_pb2.GetTaskResponse(task=task_message(task, view, nearest=nearest))
 
     @unary(Role.LABELLER, queue_pb2.ListTasksResponse)
     async def ListTasks(self, request: queue_pb2.ListTasksRequest, caller: Caller) -> queue_pb2.ListTasksResponse:
@@ -256,7 +280,9 @@ def _band(request: queue_pb2.SetTaskBandRequest) -> PriorityBand:
     return PriorityBand[value.name.removeprefix("PRIORITY_BAND_")]
 
 
-def _comment(request: queue_pb2.SkipTaskRequest | queue_pb2.PinTaskRequest | queue_pb2.SetTaskBandRequest) -> str:
+def _comment(
+    request: queue_pb2.SkipTaskRequest | queue_pb2.PinTaskRequest | queue_pb2.SetTaskBandRequest | queue_pb2.RequeueTaskRequest,
+) -> str:
     if len(request.comment) > MAX_COMMENT_CHARACTERS:
         raise InvalidArgument.of("comment", f"{len(request.comment)} characters", f"at most {MAX_COMMENT_CHARACTERS}")
     if "\0" in request.comment:  # which PostgreSQL keeps in no text

@@ -34,7 +34,13 @@ marker = Table("schema_version", metadata, Column("kind", Text), Column("version
 # Rows that change all the time: PostgreSQL keeps their dead ones until a vacuum, in the way of each lease.
 VACUUMED_EARLY = {"autovacuum_vacuum_scale_factor": "0.02", "autovacuum_analyze_scale_factor": "0.02"}
 
-queues = Table("queues", metadata, Column("name", Text, primary_key=True))
+queues = Table(
+    "queues",
+    metadata,
+    Column("name", Text, primary_key=True),
+    # Whose scores its last query ranked.
+    Column("ranked_generation", Text),
+)
 
 frames = Table(
     "frames",
@@ -140,6 +146,17 @@ labels = Table(
     Column("lease_token", Text, nullable=False),
 )
 
+# What labelled frames look like to one generation: the mean of their objects' unit embeddings, at length 1, as float32.
+embeddings = Table(
+    "embeddings",
+    metadata,
+    Column("frame_id", ForeignKey(frames.c.frame_id), primary_key=True),
+    # Grows with every row written, for those who keep up with them.
+    Column("sequence", BigInteger, nullable=False, unique=True),
+    Column("generation", Text, nullable=False),
+    Column("embedding", LargeBinary, nullable=False),
+)
+
 runs = Table(
     "runs",
     metadata,
@@ -208,6 +225,16 @@ selectors = Table(
     metadata,
     Column("group", Text, primary_key=True),
     Column("member", Text, primary_key=True),
+    Column("expires", Time, nullable=False),
+)
+
+# Who does what one process at a time may do. The term grows with each who is elected, and fences the one before.
+elections = Table(
+    "elections",
+    metadata,
+    Column("office", Text, primary_key=True),
+    Column("member", Text, nullable=False),
+    Column("term", BigInteger, nullable=False),
     Column("expires", Time, nullable=False),
 )
 
