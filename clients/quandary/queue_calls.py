@@ -99,6 +99,15 @@ class QueueCalls:
         return Call.of(self._queues.SetTaskBand, request, lambda response: response.task, timeout)
 
     @Unary
+    def requeue_task(self, name: str, comment: str = "", *, timeout: timedelta | None = None) -> Call[queue_pb2.Task]:
+        """Let a task that was skipped for good, or is a dead letter, wait again. Needs the role admin.
+
+        comment: why, for the audit. Raises WrongState where it is leased or has labels.
+        """
+        request = queue_pb2.RequeueTaskRequest(name=name, comment=comment)
+        return Call.of(self._queues.RequeueTask, request, lambda response: response.task, timeout)
+
+    @Unary
     def get_task(
         self,
         name: str,

@@ -94,6 +94,13 @@ def test_putting_a_task_forward(serve: Serve, connect: Connect) -> None:
     assert band.requests == [expected]
 
 
+def test_putting_a_task_back(serve: Serve, connect: Connect) -> None:
+    requeue = Recorder(queue_pb2.RequeueTaskResponse(task=TASK))
+    client = connect(LabellingClient, serve({"QueueService/RequeueTask": requeue}))
+    assert client.requeue_task(NAME, "the disk is back") == TASK
+    assert requeue.requests == [queue_pb2.RequeueTaskRequest(name=NAME, comment="the disk is back")]
+
+
 def test_getting_a_task(serve: Serve, connect: Connect) -> None:
     get = Recorder(queue_pb2.GetTaskResponse(task=TASK))
     client = connect(LabellingClient, serve({"QueueService/GetTask": get}))

@@ -30,8 +30,8 @@ SERVICES = [service for file in CONTRACT for service in file.services_by_name.va
 RETRIED = """
     ScoringService/ScoreFrames ScoringService/GetServingStatus
     QueueService/RenewLease QueueService/AcknowledgeTask QueueService/SkipTask QueueService/ReleaseTask QueueService/PinTask
-    QueueService/SetTaskBand QueueService/GetTask QueueService/ListTasks QueueService/GetQueueStats QueueService/ListQueues
-    QueueService/ListAuditEvents
+    QueueService/SetTaskBand QueueService/RequeueTask QueueService/GetTask QueueService/ListTasks QueueService/GetQueueStats
+    QueueService/ListQueues QueueService/ListAuditEvents
     LabelService/SubmitLabels LabelService/GetFrameLabels LabelService/ListFrameLabels LabelService/StreamFrameLabels
     TrainingService/GetRun TrainingService/ListRuns TrainingService/WatchRun TrainingService/CancelRun
     TrainingService/ListGenerations TrainingService/GetGeneration TrainingService/PinGeneration

@@ -141,6 +141,7 @@ def queue_methods(leased: Callable[[], queue_pb2.Task], labels: labels_pb2.Frame
         "ReleaseTask": [queue_pb2.ReleaseTaskRequest(name=released.name, lease_token=released.lease.token)],
         "PinTask": [queue_pb2.PinTaskRequest(name=name, pinned=True, comment="now") for name in (renewed.name, released.name)],
         "SetTaskBand": [queue_pb2.SetTaskBandRequest(name=released.name, band=queue_pb2.PRIORITY_BAND_SAFETY, comment="first")],
+        "RequeueTask": [queue_pb2.RequeueTaskRequest(name=skipped.name, comment="readable again")],
         "GetTask": [queue_pb2.GetTaskRequest(name=renewed.name, view=view_pb2.VIEW_FULL)],
         "ListTasks": [
             queue_pb2.ListTasksRequest(queue="queues/active", state=queue_pb2.TASK_STATE_WAITING, page_size=3),

@@ -17,6 +17,7 @@ from quandary_server.leasing.events import (
     Pin,
     Release,
     Renew,
+    Reopen,
     Requeue,
     SetBand,
     Skip,
@@ -100,8 +101,30 @@ def test_only_a_task_that_waits_changes_its_place(event: Event) -> None:
         move(leased(), event)
 
 
-def test_an_import_closes_a_waiting_task_under_no_token() -> None:
-    assert move(WAITING, Import(NOW)) == TaskStatus(TaskState.ACKNOWLEDGED)
+@pytest.mark.parametrize("status", [WAITING, leased(), TaskStatus(TaskState.DEAD_LETTER)])
+def test_an_import_closes_a_task_that_has_no_labels_under_no_token(status: TaskStatus) -> None:
+    assert move(status, Import(NOW)) == TaskStatus(TaskState.ACKNOWLEDGED)
+
+
+def test_a_lease_that_an_import_ended_is_stale_for_all_that_its_holder_may_do() -> None:
+    imported = move(leased(), Import(NOW))
+    for event in (Renew("a", END, LATER), Acknowledge("a", LATER), Skip("a", LATER), Release("a", LATER)):
+        with pytest.raises(StaleLease, match="acknowledged"):
+            move(imported, event)
+
+
+def test_a_task_that_the_last_labeller_skips_for_others_is_a_dead_letter_and_stays_it_when_told_again() -> None:
+    skip = Skip("a", LATER, Requeue.OTHERS, others_left=False)
+    dead = move(leased(), skip)
+    assert dead == TaskStatus(TaskState.DEAD_LETTER, closed_by="a")
+    assert move(dead, skip) == dead
+
+
+@pytest.mark.parametrize("state", [TaskState.SKIPPED, TaskState.DEAD_LETTER])
+def test_what_is_requeued_waits_as_if_nothing_had_failed(state: TaskState) -> None:
+    assert move(TaskStatus(state, failed_leases=5, closed_by="a"), Reopen(NOW)) == TaskStatus()
+    waiting = TaskStatus(failed_leases=2, closed_by="a")
+    assert move(waiting, Reopen(NOW)) == waiting
 
 
 @pytest.mark.parametrize("event_type", [Acknowledge, Skip])
@@ -143,7 +166,9 @@ def test_an_acknowledgement_is_in_time_until_just_before_the_end() -> None:
     ("status", "event"),
     [
         (leased(), Grant(Lease("b", "bob", END), LATER)),
-        (leased(), Import(LATER)),
+        (leased(), Reopen(LATER)),
+        (TaskStatus(TaskState.ACKNOWLEDGED), Reopen(LATER)),
+        (TaskStatus(TaskState.SKIPPED), Import(LATER)),
         (leased(), Expire(LATER)),
         (WAITING, Expire(LATER)),
         (TaskStatus(TaskState.DEAD_LETTER), Grant(Lease("b", "bob", END), LATER)),
@@ -171,12 +196,13 @@ EVENTS = st.one_of(
     st.builds(lambda token, now: Grant(Lease(token, "ada", now + timedelta(minutes=10)), now), TOKENS, TIMES),
     st.builds(lambda token, now: Renew(token, now + timedelta(minutes=10), now), TOKENS, TIMES),
     st.builds(Acknowledge, TOKENS, TIMES),
-    st.builds(Skip, TOKENS, TIMES, st.sampled_from(Requeue)),
+    st.builds(Skip, TOKENS, TIMES, st.sampled_from(Requeue), st.booleans()),
     st.builds(Release, TOKENS, TIMES),
     st.builds(Expire, TIMES),
     st.builds(Import, TIMES),
     st.builds(Pin, st.booleans(), TIMES),
     st.builds(SetBand, st.sampled_from(PriorityBand), TIMES),
+    st.builds(Reopen, TIMES),
 )
 
 
@@ -192,9 +218,14 @@ def test_whatever_happens_every_step_is_in_the_table_and_the_status_is_whole(eve
         if event.action is Action.EXPIRE:
             allowed.add(TaskState.DEAD_LETTER)
         if event.action is Action.SKIP:
-            allowed.add(TaskState.WAITING)
+            allowed |= {TaskState.WAITING, TaskState.DEAD_LETTER}
         assert after.state in allowed
         assert (after.lease is not None) == (after.state is TaskState.LEASED)
-        assert after.failed_leases - status.failed_leases == (event.action is Action.EXPIRE)
-        assert (after.state is TaskState.DEAD_LETTER) == (after.failed_leases == 3)
+        if event.action is Action.EXPIRE:
+            assert after.failed_leases == status.failed_leases + 1
+            assert (after.state is TaskState.DEAD_LETTER) == (after.failed_leases == 3)
+        elif event.action is Action.REQUEUE and after != status:
+            assert after == TaskStatus()
+        else:
+            assert after.failed_leases == status.failed_leases
         status = after

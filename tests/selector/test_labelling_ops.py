@@ -67,6 +67,33 @@ def test_only_an_admin_puts_a_task_forward(server: Server) -> None:
             client.set_task_band(task_name("active", "f0"), queue_pb2.PRIORITY_BAND_SAFETY)
 
 
+def test_what_every_labeller_skipped_for_others_is_a_dead_letter_until_an_admin_puts_it_back(server: Server) -> None:
+    tokens = [labeller(server, "lena"), labeller(server, "mia")]
+    for token in tokens:
+        with server.client(token) as client:
+            (task,) = client.lease_tasks()
+            assert task.frame_id == "f0"
+            others = queue_pb2.REQUEUE_POLICY_OTHERS
+            skipped = client.skip_task(task.name, task.lease.token, queue_pb2.SKIP_REASON_AMBIGUOUS, requeue=others)
+    assert skipped.state == queue_pb2.TASK_STATE_DEAD_LETTER
+    with server.client(tokens[0]) as client, pytest.raises(PermissionDenied, match="this call needs admin"):
+        client.requeue_task(task.name)
+    with server.client() as client:
+        opened = client.requeue_task(task.name, "looked at: the truck is one")
+        assert (opened.state, opened.failed_leases) == (queue_pb2.TASK_STATE_WAITING, 0)
+        assert client.requeue_task(task.name) == opened
+        *_, told = client.list_audit_events(task.name)
+        assert (told.action, told.details["from"], told.details["comment"]) == (
+            "requeue",
+            "dead_letter",
+            "looked at: the truck is one",
+        )
+        (again,) = client.lease_tasks()
+        assert again.frame_id == "f0"
+        with pytest.raises(WrongState, match="requeue: the task is leased"):
+            client.requeue_task(task.name)
+
+
 @pytest.mark.parametrize(
     ("method", "request_", "field"),
     [

@@ -7,14 +7,17 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sqlalchemy import create_engine, insert, select
 
-from quandary.errors import InvalidArgument, NotFound
+from quandary.errors import InvalidArgument, NotFound, StaleLease
 from quandary.geometry import Box3D, ImageBox
 from quandary.labels import LABEL_CLASSES, FrameLabels, Label
 from quandary_server.leasing.events import Action
 from quandary_server.leasing.status import TaskState
 from quandary_server.storage import Store
 from quandary_server.storage.label_values import LabelCounts, Submitted, frame_labels_from, frame_labels_json
+from quandary_server.storage.opening import url_of
+from quandary_server.storage.schema import queues, tasks
 
 NOW = datetime(2026, 1, 1, 12, 0, tzinfo=UTC)
 LATER = NOW + timedelta(hours=1)
@@ -72,15 +75,71 @@ def test_a_frame_given_twice_is_refused_by_its_index(store: Store, fill: Callabl
         store.labels.submit([FrameLabels("f000"), FrameLabels("f000", (CAR,))], labeller="eve", now=NOW)
 
 
-def test_a_labeller_at_work_keeps_the_lease_and_has_the_last_word(store: Store, fill: Callable[..., Any]) -> None:
+def test_labels_end_the_lease_of_whoever_is_at_work_who_hears_of_it_and_replaces_nothing(
+    store: Store, fill: Callable[..., Any]
+) -> None:
     fill(0.3)
     (task,) = store.leases.lease("active", holder="ada", max_tasks=1, duration=QUARTER, now=NOW)
-    store.labels.submit([FrameLabels("f000", (CAR,))], labeller="eve", now=NOW)
-    assert store.tasks.get("active", "f000", now=NOW) == task
+    theirs, mine = FrameLabels("f000", (CAR,)), FrameLabels("f000", (WALKER,))
+    store.labels.submit([theirs], labeller="eve", now=NOW)
     assert task.status.lease is not None
-    mine = FrameLabels("f000", (WALKER,))
-    store.leases.acknowledge("active", "f000", task.status.lease.token, mine, subject="ada", now=NOW)
+    told = "acknowledged: eve labelled f000 at 2026-01-01 12:00:00[+]00:00; to replace those labels, submit yours"
+    token = task.status.lease.token
+    with pytest.raises(StaleLease, match=told):
+        store.leases.acknowledge("active", "f000", token, mine, subject="ada", now=LATER)
+    with pytest.raises(StaleLease, match=told):
+        store.leases.renew("active", "f000", token, subject="ada", duration=QUARTER, now=LATER)
+    assert (store.labels.get("f000").labels, store.labels.get("f000").labeller) == (theirs, "eve")
+    *_, imported = store.audit.list().items
+    assert (imported.action, imported.details) == (Action.IMPORT, {"ended_lease_of": "ada"})
+    store.labels.submit([mine], labeller="ada", now=LATER)
     assert store.labels.get("f000").labels == mine
+
+
+def test_an_acknowledgement_closes_the_tasks_that_the_frame_has_in_other_queues(
+    store: Store, fill: Callable[..., Any], place: str
+) -> None:
+    fill(0.3, 0.2)
+    put_into_second_queue(place, "f000", "f001")
+    first, second = (
+        store.leases.lease(queue, holder=holder, max_tasks=1, duration=QUARTER, now=NOW)[0]
+        for queue, holder in (("active", "ada"), ("second", "bob"))
+    )
+    assert first.frame_id == second.frame_id == "f000"
+    assert first.status.lease is not None
+    assert second.status.lease is not None
+    theirs = FrameLabels("f000", (CAR,))
+    store.leases.acknowledge("active", "f000", first.status.lease.token, theirs, subject="ada", now=NOW)
+    assert store.tasks.get("second", "f000", now=NOW).state is TaskState.ACKNOWLEDGED
+    with pytest.raises(StaleLease, match="ada labelled f000"):
+        store.leases.acknowledge("second", "f000", second.status.lease.token, FrameLabels("f000"), subject="bob", now=NOW)
+    assert store.labels.get("f000").labels == theirs
+    assert store.tasks.get("second", "f001", now=NOW).state is TaskState.WAITING
+
+
+def test_a_dead_letter_is_closed_by_labels_and_a_skipped_task_is_not(store: Store, fill: Callable[..., Any]) -> None:
+    fill(0.3, 0.2)
+    now = NOW
+    for _ in range(3):
+        store.leases.lease("active", holder="ada", max_tasks=1, duration=QUARTER, now=now)
+        now += QUARTER
+    (task,) = store.leases.lease("active", holder="ada", max_tasks=1, duration=QUARTER, now=now)
+    assert (task.frame_id, task.status.lease is not None) == ("f001", True)
+    assert task.status.lease is not None
+    store.leases.skip("active", "f001", task.status.lease.token, reason="not_allowed", subject="ada", now=now)
+    store.labels.submit([FrameLabels("f000"), FrameLabels("f001")], labeller="eve", now=now)
+    states = [store.tasks.get("active", name, now=now).state for name in ("f000", "f001")]
+    assert states == [TaskState.ACKNOWLEDGED, TaskState.SKIPPED]
+
+
+def put_into_second_queue(place: str, *frame_ids: str) -> None:
+    """Give frames a task in another queue too, as it is in the first."""
+    engine = create_engine(url_of(place))
+    with engine.begin() as connection:
+        connection.execute(insert(queues).values(name="second"))
+        rows = connection.execute(select(tasks).where(tasks.c.frame_id.in_(frame_ids))).mappings().all()
+        connection.execute(insert(tasks), [{**row, "queue": "second"} for row in rows])
+    engine.dispose()
 
 
 def test_a_task_whose_lease_ran_out_is_closed_by_an_import(store: Store, fill: Callable[..., Any]) -> None:

@@ -25,11 +25,13 @@ from quandary_server.leasing.events import (
     Pin,
     Release,
     Renew,
+    Reopen,
     Requeue,
     SetBand,
     Skip,
 )
-from quandary_server.leasing.machine import move
+from quandary_server.leasing.heirs import Copy, heirs
+from quandary_server.leasing.machine import ENDED_WITHOUT_LABELS, move
 from quandary_server.leasing.order import Place, PriorityBand, epoch_of
 from quandary_server.leasing.status import Lease, TaskState, TaskStatus
 from quandary_server.storage import Store
@@ -55,10 +57,24 @@ class ModelTask:
     generation: str
     enqueued: datetime
     status: TaskStatus
+    under: str = ""
+    frame_score: bytes | None = None
 
 
 def frame(index: int) -> str:
     return f"f{index}"
+
+
+def stamp(name: str) -> datetime:
+    return START + timedelta(seconds=int(name[1:]))
+
+
+def score_of(name: str, score: float, generation: str) -> bytes:
+    return f"{name}: {float(score)} by {generation}".encode()
+
+
+def model_of(task: Task) -> ModelTask:
+    return ModelTask(task.place, task.generation, task.enqueued, task.status, task.folded_under, task.frame_score)
 
 
 class QueueMachine(RuleBasedStateMachine):
@@ -90,6 +106,19 @@ class QueueMachine(RuleBasedStateMachine):
             if task.status.expired(self.now):
                 status = move(task.status, Expire(self.now), max_failed_leases=MAX_FAILED_LEASES)
                 self.model[name] = replace(task, status=status)
+                self.succeed(name)
+
+    def succeed(self, name: str, *, same_scene: bool = False) -> None:
+        """Let the near copies of a task that ended without labels take its place."""
+        if self.model[name].status.state not in ENDED_WITHOUT_LABELS:
+            return
+        copies = [task for task in self.model.values() if task.under == name and task.status.state is TaskState.WAITING]
+        led = heirs(stamp(name), [Copy(task.place, stamp(task.place.frame_id)) for task in copies])
+        for i, (copy, leader) in enumerate(led.items()):
+            best, task = self.model[name].place, self.model[copy]
+            rank, epoch = (best.rank, best.epoch) if i == 0 and not same_scene else (None, 0)
+            place = replace(task.place, rank=rank, epoch=epoch, folded=leader is not None)
+            self.model[copy] = replace(task, place=place, under=leader or "")
 
     def waiting(self) -> list[ModelTask]:
         self.settle()
@@ -106,14 +135,16 @@ class QueueMachine(RuleBasedStateMachine):
         entries = []
         for i, (index, score, shuffle) in enumerate(logged):
             by = generation if score is not None else ""
-            common = (frame(index), "drive", START, b"record", 1, shuffle, score, by)
+            given = None if score is None else score_of(frame(index), score, generation)
+            common = (frame(index), "drive", stamp(frame(index)), b"record", 1, shuffle, score, by, given)
             entries.append(TaskEntry(self.position + 1 + i, "active", *common))
             old = self.model.get(frame(index))
             if old is None:
-                self.model[frame(index)] = ModelTask(Place(frame(index), shuffle, score), by, self.now, TaskStatus())
+                place = Place(frame(index), shuffle, score)
+                self.model[frame(index)] = ModelTask(place, by, self.now, TaskStatus(), frame_score=given)
             elif old.status.state is TaskState.WAITING and not (score is None and old.place.score is not None):
                 place = replace(old.place, score=score, shuffle=shuffle)
-                self.model[frame(index)] = replace(old, place=place, generation=by)
+                self.model[frame(index)] = replace(old, place=place, generation=by, frame_score=given)
         end = self.position + 1 + len(entries)
         self.store.intake.apply(entries, log="log", after=self.position, position=end, now=self.now)
         self.position = end
@@ -182,18 +213,30 @@ class QueueMachine(RuleBasedStateMachine):
         )
 
     @precondition(lambda self: self.issued)
-    @rule(pick=st.integers(0), requeue=st.sampled_from(Requeue), subject=LABELLERS)
-    def skip(self, pick: int, requeue: Requeue, subject: str) -> None:
+    @rule(
+        pick=st.integers(0),
+        requeue=st.sampled_from(Requeue),
+        subject=LABELLERS,
+        reason=st.sampled_from(["other", "duplicate"]),
+        labellers=st.sampled_from([(), ("ada", "bob")]),
+    )
+    def skip(self, pick: int, requeue: Requeue, subject: str, reason: str, labellers: tuple[str, ...]) -> None:
         name, token = self.issued[pick % len(self.issued)]
         now = self.now
         lease = self.model[name].status.lease
-        if requeue is Requeue.OTHERS and lease is not None and lease.token == token and now < lease.expires:
+        held = lease is not None and lease.token == token and now < lease.expires
+        if requeue is Requeue.OTHERS and held:
             self.kept_from.add((subject, name))
+        left = not labellers or not {*labellers} <= {by for by, of in self.kept_from if of == name}
         self.happens(
             name,
-            Skip(token, now, requeue),
-            lambda: self.store.leases.skip("active", name, token, reason="other", requeue=requeue, subject=subject, now=now),
+            Skip(token, now, requeue, left),
+            lambda: self.store.leases.skip(
+                "active", name, token, reason=reason, requeue=requeue, labellers=labellers, subject=subject, now=now
+            ),
         )
+        if held:
+            self.succeed(name, same_scene=reason == "duplicate")
 
     @precondition(lambda self: self.model)
     @rule(index=INDEXES, pinned=st.booleans())
@@ -222,7 +265,25 @@ class QueueMachine(RuleBasedStateMachine):
         task = self.model[name]
         if task.status.state is TaskState.WAITING:
             folded = task.place.folded and band == task.place.band
-            self.model[name] = replace(task, place=replace(task.place, band=band, folded=folded))
+            moved = band != task.place.band
+            place = replace(task.place, band=band, folded=folded)
+            self.model[name] = replace(task, place=place, under=task.under if folded else "")
+            for copy, other in self.model.items():
+                if moved and other.under == name and other.status.state is TaskState.WAITING and other.place.band < band:
+                    self.model[copy] = replace(other, place=replace(other.place, folded=False), under="")
+
+    @precondition(lambda self: self.model)
+    @rule(index=INDEXES)
+    def requeue(self, index: int) -> None:
+        name = sorted(self.model)[index % len(self.model)]
+        now = self.now
+        self.settle()
+        again = self.model[name].status.state in ENDED_WITHOUT_LABELS
+        self.happens(name, Reopen(now), lambda: self.store.priorities.requeue("active", name, subject="olga", now=now))
+        if again:
+            task = self.model[name]
+            self.model[name] = replace(task, place=replace(task.place, rank=None, epoch=0, folded=False), under="")
+            self.kept_from = {(by, of) for by, of in self.kept_from if of != name}
 
     @precondition(lambda self: self.issued)
     @rule(pick=st.integers(0))
@@ -242,18 +303,19 @@ class QueueMachine(RuleBasedStateMachine):
         self.store.labels.submit([FrameLabels(name) for name in names], labeller="eve", now=self.now)
         for name in names:
             task = self.model[name]
-            if task.status.state is TaskState.WAITING:
+            if task.status.state in {TaskState.WAITING, TaskState.LEASED, TaskState.DEAD_LETTER}:
                 self.model[name] = replace(task, status=move(task.status, Import(self.now)))
 
     @rule(picks=PICKS, score=st.integers(0, 4), generation=st.sampled_from(["g1", "g2", "g3"]))
     def rescore(self, picks: list[int], score: int, generation: str) -> None:
         names = {task.place.frame_id for task in self.waiting()} & {frame(index) for index in picks}
-        scores = [NewScore(frame(index), float(score), b"score") for index in picks]
+        made = {frame(index): score_of(frame(index), score, generation) for index in picks}
+        scores = [NewScore(name, float(score), text) for name, text in made.items()]
         assert self.store.ranking.rescore("active", scores, generation=generation, now=self.now) == len(names)
         for name in names:
             task = self.model[name]
             place = replace(task.place, score=float(score), folded=False)
-            self.model[name] = replace(task, place=place, generation=generation)
+            self.model[name] = replace(task, place=place, generation=generation, under="", frame_score=made[name])
 
     @rule(picks=PICKS, copies=PICKS)
     def write_ranks(self, picks: list[int], copies: list[int]) -> None:
@@ -262,6 +324,8 @@ class QueueMachine(RuleBasedStateMachine):
         folded = {frame(index): frame(picks[0]) for index in copies if picks and index not in picks}
         ranked = self.store.ranking.write_ranks("active", list(ranks), folded=folded, now=self.now)
         best = self.model.get(frame(picks[0])) if picks else None
+        if best and best.status.state in ENDED_WITHOUT_LABELS:
+            folded = {}
         of_waiting = {task.place.frame_id: task.place.band for task in waiting}
         for name in list(folded):
             if best and of_waiting.get(name, best.place.band) < best.place.band:
@@ -273,14 +337,24 @@ class QueueMachine(RuleBasedStateMachine):
             name = task.place.frame_id
             rank, epoch = ranks.get(name), epoch_of(self.queries) if name in ranks else 0
             place = replace(task.place, rank=rank, folded=name in folded, epoch=epoch)
-            self.model[name] = replace(task, place=place)
+            self.model[name] = replace(task, place=place, under=folded.get(name, ""))
 
     @invariant()
     def store_and_model_agree(self) -> None:
         self.settle()
         in_order = sorted(self.model.values(), key=lambda task: task.place.order())
         found = self.store.tasks.list("active", now=self.now).items
-        assert [ModelTask(task.place, task.generation, task.enqueued, task.status) for task in found] == in_order
+        assert list(map(model_of, found)) == in_order
+        for task in found:  # no score is without the generation that gave it, nor another's
+            score, by = task.place.score, task.generation
+            assert (score is None) == (by == "") == (task.frame_score is None)
+            assert score is None or task.frame_score == score_of(task.frame_id, score, by)
+
+    @invariant()
+    def nothing_waits_folded_under_what_ended_without_labels(self) -> None:
+        for task in self.waiting():
+            leader = self.model.get(task.under)
+            assert leader is None or leader.status.state not in ENDED_WITHOUT_LABELS or task.place.pinned
 
     @invariant()
     def counts_agree(self) -> None:

@@ -75,8 +75,8 @@ class LabelServiceServicer(object):
 
     def SubmitLabels(self, request, context):
         """Stores the labels of frames that nobody has to lease for (an import). All or none; the same labels twice: OK, and who gave
-        them first, in what time and shown what stays known where the second say nothing of it. Frames whose tasks wait are closed,
-        since their labels are there.
+        them first, in what time and shown what stays known where the second say nothing of it. Tasks of these frames that wait, are leased or are
+        dead letters are closed, since their labels are there; who holds a lease on one is told so at the next call that needs it.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -42,8 +42,8 @@ class LabelServiceStub:
     def __new__(cls, channel: _aio.Channel) -> LabelServiceAsyncStub: ...
     SubmitLabels: _grpc.UnaryUnaryMultiCallable[_labels_pb2.SubmitLabelsRequest, _labels_pb2.SubmitLabelsResponse]
     """Stores the labels of frames that nobody has to lease for (an import). All or none; the same labels twice: OK, and who gave
-    them first, in what time and shown what stays known where the second say nothing of it. Frames whose tasks wait are closed,
-    since their labels are there.
+    them first, in what time and shown what stays known where the second say nothing of it. Tasks of these frames that wait, are leased or are
+    dead letters are closed, since their labels are there; who holds a lease on one is told so at the next call that needs it.
     """
     GetFrameLabels: _grpc.UnaryUnaryMultiCallable[_labels_pb2.GetFrameLabelsRequest, _labels_pb2.GetFrameLabelsResponse]
     """Gets the labels of one frame."""
@@ -66,8 +66,8 @@ class LabelServiceAsyncStub(LabelServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     SubmitLabels: _aio.UnaryUnaryMultiCallable[_labels_pb2.SubmitLabelsRequest, _labels_pb2.SubmitLabelsResponse]  # type: ignore[assignment]
     """Stores the labels of frames that nobody has to lease for (an import). All or none; the same labels twice: OK, and who gave
-    them first, in what time and shown what stays known where the second say nothing of it. Frames whose tasks wait are closed,
-    since their labels are there.
+    them first, in what time and shown what stays known where the second say nothing of it. Tasks of these frames that wait, are leased or are
+    dead letters are closed, since their labels are there; who holds a lease on one is told so at the next call that needs it.
     """
     GetFrameLabels: _aio.UnaryUnaryMultiCallable[_labels_pb2.GetFrameLabelsRequest, _labels_pb2.GetFrameLabelsResponse]  # type: ignore[assignment]
     """Gets the labels of one frame."""
@@ -93,8 +93,8 @@ class LabelServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_labels_pb2.SubmitLabelsResponse, _abc.Awaitable[_labels_pb2.SubmitLabelsResponse]]:
         """Stores the labels of frames that nobody has to lease for (an import). All or none; the same labels twice: OK, and who gave
-        them first, in what time and shown what stays known where the second say nothing of it. Frames whose tasks wait are closed,
-        since their labels are there.
+        them first, in what time and shown what stays known where the second say nothing of it. Tasks of these frames that wait, are leased or are
+        dead letters are closed, since their labels are there; who holds a lease on one is told so at the next call that needs it.
         """
 
     @_abc_1.abstractmethod

@@ -42,7 +42,7 @@ class _TaskStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_TaskState.V
     TASK_STATE_SKIPPED: _TaskState.ValueType  # 4
     """Given up for good, with a reason."""
     TASK_STATE_DEAD_LETTER: _TaskState.ValueType  # 5
-    """Its leases expired too often; a person has to look."""
+    """Its leases expired too often, or every labeller has skipped it for OTHERS; a person has to look, and may requeue it."""
 
 class TaskState(_TaskState, metaclass=_TaskStateEnumTypeWrapper):
     """State of a task."""
@@ -58,7 +58,7 @@ TASK_STATE_ACKNOWLEDGED: TaskState.ValueType  # 3
 TASK_STATE_SKIPPED: TaskState.ValueType  # 4
 """Given up for good, with a reason."""
 TASK_STATE_DEAD_LETTER: TaskState.ValueType  # 5
-"""Its leases expired too often; a person has to look."""
+"""Its leases expired too often, or every labeller has skipped it for OTHERS; a person has to look, and may requeue it."""
 Global___TaskState: _TypeAlias = TaskState  # noqa: Y015
 
 class _SkipReason:
@@ -114,7 +114,9 @@ class _RequeuePolicyEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Requeue
     REQUEUE_POLICY_ANYBODY: _RequeuePolicy.ValueType  # 2
     """Anybody, the skipper too: it waits again, in its old place."""
     REQUEUE_POLICY_OTHERS: _RequeuePolicy.ValueType  # 3
-    """Anybody but the skipper, the subject of the token presented: it waits again, in its old place."""
+    """Anybody but the skipper, the subject of the token presented: it waits again, in its old place. Once everybody who has a
+    token with the role labeller has skipped it so, nobody is left, and it is a DEAD_LETTER.
+    """
 
 class RequeuePolicy(_RequeuePolicy, metaclass=_RequeuePolicyEnumTypeWrapper):
     """Who may get a skipped task next."""
@@ -126,7 +128,9 @@ REQUEUE_POLICY_NEVER: RequeuePolicy.ValueType  # 1
 REQUEUE_POLICY_ANYBODY: RequeuePolicy.ValueType  # 2
 """Anybody, the skipper too: it waits again, in its old place."""
 REQUEUE_POLICY_OTHERS: RequeuePolicy.ValueType  # 3
-"""Anybody but the skipper, the subject of the token presented: it waits again, in its old place."""
+"""Anybody but the skipper, the subject of the token presented: it waits again, in its old place. Once everybody who has a
+token with the role labeller has skipped it so, nobody is left, and it is a DEAD_LETTER.
+"""
 Global___RequeuePolicy: _TypeAlias = RequeuePolicy  # noqa: Y015
 
 class _PriorityBand:
@@ -184,6 +188,7 @@ class Task(_message.Message):
     SIBLINGS_FIELD_NUMBER: _builtins.int
     NEAREST_LABELLED_FRAME_FIELD_NUMBER: _builtins.int
     FOLDED_UNDER_FIELD_NUMBER: _builtins.int
+    NEAREST_LABELLED_DISTANCE_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """queues/{queue}/tasks/{frame_id}."""
     frame_id: _builtins.str
@@ -211,9 +216,14 @@ class Task(_message.Message):
     skip_reason: Global___SkipReason.ValueType
     """Why it was skipped; set while SKIPPED."""
     nearest_labelled_frame: _builtins.str
-    """FULL view: the labelled frame nearest in embedding, if known."""
+    """FULL view of GetTask: the labelled frame most like this one, by the cosine distance of the mean unit embeddings of their
+    objects; of those that the task's generation has embedded so far, which takes a while once it is new. Frames of control
+    drives do not count. Empty if none is known.
+    """
     folded_under: _builtins.str
     """Frame id of the task that this one is a near-duplicate of and waits folded under; empty if it can be leased."""
+    nearest_labelled_distance: _builtins.float
+    """How far nearest_labelled_frame is, 0 (alike) to 2; set where it is."""
     @_builtins.property
     def stamp(self) -> _timestamp_pb2.Timestamp:
         """When the sweep was taken."""
@@ -262,15 +272,20 @@ class Task(_message.Message):
         siblings: _abc.Iterable[_builtins.str] | None = ...,
         nearest_labelled_frame: _builtins.str = ...,
         folded_under: _builtins.str = ...,
+        nearest_labelled_distance: _builtins.float | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_rank", b"_rank", "_score", b"_score", "enqueue_time", b"enqueue_time", "frame_score", b"frame_score", "lease", b"lease", "rank", b"rank", "record", b"record", "score", b"score", "stamp", b"stamp"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_nearest_labelled_distance", b"_nearest_labelled_distance", "_rank", b"_rank", "_score", b"_score", "enqueue_time", b"enqueue_time", "frame_score", b"frame_score", "lease", b"lease", "nearest_labelled_distance", b"nearest_labelled_distance", "rank", b"rank", "record", b"record", "score", b"score", "stamp", b"stamp"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_rank", b"_rank", "_score", b"_score", "band", b"band", "crops", b"crops", "drive_id", b"drive_id", "enqueue_time", b"enqueue_time", "failed_leases", b"failed_leases", "folded_under", b"folded_under", "frame_id", b"frame_id", "frame_score", b"frame_score", "generation", b"generation", "lease", b"lease", "name", b"name", "nearest_labelled_frame", b"nearest_labelled_frame", "pinned", b"pinned", "rank", b"rank", "reason", b"reason", "record", b"record", "score", b"score", "siblings", b"siblings", "skip_reason", b"skip_reason", "stamp", b"stamp", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_nearest_labelled_distance", b"_nearest_labelled_distance", "_rank", b"_rank", "_score", b"_score", "band", b"band", "crops", b"crops", "drive_id", b"drive_id", "enqueue_time", b"enqueue_time", "failed_leases", b"failed_leases", "folded_under", b"folded_under", "frame_id", b"frame_id", "frame_score", b"frame_score", "generation", b"generation", "lease", b"lease", "name", b"name", "nearest_labelled_distance", b"nearest_labelled_distance", "nearest_labelled_frame", b"nearest_labelled_frame", "pinned", b"pinned", "rank", b"rank", "reason", b"reason", "record", b"record", "score", b"score", "siblings", b"siblings", "skip_reason", b"skip_reason", "stamp", b"stamp", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__nearest_labelled_distance: _TypeAlias = _typing.Literal["nearest_labelled_distance"]  # noqa: Y015
+    _WhichOneofArgType__nearest_labelled_distance: _TypeAlias = _typing.Literal["_nearest_labelled_distance", b"_nearest_labelled_distance"]  # noqa: Y015
     _WhichOneofReturnType__rank: _TypeAlias = _typing.Literal["rank"]  # noqa: Y015
     _WhichOneofArgType__rank: _TypeAlias = _typing.Literal["_rank", b"_rank"]  # noqa: Y015
     _WhichOneofReturnType__score: _TypeAlias = _typing.Literal["score"]  # noqa: Y015
     _WhichOneofArgType__score: _TypeAlias = _typing.Literal["_score", b"_score"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__nearest_labelled_distance) -> _WhichOneofReturnType__nearest_labelled_distance | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__rank) -> _WhichOneofReturnType__rank | None: ...
     @_typing.overload
@@ -703,6 +718,56 @@ class SetTaskBandResponse(_message.Message):
 Global___SetTaskBandResponse: _TypeAlias = SetTaskBandResponse  # noqa: Y015
 
 @_typing.final
+class RequeueTaskRequest(_message.Message):
+    """Request of RequeueTask."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    COMMENT_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Required. The task."""
+    comment: _builtins.str
+    """Why, for the audit; up to 500 characters."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        comment: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["comment", b"comment", "name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RequeueTaskRequest: _TypeAlias = RequeueTaskRequest  # noqa: Y015
+
+@_typing.final
+class RequeueTaskResponse(_message.Message):
+    """Response of RequeueTask."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TASK_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def task(self) -> Global___Task:
+        """The task, waiting."""
+
+    def __init__(
+        self,
+        *,
+        task: Global___Task | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["task", b"task"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["task", b"task"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RequeueTaskResponse: _TypeAlias = RequeueTaskResponse  # noqa: Y015
+
+@_typing.final
 class GetTaskRequest(_message.Message):
     """Request of GetTask."""
 
@@ -1079,7 +1144,9 @@ class AuditEvent(_message.Message):
     subject: _builtins.str
     """Who: the subject of the token."""
     action: _builtins.str
-    """What: lease, renew, acknowledge, skip, release, expire, pin, band, import; of the current generation: promote, roll_back."""
+    """What: lease, renew, acknowledge, skip, release, expire, pin, band, import, requeue; of the current generation: promote,
+    roll_back.
+    """
     task: _builtins.str
     """The task it was done to; empty where it was done to the current generation."""
     @_builtins.property
@@ -1091,6 +1158,7 @@ class AuditEvent(_message.Message):
         """Further facts, by name. Of a lease, a pin and a band: the task's place at that moment (pinned, band, rank, score and the
         generation that gave it), and of a lease that a band got since it had been passed over, `passed_over`: how often.
         Of a promotion and a rollback: the generation, the one before, the cause and, where there is one, the reason.
+        Where a task ended without labels, `heir`: the sibling that is asked for instead. Of an import, `ended_lease_of`: who held it.
         """
 
     def __init__(

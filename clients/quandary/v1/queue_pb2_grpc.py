@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class QueueServiceStub(object):
-    """The ranked queues that labelling ops work from. Role: labeller; pins and bands: admin.
+    """The ranked queues that labelling ops work from. Role: labeller; pins, bands and what is put back: admin.
 
     Queues are named queues/{queue}: `active` holds the frames that the detector is unsure about, `control` the randomly
     ordered frames of the control drives. Settings may give other frames a queue of their own, by drive and tags, which is ranked
@@ -34,12 +34,16 @@ class QueueServiceStub(object):
     Lease order: pinned, priority band, rank, score, and a seeded shuffle among the unscored. So that no band starves, a band
     that waits and was passed over by so many leases (a setting, 4 by default) gets the next one; pinned tasks go first all the
     same, and pass nobody over. Near copies of a task wait folded under it as its siblings and are not leased, until a generation
-    scores them anew or the query asks for them after all; a pin unfolds. Calls fail with
+    scores them anew or the query asks for them after all; a pin unfolds, and so does a band before that of the task. Where a task
+    ends without labels (SKIPPED, DEAD_LETTER), its best sibling takes its rank at that moment, and the other siblings that are
+    near to that one are folded under it; where it was skipped as a DUPLICATE, the sibling waits behind the ranked. Pins and bands
+    are not passed on. A frame gets labels once: labels that come in another way (LabelService, or a task of the frame in another
+    queue) close a task that waits, is leased or is a dead letter, and its lease is stale from then on. Calls fail with
     INVALID_ARGUMENT     a name, size, duration or label is malformed or out of bounds (of labels: see LabelService);
     UNAUTHENTICATED, PERMISSION_DENIED  no valid token, or one without the role;
     NOT_FOUND            no such queue or task;
-    FAILED_PRECONDITION  the lease token is stale (another holds the task, or the lease expired), or the task's state does
-    not allow the call;
+    FAILED_PRECONDITION  the lease token is stale (another holds the task, the lease expired, or the frame got its labels in
+    another way: who gave them, and when, is said), or the task's state does not allow the call;
     UNIMPLEMENTED        the call is not served yet.
     """
 
@@ -84,6 +88,11 @@ class QueueServiceStub(object):
                 request_serializer=quandary_dot_v1_dot_queue__pb2.SetTaskBandRequest.SerializeToString,
                 response_deserializer=quandary_dot_v1_dot_queue__pb2.SetTaskBandResponse.FromString,
                 _registered_method=True)
+        self.RequeueTask = channel.unary_unary(
+                '/quandary.v1.QueueService/RequeueTask',
+                request_serializer=quandary_dot_v1_dot_queue__pb2.RequeueTaskRequest.SerializeToString,
+                response_deserializer=quandary_dot_v1_dot_queue__pb2.RequeueTaskResponse.FromString,
+                _registered_method=True)
         self.GetTask = channel.unary_unary(
                 '/quandary.v1.QueueService/GetTask',
                 request_serializer=quandary_dot_v1_dot_queue__pb2.GetTaskRequest.SerializeToString,
@@ -112,7 +121,7 @@ class QueueServiceStub(object):
 
 
 class QueueServiceServicer(object):
-    """The ranked queues that labelling ops work from. Role: labeller; pins and bands: admin.
+    """The ranked queues that labelling ops work from. Role: labeller; pins, bands and what is put back: admin.
 
     Queues are named queues/{queue}: `active` holds the frames that the detector is unsure about, `control` the randomly
     ordered frames of the control drives. Settings may give other frames a queue of their own, by drive and tags, which is ranked
@@ -120,12 +129,16 @@ class QueueServiceServicer(object):
     Lease order: pinned, priority band, rank, score, and a seeded shuffle among the unscored. So that no band starves, a band
     that waits and was passed over by so many leases (a setting, 4 by default) gets the next one; pinned tasks go first all the
     same, and pass nobody over. Near copies of a task wait folded under it as its siblings and are not leased, until a generation
-    scores them anew or the query asks for them after all; a pin unfolds. Calls fail with
+    scores them anew or the query asks for them after all; a pin unfolds, and so does a band before that of the task. Where a task
+    ends without labels (SKIPPED, DEAD_LETTER), its best sibling takes its rank at that moment, and the other siblings that are
+    near to that one are folded under it; where it was skipped as a DUPLICATE, the sibling waits behind the ranked. Pins and bands
+    are not passed on. A frame gets labels once: labels that come in another way (LabelService, or a task of the frame in another
+    queue) close a task that waits, is leased or is a dead letter, and its lease is stale from then on. Calls fail with
     INVALID_ARGUMENT     a name, size, duration or label is malformed or out of bounds (of labels: see LabelService);
     UNAUTHENTICATED, PERMISSION_DENIED  no valid token, or one without the role;
     NOT_FOUND            no such queue or task;
-    FAILED_PRECONDITION  the lease token is stale (another holds the task, or the lease expired), or the task's state does
-    not allow the call;
+    FAILED_PRECONDITION  the lease token is stale (another holds the task, the lease expired, or the frame got its labels in
+    another way: who gave them, and when, is said), or the task's state does not allow the call;
     UNIMPLEMENTED        the call is not served yet.
     """
 
@@ -175,6 +188,14 @@ class QueueServiceServicer(object):
 
     def SetTaskBand(self, request, context):
         """Moves a task that waits to a priority band. As it is already: OK.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RequeueTask(self, request, context):
+        """Lets a task that is SKIPPED or DEAD_LETTER wait again, for everybody, with no lease failed. It keeps pin, band and score; a
+        rank it gets from the next query. As it waits already: OK.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -253,6 +274,11 @@ def add_QueueServiceServicer_to_server(servicer, server):
                     request_deserializer=quandary_dot_v1_dot_queue__pb2.SetTaskBandRequest.FromString,
                     response_serializer=quandary_dot_v1_dot_queue__pb2.SetTaskBandResponse.SerializeToString,
             ),
+            'RequeueTask': grpc.unary_unary_rpc_method_handler(
+                    servicer.RequeueTask,
+                    request_deserializer=quandary_dot_v1_dot_queue__pb2.RequeueTaskRequest.FromString,
+                    response_serializer=quandary_dot_v1_dot_queue__pb2.RequeueTaskResponse.SerializeToString,
+            ),
             'GetTask': grpc.unary_unary_rpc_method_handler(
                     servicer.GetTask,
                     request_deserializer=quandary_dot_v1_dot_queue__pb2.GetTaskRequest.FromString,
@@ -287,7 +313,7 @@ def add_QueueServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class QueueService(object):
-    """The ranked queues that labelling ops work from. Role: labeller; pins and bands: admin.
+    """The ranked queues that labelling ops work from. Role: labeller; pins, bands and what is put back: admin.
 
     Queues are named queues/{queue}: `active` holds the frames that the detector is unsure about, `control` the randomly
     ordered frames of the control drives. Settings may give other frames a queue of their own, by drive and tags, which is ranked
@@ -295,12 +321,16 @@ class QueueService(object):
     Lease order: pinned, priority band, rank, score, and a seeded shuffle among the unscored. So that no band starves, a band
     that waits and was passed over by so many leases (a setting, 4 by default) gets the next one; pinned tasks go first all the
     same, and pass nobody over. Near copies of a task wait folded under it as its siblings and are not leased, until a generation
-    scores them anew or the query asks for them after all; a pin unfolds. Calls fail with
+    scores them anew or the query asks for them after all; a pin unfolds, and so does a band before that of the task. Where a task
+    ends without labels (SKIPPED, DEAD_LETTER), its best sibling takes its rank at that moment, and the other siblings that are
+    near to that one are folded under it; where it was skipped as a DUPLICATE, the sibling waits behind the ranked. Pins and bands
+    are not passed on. A frame gets labels once: labels that come in another way (LabelService, or a task of the frame in another
+    queue) close a task that waits, is leased or is a dead letter, and its lease is stale from then on. Calls fail with
     INVALID_ARGUMENT     a name, size, duration or label is malformed or out of bounds (of labels: see LabelService);
     UNAUTHENTICATED, PERMISSION_DENIED  no valid token, or one without the role;
     NOT_FOUND            no such queue or task;
-    FAILED_PRECONDITION  the lease token is stale (another holds the task, or the lease expired), or the task's state does
-    not allow the call;
+    FAILED_PRECONDITION  the lease token is stale (another holds the task, the lease expired, or the frame got its labels in
+    another way: who gave them, and when, is said), or the task's state does not allow the call;
     UNIMPLEMENTED        the call is not served yet.
     """
 
@@ -483,6 +513,33 @@ class QueueService(object):
             '/quandary.v1.QueueService/SetTaskBand',
             quandary_dot_v1_dot_queue__pb2.SetTaskBandRequest.SerializeToString,
             quandary_dot_v1_dot_queue__pb2.SetTaskBandResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RequeueTask(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/quandary.v1.QueueService/RequeueTask',
+            quandary_dot_v1_dot_queue__pb2.RequeueTaskRequest.SerializeToString,
+            quandary_dot_v1_dot_queue__pb2.RequeueTaskResponse.FromString,
             options,
             channel_credentials,
             insecure,

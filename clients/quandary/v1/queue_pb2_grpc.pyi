@@ -27,7 +27,7 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class QueueServiceStub:
-    """The ranked queues that labelling ops work from. Role: labeller; pins and bands: admin.
+    """The ranked queues that labelling ops work from. Role: labeller; pins, bands and what is put back: admin.
 
     Queues are named queues/{queue}: `active` holds the frames that the detector is unsure about, `control` the randomly
     ordered frames of the control drives. Settings may give other frames a queue of their own, by drive and tags, which is ranked
@@ -35,12 +35,16 @@ class QueueServiceStub:
     Lease order: pinned, priority band, rank, score, and a seeded shuffle among the unscored. So that no band starves, a band
     that waits and was passed over by so many leases (a setting, 4 by default) gets the next one; pinned tasks go first all the
     same, and pass nobody over. Near copies of a task wait folded under it as its siblings and are not leased, until a generation
-    scores them anew or the query asks for them after all; a pin unfolds. Calls fail with
+    scores them anew or the query asks for them after all; a pin unfolds, and so does a band before that of the task. Where a task
+    ends without labels (SKIPPED, DEAD_LETTER), its best sibling takes its rank at that moment, and the other siblings that are
+    near to that one are folded under it; where it was skipped as a DUPLICATE, the sibling waits behind the ranked. Pins and bands
+    are not passed on. A frame gets labels once: labels that come in another way (LabelService, or a task of the frame in another
+    queue) close a task that waits, is leased or is a dead letter, and its lease is stale from then on. Calls fail with
       INVALID_ARGUMENT     a name, size, duration or label is malformed or out of bounds (of labels: see LabelService);
       UNAUTHENTICATED, PERMISSION_DENIED  no valid token, or one without the role;
       NOT_FOUND            no such queue or task;
-      FAILED_PRECONDITION  the lease token is stale (another holds the task, or the lease expired), or the task's state does
-                           not allow the call;
+      FAILED_PRECONDITION  the lease token is stale (another holds the task, the lease expired, or the frame got its labels in
+                           another way: who gave them, and when, is said), or the task's state does not allow the call;
       UNIMPLEMENTED        the call is not served yet.
     """
 
@@ -66,6 +70,10 @@ class QueueServiceStub:
     """Puts a task that waits in front of all that are not pinned, or takes the pin away. As it is already: OK."""
     SetTaskBand: _grpc.UnaryUnaryMultiCallable[_queue_pb2.SetTaskBandRequest, _queue_pb2.SetTaskBandResponse]
     """Moves a task that waits to a priority band. As it is already: OK."""
+    RequeueTask: _grpc.UnaryUnaryMultiCallable[_queue_pb2.RequeueTaskRequest, _queue_pb2.RequeueTaskResponse]
+    """Lets a task that is SKIPPED or DEAD_LETTER wait again, for everybody, with no lease failed. It keeps pin, band and score; a
+    rank it gets from the next query. As it waits already: OK.
+    """
     GetTask: _grpc.UnaryUnaryMultiCallable[_queue_pb2.GetTaskRequest, _queue_pb2.GetTaskResponse]
     """Gets one task."""
     ListTasks: _grpc.UnaryUnaryMultiCallable[_queue_pb2.ListTasksRequest, _queue_pb2.ListTasksResponse]
@@ -79,7 +87,7 @@ class QueueServiceStub:
 
 @_typing.type_check_only
 class QueueServiceAsyncStub(QueueServiceStub):
-    """The ranked queues that labelling ops work from. Role: labeller; pins and bands: admin.
+    """The ranked queues that labelling ops work from. Role: labeller; pins, bands and what is put back: admin.
 
     Queues are named queues/{queue}: `active` holds the frames that the detector is unsure about, `control` the randomly
     ordered frames of the control drives. Settings may give other frames a queue of their own, by drive and tags, which is ranked
@@ -87,12 +95,16 @@ class QueueServiceAsyncStub(QueueServiceStub):
     Lease order: pinned, priority band, rank, score, and a seeded shuffle among the unscored. So that no band starves, a band
     that waits and was passed over by so many leases (a setting, 4 by default) gets the next one; pinned tasks go first all the
     same, and pass nobody over. Near copies of a task wait folded under it as its siblings and are not leased, until a generation
-    scores them anew or the query asks for them after all; a pin unfolds. Calls fail with
+    scores them anew or the query asks for them after all; a pin unfolds, and so does a band before that of the task. Where a task
+    ends without labels (SKIPPED, DEAD_LETTER), its best sibling takes its rank at that moment, and the other siblings that are
+    near to that one are folded under it; where it was skipped as a DUPLICATE, the sibling waits behind the ranked. Pins and bands
+    are not passed on. A frame gets labels once: labels that come in another way (LabelService, or a task of the frame in another
+    queue) close a task that waits, is leased or is a dead letter, and its lease is stale from then on. Calls fail with
       INVALID_ARGUMENT     a name, size, duration or label is malformed or out of bounds (of labels: see LabelService);
       UNAUTHENTICATED, PERMISSION_DENIED  no valid token, or one without the role;
       NOT_FOUND            no such queue or task;
-      FAILED_PRECONDITION  the lease token is stale (another holds the task, or the lease expired), or the task's state does
-                           not allow the call;
+      FAILED_PRECONDITION  the lease token is stale (another holds the task, the lease expired, or the frame got its labels in
+                           another way: who gave them, and when, is said), or the task's state does not allow the call;
       UNIMPLEMENTED        the call is not served yet.
     """
 
@@ -115,6 +127,10 @@ class QueueServiceAsyncStub(QueueServiceStub):
     """Puts a task that waits in front of all that are not pinned, or takes the pin away. As it is already: OK."""
     SetTaskBand: _aio.UnaryUnaryMultiCallable[_queue_pb2.SetTaskBandRequest, _queue_pb2.SetTaskBandResponse]  # type: ignore[assignment]
     """Moves a task that waits to a priority band. As it is already: OK."""
+    RequeueTask: _aio.UnaryUnaryMultiCallable[_queue_pb2.RequeueTaskRequest, _queue_pb2.RequeueTaskResponse]  # type: ignore[assignment]
+    """Lets a task that is SKIPPED or DEAD_LETTER wait again, for everybody, with no lease failed. It keeps pin, band and score; a
+    rank it gets from the next query. As it waits already: OK.
+    """
     GetTask: _aio.UnaryUnaryMultiCallable[_queue_pb2.GetTaskRequest, _queue_pb2.GetTaskResponse]  # type: ignore[assignment]
     """Gets one task."""
     ListTasks: _aio.UnaryUnaryMultiCallable[_queue_pb2.ListTasksRequest, _queue_pb2.ListTasksResponse]  # type: ignore[assignment]
@@ -127,7 +143,7 @@ class QueueServiceAsyncStub(QueueServiceStub):
     """Lists the audit: who did what to which task and when, oldest first."""
 
 class QueueServiceServicer(metaclass=_abc_1.ABCMeta):
-    """The ranked queues that labelling ops work from. Role: labeller; pins and bands: admin.
+    """The ranked queues that labelling ops work from. Role: labeller; pins, bands and what is put back: admin.
 
     Queues are named queues/{queue}: `active` holds the frames that the detector is unsure about, `control` the randomly
     ordered frames of the control drives. Settings may give other frames a queue of their own, by drive and tags, which is ranked
@@ -135,12 +151,16 @@ class QueueServiceServicer(metaclass=_abc_1.ABCMeta):
     Lease order: pinned, priority band, rank, score, and a seeded shuffle among the unscored. So that no band starves, a band
     that waits and was passed over by so many leases (a setting, 4 by default) gets the next one; pinned tasks go first all the
     same, and pass nobody over. Near copies of a task wait folded under it as its siblings and are not leased, until a generation
-    scores them anew or the query asks for them after all; a pin unfolds. Calls fail with
+    scores them anew or the query asks for them after all; a pin unfolds, and so does a band before that of the task. Where a task
+    ends without labels (SKIPPED, DEAD_LETTER), its best sibling takes its rank at that moment, and the other siblings that are
+    near to that one are folded under it; where it was skipped as a DUPLICATE, the sibling waits behind the ranked. Pins and bands
+    are not passed on. A frame gets labels once: labels that come in another way (LabelService, or a task of the frame in another
+    queue) close a task that waits, is leased or is a dead letter, and its lease is stale from then on. Calls fail with
       INVALID_ARGUMENT     a name, size, duration or label is malformed or out of bounds (of labels: see LabelService);
       UNAUTHENTICATED, PERMISSION_DENIED  no valid token, or one without the role;
       NOT_FOUND            no such queue or task;
-      FAILED_PRECONDITION  the lease token is stale (another holds the task, or the lease expired), or the task's state does
-                           not allow the call;
+      FAILED_PRECONDITION  the lease token is stale (another holds the task, the lease expired, or the frame got its labels in
+                           another way: who gave them, and when, is said), or the task's state does not allow the call;
       UNIMPLEMENTED        the call is not served yet.
     """
 
@@ -203,6 +223,16 @@ class QueueServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_queue_pb2.SetTaskBandResponse, _abc.Awaitable[_queue_pb2.SetTaskBandResponse]]:
         """Moves a task that waits to a priority band. As it is already: OK."""
+
+    @_abc_1.abstractmethod
+    def RequeueTask(
+        self,
+        request: _queue_pb2.RequeueTaskRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_queue_pb2.RequeueTaskResponse, _abc.Awaitable[_queue_pb2.RequeueTaskResponse]]:
+        """Lets a task that is SKIPPED or DEAD_LETTER wait again, for everybody, with no lease failed. It keeps pin, band and score; a
+        rank it gets from the next query. As it waits already: OK.
+        """
 
     @_abc_1.abstractmethod
     def GetTask(

@@ -42,6 +42,11 @@ class Keyring:
             raise Unauthenticated(f"the bearer token {token.id} of {token.subject} has expired")
         return Caller(token.subject, frozenset(token.roles))
 
+    def subjects(self, role: Role) -> frozenset[str]:
+        """Return whom the valid tokens with the role name."""
+        now = self._clock()
+        return frozenset(t.subject for t in self._current().values() if role in t.roles and not t.has_expired(now))
+
     def _current(self) -> dict[str, Token]:
         stamp = _stamp(self._path)
         if stamp != self._stamp:

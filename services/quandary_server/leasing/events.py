@@ -19,6 +19,7 @@ __all__ = [
     "Pin",
     "Release",
     "Renew",
+    "Reopen",
     "Requeue",
     "SetBand",
     "Skip",
@@ -37,6 +38,7 @@ class Action(StrEnum):
     IMPORT = "import"
     PIN = "pin"
     BAND = "band"
+    REQUEUE = "requeue"
 
 
 class Requeue(StrEnum):
@@ -83,12 +85,16 @@ class Acknowledge:
 
 @dataclass(frozen=True, slots=True)
 class Skip:
-    """The holder gives the task up: for good, or for anybody or others to try."""
+    """The holder gives the task up: for good, or for anybody or others to try.
+
+    others_left: whether there is anybody else who may get it.
+    """
 
     action: ClassVar[Action] = Action.SKIP
     token: str
     now: datetime
     requeue: Requeue = Requeue.NEVER
+    others_left: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +116,7 @@ class Expire:
 
 @dataclass(frozen=True, slots=True)
 class Import:
-    """The frame's labels came without a lease."""
+    """The frame's labels came in another way than under the task's lease."""
 
     action: ClassVar[Action] = Action.IMPORT
     now: datetime
@@ -134,7 +140,15 @@ class SetBand:
     now: datetime
 
 
-Event = Grant | Renew | Acknowledge | Skip | Release | Expire | Import | Pin | SetBand
+@dataclass(frozen=True, slots=True)
+class Reopen:
+    """An operator has looked at a task that ended without labels, and lets it be leased again."""
+
+    action: ClassVar[Action] = Action.REQUEUE
+    now: datetime
+
+
+Event = Grant | Renew | Acknowledge | Skip | Release | Expire | Import | Pin | SetBand | Reopen
 
 
 def check_expires(expires: datetime, now: datetime) -> None:

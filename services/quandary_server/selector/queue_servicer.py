@@ -111,6 +111,7 @@ class QueueServicer(queue_pb2_grpc.QueueServiceServicer):
             reason=_skip_reason(request),
             comment=_comment(request),
             requeue=_requeue(request),
+            labellers=self.door.subjects(Role.LABELLER),
             subject=caller.subject,
             now=self._clock(),
         )
@@ -153,6 +154,18 @@ class QueueServicer(queue_pb2_grpc.QueueServiceServicer):
             now=self._clock(),
         )
         return queue_pb2.SetTaskBandResponse(task=task_message(task, view_pb2.VIEW_BASIC))
+
+    @unary(Role.ADMIN, queue_pb2.RequeueTaskResponse)
+    async def RequeueTask(self, request: queue_pb2.RequeueTaskRequest, caller: Caller) -> queue_pb2.RequeueTaskResponse:
+        """Let a task that ended without labels wait again."""
+        task = await asyncio.to_thread(
+            self._store.priorities.requeue,
+            *task_of("name", request.name),
+            comment=_comment(request),
+            subject=caller.subject,
+            now=self._clock(),
+        )
+        return queue_pb2.RequeueTaskResponse(task=task_message(task, view_pb2.VIEW_BASIC))
 
     @unary(Role.LABELLER, queue_pb2.GetTaskResponse)
     async def GetTask(self, request: queue_pb2.GetTaskRequest, caller: Caller) -> queue_pb2.GetTaskResponse:
@@ -256,7 +269,9 @@ def _band(request: queue_pb2.SetTaskBandRequest) -> PriorityBand:
     return PriorityBand[value.name.removeprefix("PRIORITY_BAND_")]
 
 
-def _comment(request: queue_pb2.SkipTaskRequest | queue_pb2.PinTaskRequest | queue_pb2.SetTaskBandRequest) -> str:
+def _comment(
+    request: queue_pb2.SkipTaskRequest | queue_pb2.PinTaskRequest | queue_pb2.SetTaskBandRequest | queue_pb2.RequeueTaskRequest,
+) -> str:
     if len(request.comment) > MAX_COMMENT_CHARACTERS:
         raise InvalidArgument.of("comment", f"{len(request.comment)} characters", f"at most {MAX_COMMENT_CHARACTERS}")
     if "\0" in request.comment:  # which PostgreSQL keeps in no text

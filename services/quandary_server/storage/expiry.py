@@ -6,18 +6,20 @@ lease ends on time.
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, bindparam, select
 
 from quandary_server.leasing.events import Action, Expire
-from quandary_server.leasing.machine import move
+from quandary_server.leasing.machine import ENDED_WITHOUT_LABELS, move
 from quandary_server.storage.audit import AuditEvent, write_audit
 from quandary_server.storage.conflicts import again_after_conflict
 from quandary_server.storage.database import Database
 from quandary_server.storage.prepared import Prepared
 from quandary_server.storage.schema import LEASED, tasks
+from quandary_server.storage.succession import Ended, pass_on
 from quandary_server.storage.task_rows import STATUS_COLUMNS, moved_to, status_of, write_statuses
 
 __all__ = ["LOCKED", "expire", "expire_due", "reading_settled"]
@@ -32,20 +34,29 @@ ANY_DUE = Prepared(DUE.limit(1))
 
 
 def expire_due(connection: Connection, now: datetime, max_failed_leases: int) -> None:
-    """Expire every lease that is due, in the caller's transaction."""
+    """Expire every lease that is due, in the caller's transaction; the near copies of dead letters take their places."""
     expire(connection, LOCKED.rows(connection, {"now": now}), now, max_failed_leases)
 
 
 def expire(connection: Connection, due: Sequence[Any], now: datetime, max_failed_leases: int) -> None:
     """Expire the leases of rows that LOCKED found."""
-    moved, events = [], []
+    moved, events, ended = [], [], []
     for row in due:
         status = move(status_of(row), Expire(now), max_failed_leases=max_failed_leases)
         moved.append(moved_to(row.queue, row.frame_id, status))
         details = {"holder": row.lease_holder, "expired": row.lease_expires.isoformat(), "state": status.state.value}
         events.append(AuditEvent(now, "", Action.EXPIRE, row.queue, row.frame_id, details))
+        if status.state in ENDED_WITHOUT_LABELS:
+            ended.append(Ended(row.queue, row.frame_id))
     write_statuses(connection, moved)
+    if ended:
+        found = pass_on(connection, ended)
+        events = [_with_heir(event, found.get((event.queue, event.frame_id))) for event in events]
     write_audit(connection, events)
+
+
+def _with_heir(event: AuditEvent, heir: str | None) -> AuditEvent:
+    return event if heir is None else replace(event, details={**event.details, "heir": heir})
 
 
 @contextmanager

@@ -4,15 +4,14 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, case, func, select
+from sqlalchemy import Row, case, func, select
 
 from quandary.errors import InvalidArgument, NotFound
 from quandary.labels import FrameLabels
-from quandary_server.leasing.events import Action, Import
-from quandary_server.leasing.machine import move
-from quandary_server.leasing.status import TaskState
+from quandary_server.leasing.events import Action
 from quandary_server.storage import counters
 from quandary_server.storage.audit import AuditEvent, write_audit
+from quandary_server.storage.closing import close_labelled
 from quandary_server.storage.conflicts import again_after_conflict
 from quandary_server.storage.database import Database
 from quandary_server.storage.expiry import expire_due
@@ -20,7 +19,6 @@ from quandary_server.storage.label_rows import LABELLED_FRAMES, labelled_frame_o
 from quandary_server.storage.label_values import LabelCounts, LabelledFrame, Submitted, frame_labels_json
 from quandary_server.storage.paging import Page, check_page_size, continued_behind, page_of, serial
 from quandary_server.storage.schema import frames, labels, tasks
-from quandary_server.storage.task_rows import moved_to, status_of, write_statuses
 from quandary_server.storage.task_values import CONTROL_QUEUE
 
 __all__ = ["Labels"]
@@ -37,8 +35,9 @@ class Labels:
 
     @again_after_conflict
     def submit(self, found: Sequence[FrameLabels], *, labeller: str, now: datetime) -> Submitted:
-        """Store labels that nobody leased the frames for, all or none, and close those of the frames' tasks that wait.
+        """Store labels that came without a lease, all or none, and close the frames' tasks, those too that are leased.
 
+        Who holds a lease on one learns of it at the next use, and replaces these labels only by submitting as well.
         Raises InvalidArgument if a frame is given twice, NotFound naming the frames that no task knows.
         """
         ids = [frame.frame_id for frame in found]
@@ -54,9 +53,10 @@ class Labels:
             stored = stored_labels(connection, ids)
             changed = [f for f in found if f.frame_id not in stored or _differ(f, stored[f.frame_id][0])]
             write_labels(connection, changed, queue_of, labeller=labeller, now=now)
-            closed = _close(connection, known, now)
-            touched = sorted(closed | {(queue_of[f.frame_id], f.frame_id) for f in changed})
-            write_audit(connection, [AuditEvent(now, labeller, Action.IMPORT, queue, frame) for queue, frame in touched])
+            closed = close_labelled(connection, known, labeller=labeller, now=now)
+            told = {(event.queue, event.frame_id) for event in closed}
+            others = sorted({(queue_of[f.frame_id], f.frame_id) for f in changed} - told)
+            write_audit(connection, closed + [AuditEvent(now, labeller, Action.IMPORT, *of_frame) for of_frame in others])
         return Submitted(len(changed), len(found) - len(changed))
 
     def records(self, frame_ids: Sequence[str]) -> dict[str, bytes]:
@@ -134,10 +134,3 @@ def _check_known(frame_ids: Sequence[str], queue_of: dict[str, str]) -> None:
     if unknown:
         more = f" and {len(unknown) - MAX_NAMED} more" if len(unknown) > MAX_NAMED else ""
         raise NotFound(f"no task knows the frames {', '.join(unknown[:MAX_NAMED])}{more}")
-
-
-def _close(connection: Connection, known: Sequence[Row[Any]], now: datetime) -> set[tuple[str, str]]:
-    waiting = [row for row in known if row.state is TaskState.WAITING]
-    moved = [moved_to(row.queue, row.frame_id, move(status_of(row), Import(now))) for row in waiting]
-    write_statuses(connection, moved)
-    return {(row.queue, row.frame_id) for row in waiting}

@@ -1,20 +1,21 @@
 """Leasing tasks and ending leases. Each call is one transaction together with its audit."""
 
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, update
+from sqlalchemy import Connection, select, update
 
-from quandary.errors import InvalidArgument, WrongState
+from quandary.errors import InvalidArgument, StaleLease, WrongState
 from quandary.labels import FrameLabels
 from quandary_server.leasing.bands import Turn
 from quandary_server.leasing.events import Acknowledge, Grant, Release, Renew, Requeue, Skip
-from quandary_server.leasing.machine import move
+from quandary_server.leasing.machine import ENDED_WITHOUT_LABELS, move
 from quandary_server.leasing.status import Lease, TaskState
 from quandary_server.storage.audit import AuditEvent, place_facts, write_audit
+from quandary_server.storage.closing import close_elsewhere, labelled_meanwhile
 from quandary_server.storage.conflicts import again_after_conflict
 from quandary_server.storage.database import Database
 from quandary_server.storage.expiry import LOCKED, expire
@@ -25,6 +26,7 @@ from quandary_server.storage.lease_order import ask_first, next_tasks
 from quandary_server.storage.prepared import together
 from quandary_server.storage.schema import exclusions, tasks
 from quandary_server.storage.siblings import ask_siblings, siblings_of
+from quandary_server.storage.succession import SAME_SCENE, Ended, pass_on
 from quandary_server.storage.task_rows import (
     THIS_TASK,
     check_queue,
@@ -119,7 +121,7 @@ class Leases:
 
     @again_after_conflict
     def acknowledge(self, queue: str, frame_id: str, token: str, labels: FrameLabels, *, subject: str, now: datetime) -> Task:
-        """Store the labels and close the task, together. The same again: nothing changes.
+        """Store the labels, close the task, and the frame's in other queues, together. The same again: nothing changes.
 
         Raises InvalidArgument for labels of another frame, WrongState if it was acknowledged with other labels.
         """
@@ -132,6 +134,7 @@ class Leases:
             task, changed = _move(connection, queue, frame_id, Acknowledge(token, now), subject, details)
             if changed:
                 write_labels(connection, [labels], {frame_id: queue}, labeller=subject, now=now, lease_token=token)
+                write_audit(connection, close_elsewhere(connection, queue, frame_id, labeller=subject, now=now))
             else:
                 _check_repeated(connection, labels, token)
         return task
@@ -146,11 +149,15 @@ class Leases:
         reason: str,
         comment: str = "",
         requeue: Requeue = Requeue.NEVER,
+        labellers: Collection[str] = (),
         subject: str,
         now: datetime,
     ) -> Task:
         """Give the task up: close it without labels, or let anybody or others than `subject` have it. The same again: nothing
         changes. Raises InvalidArgument without a reason.
+
+        labellers: all who label, where that is known; a task that each of them skipped for others is a dead letter. What was
+        folded under a task that ends by this is asked for in its place.
         """
         if not reason:
             raise InvalidArgument.of("reason", "missing", "set")
@@ -158,12 +165,13 @@ class Leases:
             raise InvalidArgument.of("comment", repr(comment), "text without NUL")
         with self._database.write_beside() as connection:
             details = {"reason": reason, "comment": comment, "requeue": requeue.value}
-            task, changed = _move(connection, queue, frame_id, Skip(token, now, requeue), subject, details)
+            left = requeue is not Requeue.OTHERS or _others_left(connection, queue, frame_id, labellers, subject)
+            task, changed = _move(connection, queue, frame_id, Skip(token, now, requeue, left), subject, details)
             if not changed:
                 return task
             if requeue is Requeue.OTHERS:
                 insert_missing(connection, exclusions, [{"queue": queue, "subject": subject, "frame_id": frame_id}])
-            if task.state is TaskState.WAITING:
+            if task.state is not TaskState.SKIPPED:
                 return task
             written = {"skip_reason": reason, "skip_comment": comment}
             connection.execute(update(tasks).where(THIS_TASK).values(**written), this_task(queue, frame_id))
@@ -185,10 +193,17 @@ def _move(
     details: Mapping[str, str],
 ) -> tuple[Task, bool]:
     task = load_task(connection, queue, frame_id, locked=True)
-    status = move(task.status, event)
+    try:
+        status = move(task.status, event)
+    except StaleLease as error:
+        raise (labelled_meanwhile(connection, frame_id, error) if task.state is TaskState.ACKNOWLEDGED else error) from None
     if status == task.status:
         return task, False
     write_statuses(connection, [moved_to(queue, frame_id, status)])
+    if status.state in ENDED_WITHOUT_LABELS:
+        ended = Ended(queue, frame_id, same_scene=details.get("reason") == SAME_SCENE)
+        if heir := pass_on(connection, [ended]).get((queue, frame_id)):
+            details = {**details, "heir": heir}
     write_audit(connection, [AuditEvent(event.now, subject, event.action, queue, frame_id, details)])
     return replace(task, status=status), True
 
@@ -199,6 +214,12 @@ def _granted(row: Any, turn: Turn | None, holder: str, expires: datetime, now: d
     if turn is not None and turn.passed_over:
         details["passed_over"] = str(turn.passed_over)
     return AuditEvent(now, holder, Grant.action, row.queue, row.frame_id, details)
+
+
+def _others_left(connection: Connection, queue: str, frame_id: str, labellers: Collection[str], subject: str) -> bool:
+    """Return whether a labeller but the subject may still get the task; where no labeller is known, somebody may."""
+    kept_from = select(exclusions.c.subject).where(exclusions.c.queue == queue, exclusions.c.frame_id == frame_id)
+    return not labellers or not {*labellers} <= {subject, *connection.execute(kept_from).scalars()}
 
 
 def _check_repeated(connection: Connection, labels: FrameLabels, token: str) -> None:

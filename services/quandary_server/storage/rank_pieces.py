@@ -16,7 +16,9 @@ from typing import Any
 
 from sqlalchemy import Connection, bindparam, select
 
+from quandary_server.leasing.machine import ENDED_WITHOUT_LABELS
 from quandary_server.leasing.order import Place, PriorityBand, epoch_of, ranks_of
+from quandary_server.leasing.status import TaskState
 from quandary_server.storage import counters
 from quandary_server.storage.many_rows import RowsOf, RowUpdate
 from quandary_server.storage.prepared import Prepared
@@ -40,7 +42,7 @@ PLACED = (
 )
 OF_QUEUE = tasks.c.queue == bindparam("queue")
 WAITING = RowsOf(select(*PLACED).where(OF_QUEUE, WAITS), tasks.c.frame_id)
-BANDS = RowsOf(select(tasks.c.frame_id, tasks.c.band).where(OF_QUEUE), tasks.c.frame_id)
+LEADERS = RowsOf(select(tasks.c.frame_id, tasks.c.band, tasks.c.state).where(OF_QUEUE), tasks.c.frame_id)
 OF_ANOTHER = (tasks.c.rank < bindparam("first")) | (tasks.c.rank > bindparam("last"))
 STALE = Prepared(
     select(tasks.c.frame_id, tasks.c.folded_under)
@@ -134,17 +136,22 @@ class Piece:
 def read_piece(connection: Connection, query: RankedQuery, frame_ids: Sequence[str]) -> Piece:
     """Return what the query has for those of the frames that wait now.
 
-    What stands in a band before that of the frame that it would be folded under is ranked behind all others instead.
+    What stands in a band before that of the frame that it would be folded under is ranked behind all others instead; what would
+    be folded under a frame that has ended without labels since the query looked waits for itself.
     """
     of_queue = {"queue": query.queue}
     waiting = {row.frame_id: row for row in WAITING.rows(connection, of_queue, frame_ids)}
     found = [waiting[frame_id] for frame_id in frame_ids if frame_id in waiting]
     bests = sorted({query.folded[row.frame_id] for row in found if row.frame_id in query.folded})
-    bands = {row.frame_id: row.band for row in BANDS.rows(connection, of_queue, bests)}
+    leaders = LEADERS.rows(connection, of_queue, bests)
+    bands = {row.frame_id: row.band for row in leaders}
+    ended = {row.frame_id for row in leaders if TaskState(row.state) in ENDED_WITHOUT_LABELS}
     piece = Piece([], {})
     last = len(query.ranks)
     for row in found:
         rank, under = query.ranks.get(row.frame_id), query.folded.get(row.frame_id)
+        if under in ended:
+            under = None
         if under is not None and row.band < bands.get(under, 0):
             rank, under, last = last, None, last + 1
         if rank is not None:

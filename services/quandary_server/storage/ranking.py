@@ -27,6 +27,7 @@ from quandary_server.storage.rank_pieces import (
     write_piece,
 )
 from quandary_server.storage.schema import IS_FOLDED, LEASED, WAITS, frame_scores, frames, tasks
+from quandary_server.storage.succession import ended_leaders, pass_on
 from quandary_server.storage.task_rows import KEYS, TASKS, place_of, task_of, this_task, write_frame_scores
 from quandary_server.storage.task_values import NewScore, ScoredTask, TakenTask, Task
 
@@ -139,7 +140,8 @@ class Ranking:
         """Rank the frames' tasks 0, 1, ... as given, clear the rank of all others; return how many were ranked.
 
         folded: near copies, each with the frame that it is folded under; nothing else is folded afterwards. Nor is what
-        stands in a band before that frame's, for it was put there to be labelled: it is ranked behind the others.
+        stands in a band before that frame's, for it was put there to be labelled: it is ranked behind the others. Nor what
+        would be folded under a frame that has been given up meanwhile.
         Only tasks that wait are touched: one that was leased meanwhile keeps the rank it had and leaves its new one unused.
         In pieces, each a transaction, with a valid order after each (`rank_pieces`); ends early where a later query begins.
         Raises InvalidArgument for a frame given twice, or both ranked and folded.
@@ -188,7 +190,9 @@ class Ranking:
     @again_after_conflict
     def _finish(self, query: RankedQuery) -> None:
         with self._database.write() as connection:
-            finish(connection, query)
+            if finish(connection, query):
+                # what was given up between the reading and the writing of a piece
+                pass_on(connection, ended_leaders(connection, query.queue))
 
 
 def _of_frames(columns: Sequence[ColumnElement[Any]], with_scores: bool, with_tags: bool) -> Select[Any]:

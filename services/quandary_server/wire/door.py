@@ -65,6 +65,10 @@ class Door:
         require(caller, role)
         return caller
 
+    def subjects(self, role: Role) -> frozenset[str]:
+        """Return whom the valid tokens with the role name."""
+        return self._keyring.subjects(role)
+
     def report(self, method: str, code: str, started: float) -> None:
         """Report a call that started at time.perf_counter() `started`."""
         self._observe(method, code, time.perf_counter() - started)
