@@ -61,12 +61,26 @@ SCORING_LOADS = Metric("quandary_scoring_generation_loads_total", "Generations l
 SELECTOR_CALLS = Metric("quandary_selector_calls_total", "Calls answered, by method and status code", ("method", "code"))
 SELECTOR_CALL_SECONDS = Metric("quandary_selector_call_seconds", "Time to answer a call", ("method",), SECONDS)
 SELECTOR_RECORDS = Metric("quandary_selector_records_total", "Log records applied or rejected", ("outcome",))
-SELECTOR_RESCORED = Metric("quandary_selector_rescored_total", "Waiting tasks scored again by a newer generation")
+SELECTOR_RESCORED = Metric("quandary_selector_rescored_total", "Waiting tasks scored again by a newer generation", ("queue",))
 SELECTOR_SCORE_SECONDS = Metric("quandary_selector_score_seconds", "Time to read, crop and score a frame", (), SECONDS)
 SELECTOR_RETRIES = Metric("quandary_selector_retries_total", "Waits because scoring or storage could not be reached")
 SELECTOR_TASKS = Metric("quandary_selector_tasks", "Tasks, read at scrape", ("queue", "state"))
 SELECTOR_OLDEST_SECONDS = Metric("quandary_selector_oldest_waiting_seconds", "Age of the oldest waiting task", ("queue",))
 SELECTOR_BEHIND = Metric("quandary_selector_tasks_behind", "Waiting tasks without a score of the newest generation", ("queue",))
+SELECTOR_RESCORED_SHARE = Metric(
+    "quandary_selector_rescored_share",
+    "Share of waiting tasks scored by the newest generation, 1 where none waits",
+    ("queue",),
+)
+SELECTOR_GENERATION_SEEN_SECONDS = Metric(
+    "quandary_selector_generation_seen_seconds", "Time since this selector first saw the newest generation"
+)
+SELECTOR_RANKED = Metric(
+    "quandary_selector_ranked",
+    "Whether the newest generation's scores ranked the queue last",
+    ("queue",),
+)
+SELECTOR_LEADS = Metric("quandary_selector_leads", "Whether this selector is the one that scores anew and ranks")
 SELECTOR_REJECTED = Metric("quandary_selector_rejected_total", "Log records rejected, by kind of reason", ("reason",))
 SELECTOR_DEAD_LETTERS = Metric("quandary_selector_dead_lettered_total", "Rejected records sent to the dead-letter topic")
 SELECTOR_LOST = Metric("quandary_selector_log_lost_total", "Log records that the log let go of before they were applied")

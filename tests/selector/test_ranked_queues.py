@@ -47,7 +47,7 @@ def settle(settings: SelectorSettings, scoring: ScoringService, fleet_log: Sqlit
             consumer = Consumer(fleet_log, store, scorer, assignment, lambda: NOW, CountingTally(), PACE)
             while await consumer.step():
                 pass
-            ranked = RankedQueues.of(settings, store, scorer, lambda: NOW, lambda _: None, PACE)
+            ranked = RankedQueues.of(settings, store, scorer, lambda: NOW, lambda _, __: None, PACE)
             while await ranked.step():
                 pass
             return ranked
@@ -83,10 +83,10 @@ def test_every_queue_is_scored_ranked_folded_and_leased_for_itself(
     assert sorted(rank for rank in ranks(store, "active").values() if rank is not None) == [0, 1, 2, 3]
     assert [rank for rank in ranks(store, "night").values() if rank is not None] == [0]
     for queue in ("active", "night"):
-        assert ranked.ranked_generation(queue) == ranked.generation() == generation
+        assert store.ranking.ranked_generation(queue) == ranked.generation() == generation
         stats = store.tasks.stats(queue, generation=generation, now=NOW)
         assert (stats.behind, stats.unscored, stats.folded) == (0, 0, 0)
-    assert ranked.ranked_generation("control") == ""
+    assert store.ranking.ranked_generation("control") == ""
 
     (first,) = store.leases.lease("night", holder="ada", max_tasks=1, duration=HOLD, now=NOW)
     assert first.place.rank == 0

@@ -60,7 +60,8 @@ class Selector:
 
         asyncio.run(go())
 
-    def _count(self, count: int) -> None:
+    def _count(self, queue: str, count: int) -> None:
+        assert queue == "active"
         self.rescored += count
 
 

@@ -17,7 +17,7 @@ from quandary_server.storage.kafka_options import options_of
 from quandary_server.storage.log_settings import LogKind
 from quandary_server.storage.store import Store
 
-__all__ = ["OpenLog", "log_writer", "look_at_log", "open_log"]
+__all__ = ["OpenLog", "log_writer", "look_at_log", "member_name", "open_log"]
 
 
 @dataclass(frozen=True)
@@ -46,10 +46,14 @@ def open_log(settings: Settings, store: Store, clock: Callable[[], datetime], lo
     if selector.log_kind is LogKind.MCAP:
         make_directory(settings.mcap_directory)
     files = _files(settings, store, clock)
-    member = selector.member or f"{socket.gethostname()}:{selector.port}"
-    membership = Membership(store.members, selector.group, member, clock, selector.member_lasts)
+    membership = Membership(store.members, selector.group, member_name(settings), clock, selector.member_lasts)
     membership.join()
     return OpenLog(SharedLog(files, membership, even=selector.log_kind is LogKind.SQLITE))
+
+
+def member_name(settings: Settings) -> str:
+    """Return the selector's name among the others."""
+    return settings.selector.member or f"{socket.gethostname()}:{settings.selector.port}"
 
 
 @contextmanager

@@ -11,8 +11,9 @@ import numpy as np
 from quandary.errors import Unavailable
 from quandary_server.selector.frame_scores import Scorer
 from quandary_server.selector.pace import Pace
-from quandary_server.selector.rescoring import Rescorer
+from quandary_server.selector.rescoring import ALONE, Rescorer
 from quandary_server.settings import SelectorSettings
+from quandary_server.storage.elections import Lead
 from quandary_server.storage.store import Store
 from quandary_server.storage.task_values import ACTIVE_QUEUE, CONTROL_QUEUE
 
@@ -32,8 +33,9 @@ class RankedQueues:
         store: Store,
         scorer: Scorer,
         clock: Callable[[], datetime],
-        rescored: Callable[[int], None],
+        rescored: Callable[[str, int], None],
         pace: Pace,
+        lead: Callable[[], Lead | None] = lambda: ALONE,
     ) -> Self:
         """Return those of the settings, which are made where they are missing, and of the store.
 
@@ -49,7 +51,8 @@ class RankedQueues:
         def rescorer(queue: str) -> Rescorer:
             # the plain seed for `active`, so that what it is asked hangs on no other queue
             seed = [settings.shuffle_seed, *(b"" if queue == ACTIVE_QUEUE else queue.encode())]
-            return Rescorer(store, scorer, settings.query_of(queue), clock, rescored, pace, np.random.default_rng(seed), queue)
+            rng = np.random.default_rng(seed)
+            return Rescorer(store, scorer, settings.query_of(queue), clock, rescored, pace, rng, queue, lead)
 
         return cls({queue: rescorer(queue) for queue in (*declared, *left)}, scorer, pace)
 
@@ -74,7 +77,6 @@ class RankedQueues:
         """Return the newest generation seen."""
         return self._rescorers[ACTIVE_QUEUE].generation
 
-    def ranked_generation(self, queue: str) -> str:
-        """Return the generation whose scores a queue's last query ranked; empty before the first and where there is none."""
-        found = self._rescorers.get(queue)
-        return found.ranked_generation if found else ""
+    def generation_seen(self) -> datetime | None:
+        """Return when the newest generation was first seen; None before the first."""
+        return self._rescorers[ACTIVE_QUEUE].generation_seen

@@ -8,7 +8,7 @@ from datetime import datetime
 import numpy as np
 
 from quandary import convert
-from quandary.errors import QuandaryError
+from quandary.errors import Aborted, QuandaryError
 from quandary.v1 import fleet_log_pb2
 from quandary_server.selection.query import asked
 from quandary_server.selector.frame_scores import FrameRefused, Scorer
@@ -17,8 +17,12 @@ from quandary_server.selector.pace import Pace
 from quandary_server.selector.query_input import query_input
 from quandary_server.selector.viewer import Viewer
 from quandary_server.settings import QuerySettings
+from quandary_server.storage.elections import Lead
 from quandary_server.storage.store import Store
 from quandary_server.storage.task_values import ACTIVE_QUEUE, NewScore, ScoredTask, TakenTask, Task
+
+ALONE = Lead("nothing", 0)
+"""Of who was not elected, since nobody else is there."""
 
 log = logging.getLogger(__name__)
 
@@ -26,7 +30,9 @@ log = logging.getLogger(__name__)
 class Rescorer:
     """Scores what of a queue the current generation has not scored yet, in lease order, then runs its query: ranks and folds.
 
-    generation: the newest seen to answer. ranked_generation: the one whose scores the last query ranked.
+    Of the selectors of a store only the one that leads does, and where another has been elected meanwhile nothing is written.
+
+    generation: the newest seen to answer, at `generation_seen`. ranked_generation: the one whose scores the last query ranked.
     """
 
     def __init__(
@@ -35,23 +41,26 @@ class Rescorer:
         scorer: Scorer,
         query: QuerySettings,
         clock: Callable[[], datetime],
-        rescored: Callable[[int], None],
+        rescored: Callable[[str, int], None],
         pace: Pace,
         rng: np.random.Generator,
         queue: str = ACTIVE_QUEUE,
+        lead: Callable[[], Lead | None] = lambda: ALONE,
     ) -> None:
         self._store, self._scorer, self._query, self._queue = store, scorer, query, queue
         self._clock, self._rescored = clock, rescored
-        self._pace, self._rng = pace, rng
+        self._pace, self._rng, self._asked_lead = pace, rng, lead
         self._slots = asyncio.Semaphore(pace.in_flight)
         self._unscorable: set[str] = set()
         self._viewer = Viewer(store, self._score, query.plan, clock, pace.batch, query.budget is not None, queue)
         self._refill_below = query.refill_below
+        self._lead: Lead | None = None
         self.generation = ""
+        self.generation_seen: datetime | None = None
         self.ranked_generation = ""
 
     async def step(self, generation: str | None = None) -> bool:
-        """Score the next batch, or rank if all is scored; return whether there was anything to do.
+        """Score the next batch, or rank if all is scored; return whether there was anything to do, and this one leads.
 
         generation: the current one, empty for none; None: asked for.
         """
@@ -60,9 +69,27 @@ class Rescorer:
             return False
         if generation != self.generation:
             log.info("generation_seen generation=%s", generation)
-            self.generation = generation
+            self.generation, self.generation_seen = generation, self._clock()
             self._unscorable.clear()
+        if not self._leads():
+            return False
 
+        try:
+            return await self._move_on()
+        except Aborted as error:
+            log.warning("another_leads problem=%s", error)
+            return False
+
+    def _leads(self) -> bool:
+        """Return whether this selector leads; who comes to lead ranks anew, whatever the one before had done."""
+        lead = self._asked_lead()
+        if lead is not None and lead != self._lead:
+            self.ranked_generation = ""
+            self._unscorable.clear()
+        self._lead = lead
+        return lead is not None
+
+    async def _move_on(self) -> bool:
         behind = await asyncio.to_thread(self._behind)
         if behind:
             return await self._score_batch(behind)
@@ -78,9 +105,14 @@ class Rescorer:
         for generation in {generation for generation, _ in filter(None, found)}:
             scores = [score for by, score in filter(None, found) if by == generation]
             written = await asyncio.to_thread(
-                self._store.ranking.rescore, self._queue, scores, generation=generation, now=self._clock()
+                self._store.ranking.rescore,
+                self._queue,
+                scores,
+                generation=generation,
+                now=self._clock(),
+                lead=self._lead_held(),
             )
-            self._rescored(written)
+            self._rescored(self._queue, written)
         return any(found)
 
     async def _score(self, task: Task) -> tuple[str, NewScore] | None:
@@ -112,6 +144,9 @@ class Rescorer:
         self.ranked_generation = self.generation
         return True
 
+    def _lead_held(self) -> Lead | None:
+        return None if self._lead is ALONE else self._lead
+
     def _is_due(self) -> bool:
         new = self.ranked_generation != self.generation
         return new or self._store.ranking.ranks_run_out(self._queue, self._refill_below, now=self._clock())
@@ -126,7 +161,14 @@ class Rescorer:
         folded = {waiting[i].frame_id: frame_ids[row] for i, row in enumerate(found.under.tolist()) if row >= 0}
         if budget_s is not None and (first_s := candidates.seconds[found.picks[:1]].sum()) > budget_s:
             log.warning("budget_below_a_frame frame=%s frame_s=%g budget_s=%g", picked[0], first_s, budget_s)
-        ranked = self._store.ranking.write_ranks(self._queue, picked, folded=folded, now=self._clock())
+        ranked = self._store.ranking.write_ranks(
+            self._queue,
+            picked,
+            folded=folded,
+            now=self._clock(),
+            generation=self.generation,
+            lead=self._lead_held(),
+        )
         # a query that its limits end before refill_below would be due again at once: so it is when what it ranked runs out,
         # which it has where all of it was leased meanwhile
         limited = len(picked) < len(waiting)

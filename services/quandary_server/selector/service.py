@@ -21,16 +21,18 @@ from quandary_server.leasing.status import TaskState
 from quandary_server.selector.assignment import Assignment
 from quandary_server.selector.consumer import Consumer
 from quandary_server.selector.dead_letters import DeadLetters
+from quandary_server.selector.election import Candidacy
 from quandary_server.selector.frame_scores import FrameScorer
 from quandary_server.selector.label_servicer import LabelServicer
-from quandary_server.selector.open_log import open_log
+from quandary_server.selector.open_log import member_name, open_log
 from quandary_server.selector.pace import Pace
 from quandary_server.selector.queue_servicer import QueueServicer
 from quandary_server.selector.ranked_queues import RankedQueues
 from quandary_server.selector.scoring_token import ScoringToken
 from quandary_server.settings import Settings
+from quandary_server.storage.elections import RANKING
 from quandary_server.storage.store import Store
-from quandary_server.storage.task_values import RejectKind
+from quandary_server.storage.task_values import CONTROL_QUEUE, RejectKind
 from quandary_server.wire.door import Door
 
 log = logging.getLogger(__name__)
@@ -49,7 +51,7 @@ class Meters:
         self._rejected = metrics.counter(metrics.SELECTOR_REJECTED, self.registry)
         self.dead_letters = metrics.counter(metrics.SELECTOR_DEAD_LETTERS, self.registry)
         self.lost = metrics.counter(metrics.SELECTOR_LOST, self.registry)
-        self.rescored = metrics.counter(metrics.SELECTOR_RESCORED, self.registry)
+        self._rescored = metrics.counter(metrics.SELECTOR_RESCORED, self.registry)
         self.score_seconds = metrics.histogram(metrics.SELECTOR_SCORE_SECONDS, self.registry)
         self.retries = metrics.counter(metrics.SELECTOR_RETRIES, self.registry)
 
@@ -67,6 +69,10 @@ class Meters:
         self._records.labels("rejected").inc(count)
         self._rejected.labels(kind.value).inc(count)
 
+    def rescored(self, queue: str, count: int) -> None:
+        """Count waiting tasks of a queue that were scored again."""
+        self._rescored.labels(queue).inc(count)
+
 
 @dataclass(frozen=True)
 class State:
@@ -75,6 +81,7 @@ class State:
     consumer: Consumer
     ranked: RankedQueues
     store: Store
+    candidacy: Candidacy
 
     def generation(self) -> str:
         """Return the newest generation seen."""
@@ -82,7 +89,7 @@ class State:
 
     def ranked_generation(self, queue: str) -> str:
         """Return the generation of a queue's last query."""
-        return self.ranked.ranked_generation(queue)
+        return self.store.ranking.ranked_generation(queue)
 
     def lag(self) -> int:
         """Return how many records wait in the log."""
@@ -99,6 +106,17 @@ class State:
             oldest = (time - stats.oldest_waiting).total_seconds() if stats.oldest_waiting else 0.0
             yield metrics.SELECTOR_OLDEST_SECONDS, (queue,), oldest
             yield metrics.SELECTOR_BEHIND, (queue,), float(stats.behind)
+            if queue != CONTROL_QUEUE and self.generation():
+                waiting = stats.waiting + stats.folded
+                yield metrics.SELECTOR_RESCORED_SHARE, (queue,), 1 - stats.behind / waiting if waiting else 1.0
+                ranked = self.ranked_generation(queue) == self.generation()
+                yield metrics.SELECTOR_RANKED, (queue,), float(ranked)
+
+    def ranking_samples(self) -> Iterable[metrics.Sample]:
+        """Yield how long this selector has known the newest generation, and whether it leads, for a scrape."""
+        yield metrics.SELECTOR_LEADS, (), float(self.candidacy.lead() is not None)
+        if seen := self.ranked.generation_seen():
+            yield metrics.SELECTOR_GENERATION_SEEN_SECONDS, (), (now() - seen).total_seconds()
 
     def lag_samples(self) -> Iterable[metrics.Sample]:
         """Yield the state of the log, for a scrape."""
@@ -136,9 +154,12 @@ async def serve_selector(settings: Settings) -> None:
         box = fleet_log.dead_letters
         dead_letters = DeadLetters(box, store, now, meters.dead_letters.inc) if box else None
         consumer = Consumer(fleet_log.frames, store, scorer, assignment, now, meters, pace, dead_letters)
-        ranked = RankedQueues.of(selector, store, scorer, now, meters.rescored.inc, pace)
-        state = State(consumer, ranked, store)
-        meters.registry.register(metrics.StateCollector(state.queue_samples, state.lag_samples))
+        candidacy = Candidacy(store.elections, RANKING, member_name(settings), now, selector.member_lasts)
+        candidacy.begin()
+        stack.callback(candidacy.end)
+        ranked = RankedQueues.of(selector, store, scorer, now, meters.rescored, pace, candidacy.lead)
+        state = State(consumer, ranked, store, candidacy)
+        meters.registry.register(metrics.StateCollector(state.queue_samples, state.lag_samples, state.ranking_samples))
 
         door = Door(Keyring(settings.tokens, now), meters.call)
         queues, labels = QueueServicer(door, store, state, now), LabelServicer(door, store, now)

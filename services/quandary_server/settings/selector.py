@@ -42,7 +42,9 @@ class SelectorSettings(Section):
     group: str = Field(default="quandary", min_length=1, description="selectors of one group and store share the log")
     member: str = Field(default="", description="name in the group, the same after a restart; empty: <hostname>:<port>")
     member_lasts: timedelta = Field(
-        default=timedelta(seconds=10), gt=timedelta(), description="silence after which a member's share goes to the others"
+        default=timedelta(seconds=10),
+        gt=timedelta(),
+        description="silence after which others take its share, and the ranking",
     )
     batch: int = Field(default=64, ge=1, le=10_000, description="records applied in one transaction")
     in_flight: int = Field(default=8, ge=1, le=256, description="frames being read and scored at once")

@@ -20,6 +20,7 @@ from quandary_server.leasing.machine import ENDED_WITHOUT_LABELS
 from quandary_server.leasing.order import Place, PriorityBand, epoch_of, ranks_of
 from quandary_server.leasing.status import TaskState
 from quandary_server.storage import counters
+from quandary_server.storage.elections import Lead
 from quandary_server.storage.many_rows import RowsOf, RowUpdate
 from quandary_server.storage.prepared import Prepared
 from quandary_server.storage.schema import IS_FOLDED, WAITS, tasks
@@ -57,12 +58,16 @@ WRITE_PLACE = RowUpdate(
 
 @dataclass(frozen=True)
 class RankedQuery:
-    """What the query of this number asks for: ranks by frame, and near copies by frame, each with what it is folded under."""
+    """What the query of this number asks for: ranks by frame, and near copies by frame, each with what it is folded under.
+
+    lead: under which it was made; None: no other selector is held off.
+    """
 
     queue: str
     number: int
     ranks: dict[str, int]
     folded: Mapping[str, str]
+    lead: Lead | None = None
 
     @property
     def epoch(self) -> int:

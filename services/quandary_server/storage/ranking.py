@@ -6,12 +6,13 @@ from datetime import datetime
 from types import MappingProxyType
 from typing import Any, TypeVar
 
-from sqlalchemy import ColumnElement, Select, func, null, select
+from sqlalchemy import ColumnElement, Select, func, null, select, update
 
 from quandary.errors import InvalidArgument
 from quandary_server.leasing.status import TaskState
 from quandary_server.storage.conflicts import again_after_conflict
 from quandary_server.storage.database import Database
+from quandary_server.storage.elections import Lead, check_leads
 from quandary_server.storage.expiry import expire_due, reading_settled
 from quandary_server.storage.many_rows import RowUpdate
 from quandary_server.storage.rank_pieces import (
@@ -26,7 +27,7 @@ from quandary_server.storage.rank_pieces import (
     stale,
     write_piece,
 )
-from quandary_server.storage.schema import IS_FOLDED, LEASED, WAITS, frame_scores, frames, tasks
+from quandary_server.storage.schema import IS_FOLDED, LEASED, WAITS, frame_scores, frames, queues, tasks
 from quandary_server.storage.succession import ended_leaders, pass_on
 from quandary_server.storage.task_rows import KEYS, TASKS, place_of, task_of, this_task, write_frame_scores
 from quandary_server.storage.task_values import NewScore, ScoredTask, TakenTask, Task
@@ -56,23 +57,27 @@ class Ranking:
         with reading_settled(self._database, now, self._max_failed_leases) as connection:
             return tuple(map(task_of, connection.execute(query.limit(limit))))
 
-    def rescore(self, queue: str, scores: Sequence[NewScore], *, generation: str, now: datetime) -> int:
+    def rescore(
+        self, queue: str, scores: Sequence[NewScore], *, generation: str, now: datetime, lead: Lead | None = None
+    ) -> int:
         """Give the tasks that still wait their new scores, by this generation; return how many. What was folded is so no more.
 
         In pieces, each a transaction: every task has the score of the generation that it names, and labellers lease between.
-        Raises InvalidArgument without a generation or for a frame given twice.
+        lead: under which they were made. Raises InvalidArgument without a generation or for a frame given twice, Aborted
+        where another leads by now.
         """
         if not generation:
             raise InvalidArgument.of("generation", "missing", "set")
         found = {score.frame_id: score for score in scores}
         if len(found) < len(scores):
             raise InvalidArgument.of("scores", f"{len(scores)} for {len(found)} frames", "one per frame")
-        return sum(self._rescore(queue, piece, generation, now) for piece in _cut(scores, self._rows_at_once))
+        return sum(self._rescore(queue, piece, generation, now, lead) for piece in _cut(scores, self._rows_at_once))
 
     @again_after_conflict
-    def _rescore(self, queue: str, scores: Sequence[NewScore], generation: str, now: datetime) -> int:
+    def _rescore(self, queue: str, scores: Sequence[NewScore], generation: str, now: datetime, lead: Lead | None) -> int:
         found = {score.frame_id: score for score in scores}
         with self._database.write() as connection:
+            check_leads(connection, lead)
             expire_due(connection, now, self._max_failed_leases)
             rows = []
             for row in WAITING.rows(connection, {"queue": queue}, list(found)):
@@ -135,7 +140,14 @@ class Ranking:
             return alone and bool(connection.execute(unpicked).scalar_one())
 
     def write_ranks(
-        self, queue: str, frame_ids: Sequence[str], *, folded: Mapping[str, str] = NOTHING_FOLDED, now: datetime
+        self,
+        queue: str,
+        frame_ids: Sequence[str],
+        *,
+        folded: Mapping[str, str] = NOTHING_FOLDED,
+        now: datetime,
+        generation: str = "",
+        lead: Lead | None = None,
     ) -> int:
         """Rank the frames' tasks 0, 1, ... as given, clear the rank of all others; return how many were ranked.
 
@@ -144,7 +156,8 @@ class Ranking:
         would be folded under a frame that has been given up meanwhile.
         Only tasks that wait are touched: one that was leased meanwhile keeps the rank it had and leaves its new one unused.
         In pieces, each a transaction, with a valid order after each (`rank_pieces`); ends early where a later query begins.
-        Raises InvalidArgument for a frame given twice, or both ranked and folded.
+        generation: whose scores they go by, kept for `ranked_generation`. lead: under which they were made.
+        Raises InvalidArgument for a frame given twice, or both ranked and folded; Aborted where another leads by now.
         """
         ranks = {frame_id: rank for rank, frame_id in enumerate(frame_ids)}
         if len(ranks) < len(frame_ids):
@@ -152,7 +165,7 @@ class Ranking:
         if both := ranks.keys() & folded.keys():
             raise InvalidArgument.of("folded", min(both), "a frame that is not ranked")
 
-        query = RankedQuery(queue, self._begin(queue, now), ranks, folded)
+        query = RankedQuery(queue, self._begin(queue, now, lead), ranks, folded, lead)
 
         ranked = self._write_pieces(query, pieces(query, self._rows_at_once))
 
@@ -160,12 +173,13 @@ class Ranking:
             before = stale(connection, query)
         ranked |= self._write_pieces(query, _cut(before, self._rows_at_once))
 
-        self._finish(query)
+        self._finish(query, generation)
         return len(ranked)
 
     @again_after_conflict
-    def _begin(self, queue: str, now: datetime) -> int:
+    def _begin(self, queue: str, now: datetime, lead: Lead | None) -> int:
         with self._database.write() as connection:
+            check_leads(connection, lead)
             expire_due(connection, now, self._max_failed_leases)
             return begin(connection, queue, now)
 
@@ -185,14 +199,24 @@ class Ranking:
         with self._database.read() as connection:
             read = read_piece(connection, query, piece)
         with self._database.write() as connection:  # as short as can be: whoever leases waits for it
+            check_leads(connection, query.lead)
             return write_piece(connection, query, read, piece) if is_latest(connection, query) else None
 
     @again_after_conflict
-    def _finish(self, query: RankedQuery) -> None:
+    def _finish(self, query: RankedQuery, generation: str) -> None:
         with self._database.write() as connection:
+            check_leads(connection, query.lead)
             if finish(connection, query):
                 # what was given up between the reading and the writing of a piece
                 pass_on(connection, ended_leaders(connection, query.queue))
+                of_queue = queues.c.name == query.queue
+                connection.execute(update(queues).where(of_queue).values(ranked_generation=generation or None))
+
+    def ranked_generation(self, queue: str) -> str:
+        """Return whose scores a queue's last query ranked; empty before the first."""
+        query = select(queues.c.ranked_generation).where(queues.c.name == queue)
+        with self._database.read() as connection:
+            return connection.execute(query).scalar_one_or_none() or ""
 
 
 def _of_frames(columns: Sequence[ColumnElement[Any]], with_scores: bool, with_tags: bool) -> Select[Any]:

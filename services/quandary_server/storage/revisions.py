@@ -12,7 +12,7 @@ from quandary_server.storage.schema import marker, metadata
 
 __all__ = ["NEWEST", "REVISIONS", "StoreSchema", "differences", "revision_of", "upgrade"]
 
-REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0008")
+REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0008", "0009")
 """All there are, as in `migrations`, the newest last: to open a store that is up to date takes no alembic."""
 
 NEWEST = REVISIONS[-1]

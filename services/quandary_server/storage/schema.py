@@ -34,7 +34,13 @@ marker = Table("schema_version", metadata, Column("kind", Text), Column("version
 # Rows that change all the time: PostgreSQL keeps their dead ones until a vacuum, in the way of each lease.
 VACUUMED_EARLY = {"autovacuum_vacuum_scale_factor": "0.02", "autovacuum_analyze_scale_factor": "0.02"}
 
-queues = Table("queues", metadata, Column("name", Text, primary_key=True))
+queues = Table(
+    "queues",
+    metadata,
+    Column("name", Text, primary_key=True),
+    # Whose scores its last query ranked.
+    Column("ranked_generation", Text),
+)
 
 frames = Table(
     "frames",
@@ -208,6 +214,16 @@ selectors = Table(
     metadata,
     Column("group", Text, primary_key=True),
     Column("member", Text, primary_key=True),
+    Column("expires", Time, nullable=False),
+)
+
+# Who does what one process at a time may do. The term grows with each who is elected, and fences the one before.
+elections = Table(
+    "elections",
+    metadata,
+    Column("office", Text, primary_key=True),
+    Column("member", Text, nullable=False),
+    Column("term", BigInteger, nullable=False),
     Column("expires", Time, nullable=False),
 )
 

@@ -8,6 +8,7 @@ from quandary_server.leasing.bands import PASSED_OVER_AT_MOST
 from quandary_server.leasing.machine import MAX_FAILED_LEASES
 from quandary_server.storage.audit import Audit
 from quandary_server.storage.database import Database
+from quandary_server.storage.elections import Elections
 from quandary_server.storage.intake import Intake
 from quandary_server.storage.labels import Labels
 from quandary_server.storage.leases import Leases
@@ -31,10 +32,10 @@ log = logging.getLogger(__name__)
 class Store:
     """The store of one Quandary: safe to use from many threads, and by several processes at once. All calls block.
 
-    intake: from the fleet logs into the queues. leases: what labellers do. priorities: pins and bands. ranking: scores
-    and ranks of what waits.
-    tasks: the queues to look at. live_scores: how frames were scored as they came. members: the selectors alive. recent: frames
-    scored of late. labels, runs, run_log, audit: what their names say.
+    intake: from the fleet logs into the queues. leases: what labellers do. priorities: pins, bands, and what is put back.
+    ranking: scores and ranks of what waits. tasks: the queues to look at. live_scores: how frames were scored as they came.
+    members: the selectors alive; elections: which of them ranks. recent: frames scored of late. labels, runs, run_log, audit:
+    what their names say.
     """
 
     def __init__(
@@ -56,6 +57,7 @@ class Store:
         self.run_log = RunLog(database)
         self.live_scores = LiveScores(database)
         self.members = Members(database)
+        self.elections = Elections(database)
         self.audit = Audit(database)
 
     @classmethod

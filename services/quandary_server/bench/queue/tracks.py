@@ -128,7 +128,7 @@ def leased(records: Sequence[FrameRecord], scorer: LocalScorer, query: QuerySett
         assignment = Assignment(0.0, frozenset(), seed)
         consumer = Consumer(fleet_log, store, scorer, assignment, lambda: now, Uncounted(), PACE)
         rng = np.random.default_rng(seed)
-        rescorer = Rescorer(store, scorer, query, lambda: now, lambda _: None, PACE, rng)
+        rescorer = Rescorer(store, scorer, query, lambda: now, lambda _, __: None, PACE, rng)
 
         async def settle() -> None:
             while await consumer.step():
