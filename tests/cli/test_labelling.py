@@ -156,6 +156,56 @@ def test_labels_that_are_refused_cost_the_other_frames_nothing(server: Server, q
     assert said.startswith("f1 acknowledged, 1 labels f0 refused: InvalidArgument: labels.labels[1].box is 1.00 of labels[0]'s")
 
 
+def test_the_leases_of_an_export_are_renewed_and_given_back(server: Server, quandary: Run) -> None:
+    quandary("queue", "lease", "-n", "2", "--export", "kitti", "out")
+    server.time += timedelta(minutes=10)
+    code, said = quandary("queue", "renew", "--leased", "out/leases.json", "--minutes", "30")
+    until = (server.time + timedelta(minutes=30)).isoformat(sep=" ", timespec="seconds").removesuffix("+00:00")
+    assert (code, said) == (0, f"f0 is held until {until} UTC f1 is held until {until} UTC")
+    assert leased(server, "f0").lease.expire_time.ToDatetime().isoformat(sep=" ") == until
+    assert {task["expires"] for task in json.loads(Path("out/leases.json").read_text())} == {until.replace(" ", "T") + "Z"}
+    server.time += timedelta(minutes=20)
+    assert (
+        quandary("queue", "ack", "--labels", "out", "--unchanged")[0] == 0
+    )  # which the first leases would not have lasted for
+    code, said = quandary("queue", "renew", "--leased", "out")
+    assert (code, said.count("refused: WrongState: renew: the task is acknowledged")) == (1, 2)
+
+
+def test_leases_are_given_back_one_by_one_or_together_and_what_is_refused_stays_in_the_folder(
+    server: Server, quandary: Run
+) -> None:
+    quandary("queue", "lease", "-n", "3", "--export", "kitti", "out")
+    tokens = {task["frame_id"]: task["token"] for task in json.loads(Path("out/leases.json").read_text())}
+    assert quandary("queue", "release", "f1", "--lease-token", tokens["f1"]) == (0, "f1 released")
+    code, said = quandary("queue", "release", "--leased", "out")
+    assert code == 1
+    assert said.startswith("f0 released f2 released f1 refused: StaleLease")
+    assert [task["frame_id"] for task in json.loads(Path("out/leases.json").read_text())] == ["f1"]
+    assert leased(server, "f2").state == queue_pb2.TASK_STATE_WAITING
+    code, said = quandary("queue", "renew", "f1")
+    assert (code, "give FRAME with --lease-token, or --leased" in said) == (2, True)
+
+
+def test_labels_that_came_meanwhile_refuse_those_of_an_export_and_say_whose_they_are(server: Server, quandary: Run) -> None:
+    quandary("queue", "lease", "--export", "kitti", "out")
+    server.store.labels.submit([some_labels("f0")], labeller="eve", now=server.time)
+    code, said = quandary("queue", "ack", "--labels", "out", "--unchanged")
+    assert code == 1
+    assert "f0 refused: StaleLease" in said
+    assert "eve labelled f0 at" in said
+    assert "to replace those labels, submit yours" in said
+
+
+def test_what_was_skipped_for_good_is_put_back(server: Server, quandary: Run) -> None:
+    quandary("queue", "lease", "--export", "kitti", "out")
+    token = json.loads(Path("out/leases.json").read_text())[0]["token"]
+    quandary("queue", "skip", "f0", "--lease-token", token, "--reason", "unreadable")
+    assert quandary("queue", "requeue", "f0", "--comment", "the disk is back") == (0, "f0 waits again")
+    task = leased(server, "f0")
+    assert (task.state, task.skip_reason) == (queue_pb2.TASK_STATE_WAITING, queue_pb2.SKIP_REASON_UNSPECIFIED)
+
+
 def test_a_frame_whose_cloud_is_gone_is_given_back(server: Server, quandary: Run) -> None:
     Path(urlsplit(leased(server, "f0").record.cloud_uri).path).unlink()
     code, said = quandary("queue", "lease", "-n", "2", "--export", "kitti", "out")

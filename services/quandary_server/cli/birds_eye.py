@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 from textwrap import fill
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,9 +11,12 @@ from numpy.typing import NDArray
 from quandary import BACKGROUND, Box3D, Calibration, FrameRecord, ImageBox, InvalidArgument
 from quandary.convert import box3d, record
 from quandary.v1 import queue_pb2, scoring_pb2
+from quandary_server.cli.label_layout import placed
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from matplotlib.text import Annotation
 
 INK, GREY, PALE, FRUSTUM = "#1f2937", "#6b7280", "#d1d5db", "#0072b2"
 LEAST_M, LARGEST_M = 30.0, 90.0
@@ -25,6 +28,8 @@ DPI = 110
 MOST_NAMED = 14
 WORDS_WIDTH = 62
 LINE_HEIGHT = 0.02
+GAP_PIXELS = 5.0
+OBJECT = "object"
 
 NOTE = (
     "Wedges: the proposals' frusta, numbered. Boxes: what the detector predicts, a line from the centre to the front; "
@@ -54,16 +59,17 @@ def draw(path: Path, task: queue_pb2.Task, points: NDArray[np.float32]) -> None:
     above, words = figure.subplots(1, 2, width_ratios=(1.35, 1.0))
 
     _draw_points(above, points, reach)
-    _draw_frusta(above, frame, reach)
+    labels = _draw_frusta(above, frame, reach)
     worth = Normalize(0.0, max((found.score for found in objects), default=0.0) or 1.0)
     colours = colormaps["YlOrRd"]
-    for found in drawn:
-        _draw_object(above, found, colours(0.25 + 0.75 * float(worth(found.score))))
+    for found in sorted(drawn, key=lambda found: found.score):  # what is most worth a label lies on top, and is named first
+        labels.insert(0, _draw_object(above, found, colours(0.25 + 0.75 * float(worth(found.score)))))
     if objects:
         bar = figure.colorbar(ScalarMappable(worth, colours), ax=above, fraction=0.04, pad=0.02)
         bar.set_label("score of the object", color=GREY)
     above.set_title(f"{task.frame_id}, drive {task.drive_id}: from above", color=INK, loc="left")
     _write_words(words, task, objects)
+    _spread(figure, above, labels)
     figure.savefig(path, format="png")
 
 
@@ -92,16 +98,18 @@ def _draw_points(axes: "Axes", points: NDArray[np.float32], reach: tuple[float, 
         axes.spines[edge].set_visible(False)
 
 
-def _draw_frusta(axes: "Axes", frame: FrameRecord, reach: tuple[float, float]) -> None:
+def _draw_frusta(axes: "Axes", frame: FrameRecord, reach: tuple[float, float]) -> "list[Annotation]":
     from matplotlib.patches import Polygon
 
+    labels = []
     for i, proposal in enumerate(frame.proposals):
         wedge = _wedge(frame.calibration, proposal.box, reach[1])
         axes.add_patch(Polygon(wedge, closed=True, facecolor=FRUSTUM, alpha=0.06, linewidth=0))
         axes.add_patch(Polygon(wedge, closed=True, fill=False, edgecolor=FRUSTUM, alpha=0.35, linewidth=0.6))
         end = wedge[1:].mean(axis=0)
         label = 0.95 * end * min(1.0, reach[0] / max(abs(end[0]), 1.0))
-        axes.annotate(str(i), label.tolist(), color=FRUSTUM, fontsize=7, ha="center", clip_on=True)
+        labels.append(_label(axes, str(i), label, color=FRUSTUM, fontsize=7))
+    return labels
 
 
 def _wedge(calibration: Calibration, box: ImageBox, ahead_m: float) -> NDArray[np.float64]:
@@ -113,18 +121,17 @@ def _wedge(calibration: Calibration, box: ImageBox, ahead_m: float) -> NDArray[n
     return np.stack([-corners[:, 1], corners[:, 0]], axis=1)
 
 
-def _draw_object(axes: "Axes", found: scoring_pb2.ObjectScore, colour: tuple[float, float, float, float]) -> None:
+def _draw_object(axes: "Axes", found: scoring_pb2.ObjectScore, colour: tuple[float, float, float, float]) -> "Annotation":
     from matplotlib.patches import Ellipse, Polygon
 
     box = _box(found)
-    if box is None:
-        return
+    assert box is not None  # of those that are drawn
     line = "--" if found.predicted_class == BACKGROUND else "-"
     corners = box.corners()[:4]
     outline = np.stack([-corners[:, 1], corners[:, 0]], axis=1)
-    axes.add_patch(Polygon(outline, closed=True, facecolor=colour, alpha=0.35, edgecolor="none"))
+    axes.add_patch(Polygon(outline, closed=True, facecolor=colour, alpha=0.35, edgecolor="none", gid=OBJECT))
     axes.add_patch(Polygon(outline, closed=True, fill=False, edgecolor=colour, linewidth=2.0, linestyle=line))
-    if (spread := _spread(found)) is not None:
+    if (spread := _deviations_m(found)) is not None:
         toward = np.degrees(np.arctan2(box.x_m, -box.y_m))
         ellipse = Ellipse(
             (-box.y_m, box.x_m), *(2 * spread), angle=toward, fill=False, edgecolor=INK, linewidth=1.2, linestyle=":"
@@ -132,17 +139,38 @@ def _draw_object(axes: "Axes", found: scoring_pb2.ObjectScore, colour: tuple[flo
         axes.add_patch(ellipse)
     tip = box.centre[:2] + box.length_m / 2 * np.array([np.cos(box.yaw_rad), np.sin(box.yaw_rad)])
     axes.plot([-box.y_m, -tip[1]], [box.x_m, tip[0]], color=colour, linewidth=2.0)
-    axes.annotate(
-        f"{found.proposal_index} {found.predicted_class} {max(found.class_probabilities, default=0.0):.0%}",
-        (-box.y_m, box.x_m + box.length_m / 2),
-        xytext=(0, 7),
-        textcoords="offset points",
-        ha="center",
-        fontsize=8,
-        color=INK,
-        clip_on=True,
-        bbox={"boxstyle": "round,pad=0.15", "facecolor": "white", "edgecolor": PALE, "alpha": 0.85},
+    text = f"{found.proposal_index} {found.predicted_class} {max(found.class_probabilities, default=0.0):.0%}"
+    framed = {"boxstyle": "round,pad=0.15", "facecolor": "white", "edgecolor": PALE, "alpha": 0.85}
+    return _label(axes, text, np.array([-box.y_m, box.x_m]), color=INK, fontsize=8, bbox=framed)
+
+
+def _label(axes: "Axes", text: str, at: NDArray[np.float64], **style: Any) -> "Annotation":
+    line = {"arrowstyle": "-", "color": GREY, "linewidth": 0.5, "shrinkA": 0, "shrinkB": 0}
+    return axes.annotate(
+        text, at.tolist(), xytext=at.tolist(), ha="center", va="center", clip_on=True, arrowprops=line, **style
     )
+
+
+def _spread(figure: "Figure", axes: "Axes", labels: "list[Annotation]") -> None:
+    """Move labels off each other, with a line to what they name; those that name nothing inside are left out."""
+    from matplotlib.text import Text
+
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")  # what is moved now must not move the rest
+    inside = axes.get_window_extent()
+    shown = [label for label in labels if inside.contains(*axes.transData.transform(label.xy))]
+    for label in labels:
+        label.set_visible(label in shown)
+    if not shown:
+        return
+    extents = [Text.get_window_extent(label) for label in shown]
+    sizes = np.array([[extent.width + GAP_PIXELS, extent.height + GAP_PIXELS] for extent in extents])
+    anchors = axes.transData.transform([label.xy for label in shown])
+    boxes = [patch.get_window_extent() for patch in axes.patches if patch.get_gid() == OBJECT]
+    drawn = np.array([box.extents for box in boxes]).reshape(-1, 4)
+    centres = placed(anchors, sizes, np.array(inside.extents), drawn)
+    for label, centre in zip(shown, axes.transData.inverted().transform(centres), strict=True):
+        label.set_position(tuple(centre))
 
 
 def _box(found: scoring_pb2.ObjectScore) -> Box3D | None:
@@ -189,11 +217,11 @@ def _row(found: scoring_pb2.ObjectScore) -> str:
 
 def centre_sigma_m(found: scoring_pb2.ObjectScore) -> float | None:
     """Return the standard deviation of an object's centre on the ground in metres, both kinds of variance; None if unknown."""
-    spread = _spread(found)
+    spread = _deviations_m(found)
     return None if spread is None else float(np.linalg.norm(spread))
 
 
-def _spread(found: scoring_pb2.ObjectScore) -> NDArray[np.float64] | None:
+def _deviations_m(found: scoring_pb2.ObjectScore) -> NDArray[np.float64] | None:
     """Return the standard deviations (2,) of the centre along the frustum and across it, in metres."""
     variances = [found.box_uncertainty.aleatoric_variance, found.box_uncertainty.epistemic_variance]
     known = [np.array(values[:2], np.float64) for values in variances if len(values) == 7]

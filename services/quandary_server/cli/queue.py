@@ -10,7 +10,7 @@ from rich.markup import escape
 
 from quandary.names import task_name
 from quandary.v1 import queue_pb2
-from quandary_server.cli import queue_lease, queue_watch
+from quandary_server.cli import queue_hold, queue_lease, queue_watch
 from quandary_server.cli.output import err, out, print_json, print_table
 from quandary_server.cli.queue_options import FrameArgument, QueueOption, QueuesOption
 from quandary_server.cli.queue_watch import counts_of, rank_of, score_of
@@ -18,6 +18,7 @@ from quandary_server.cli.session import DataOption, JsonOption, check_file, labe
 
 app = typer.Typer(help="Lease tasks from the ranked queue, and hand them back.", no_args_is_help=True)
 queue_lease.add_to(app)
+queue_hold.add_to(app)
 queue_watch.add_to(app)
 
 TokenOption = Annotated[str, typer.Option("--lease-token", help="the lease token that `queue lease` gave")]
@@ -51,14 +52,6 @@ def skip(
 
 
 @app.command()
-def release(frame: FrameArgument, lease_token: TokenOption, queue: QueueOption = "active", data: DataOption = None) -> None:
-    """Give a leased task back; it waits again at once."""
-    with labelling_client(settings_of(data)) as client:
-        client.release_task(task_name(queue, frame), lease_token)
-    out.print(f"{frame} released")
-
-
-@app.command()
 def pin(frame: FrameArgument, comment: CommentOption = "", queue: QueueOption = "active", data: DataOption = None) -> None:
     """Put a waiting task in front of all that are not pinned. Needs the role admin."""
     with labelling_client(settings_of(data)) as client:
@@ -87,6 +80,14 @@ def band(
     with labelling_client(settings_of(data)) as client:
         client.set_task_band(task_name(queue, frame), number, comment)
     out.print(f"{frame} is in the {band.value} band")
+
+
+@app.command()
+def requeue(frame: FrameArgument, comment: CommentOption = "", queue: QueueOption = "active", data: DataOption = None) -> None:
+    """Let a task that was skipped for good, or is a dead letter, wait again. Needs the role admin."""
+    with labelling_client(settings_of(data)) as client:
+        client.requeue_task(task_name(queue, frame), comment)
+    out.print(f"{frame} waits again")
 
 
 @app.command("list")
