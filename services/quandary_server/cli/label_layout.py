@@ -40,12 +40,12 @@ def _first_free(anchor: Array, size: Array, bounds: Array, drawn: Array, taken: 
     """Return the cheapest place of the nearest ring that has a free one and of the next two, else the one covered least."""
     angles = np.pi / 2 + 2 * np.pi * np.arange(DIRECTIONS) / DIRECTIONS  # above first
     around = np.stack([np.cos(angles), np.sin(angles)], axis=1)
+    lowest = bounds[:2] + size / 2
+    highest = np.maximum(bounds[2:] - size / 2, lowest)
     best, best_cost, rings_left = anchor, np.inf, MOST_RINGS
     for ring in range(MOST_RINGS):
         way = size * (0.5 + STEP_SHARE * ring) + size[1] * 0.5
-        centres = np.clip(
-            anchor + around * way, bounds[:2] + size / 2, np.maximum(bounds[2:] - size / 2, bounds[:2] + size / 2)
-        )
+        centres = np.clip(anchor + around * way, lowest, highest)
         boxes = _box(centres, size)
         hidden = overlaps(boxes, taken).sum(axis=1)
         far = np.linalg.norm(centres - anchor, axis=1)

@@ -38,7 +38,7 @@ def renew(
     queue: QueueOption = "active",
     data: DataOption = None,
 ) -> None:
-    """Hold leased tasks for longer: FRAME with --lease-token, or all in --leased. A lease that has run out cannot be renewed."""
+    """Hold leased tasks for longer: FRAME with --lease-token, or all in --leased. What has run out cannot be."""
     duration = timedelta(minutes=minutes)
 
     def renewed(client: LabellingClient, task: Held) -> Held:
