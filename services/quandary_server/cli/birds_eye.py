@@ -141,18 +141,16 @@ def _draw_object(axes: "Axes", found: scoring_pb2.ObjectScore, colour: tuple[flo
     axes.plot([-box.y_m, -tip[1]], [box.x_m, tip[0]], color=colour, linewidth=2.0)
     text = f"{found.proposal_index} {found.predicted_class} {max(found.class_probabilities, default=0.0):.0%}"
     framed = {"boxstyle": "round,pad=0.15", "facecolor": "white", "edgecolor": PALE, "alpha": 0.85}
-    return _label(axes, text, np.array([-box.y_m, box.x_m]), color=INK, fontsize=8, bbox=framed)
+    line = {"arrowstyle": "-", "color": INK, "linewidth": 0.6, "shrinkA": 0, "shrinkB": 0}
+    return _label(axes, text, np.array([-box.y_m, box.x_m]), color=INK, fontsize=8, bbox=framed, arrowprops=line)
 
 
 def _label(axes: "Axes", text: str, at: NDArray[np.float64], **style: Any) -> "Annotation":
-    line = {"arrowstyle": "-", "color": GREY, "linewidth": 0.5, "shrinkA": 0, "shrinkB": 0}
-    return axes.annotate(
-        text, at.tolist(), xytext=at.tolist(), ha="center", va="center", clip_on=True, arrowprops=line, **style
-    )
+    return axes.annotate(text, at.tolist(), xytext=at.tolist(), ha="center", va="center", clip_on=True, **style)
 
 
 def _spread(figure: "Figure", axes: "Axes", labels: "list[Annotation]") -> None:
-    """Move labels off each other, with a line to what they name; those that name nothing inside are left out."""
+    """Move labels off each other, objects' with a line to what they name; those that name nothing inside are left out."""
     from matplotlib.text import Text
 
     figure.draw_without_rendering()

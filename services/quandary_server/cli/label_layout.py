@@ -10,7 +10,8 @@ Array = NDArray[np.float64]
 DIRECTIONS = 16
 STEP_SHARE = 0.6
 MOST_RINGS = 60
-COVERED_COST = 0.05
+RINGS_MORE = 8
+COVERED_COST = 0.4
 """Of a pixel of something drawn that a label covers, against one of way to what it labels."""
 
 
@@ -37,7 +38,7 @@ def overlaps(boxes: Array, others: Array) -> Array:
 
 
 def _first_free(anchor: Array, size: Array, bounds: Array, drawn: Array, taken: Array) -> Array:
-    """Return the cheapest place of the nearest ring that has a free one and of the next two, else the one covered least."""
+    """Return the cheapest place of the nearest ring that has a free one and of some behind it, else the one covered least."""
     angles = np.pi / 2 + 2 * np.pi * np.arange(DIRECTIONS) / DIRECTIONS  # above first
     around = np.stack([np.cos(angles), np.sin(angles)], axis=1)
     lowest = bounds[:2] + size / 2
@@ -54,7 +55,7 @@ def _first_free(anchor: Array, size: Array, bounds: Array, drawn: Array, taken: 
         if cost[k] < best_cost - 1e-9:
             best, best_cost = centres[k], float(cost[k])
         if best_cost < 1e6:
-            rings_left = min(rings_left, 3) - 1
+            rings_left = min(rings_left, RINGS_MORE) - 1
             if rings_left == 0:
                 break
     return best
