@@ -31,6 +31,7 @@ def full(tmp_path: Path) -> str:
         connection.execute("INSERT INTO exclusions VALUES ('active', 'ada', 'f000')")
         connection.execute("INSERT INTO selectors VALUES ('selector', 'one', '2026-01-01 12:00:00.000000')")
         connection.execute("INSERT INTO run_log VALUES (1, 1, '2026-01-01 12:00:00.000000', 'started')")
+        connection.execute("INSERT INTO embeddings VALUES ('f000', 1, 'g1', x'0000803f')")
         connection.execute("INSERT INTO elections VALUES ('ranking', 'one', 1, '2026-01-01 12:00:00.000000')")
     connection.close()
     return str(path)

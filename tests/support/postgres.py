@@ -21,9 +21,9 @@ SETTINGS = {
 STORE = "store"
 CLEAR = """
 SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid();
-DELETE FROM exclusions; DELETE FROM frame_scores; DELETE FROM labels; DELETE FROM tasks; DELETE FROM frames;
-DELETE FROM offsets; DELETE FROM rejected; DELETE FROM selectors; DELETE FROM elections; DELETE FROM run_log;
-DELETE FROM runs; DELETE FROM audit;
+DELETE FROM exclusions; DELETE FROM frame_scores; DELETE FROM labels; DELETE FROM embeddings; DELETE FROM tasks;
+DELETE FROM frames; DELETE FROM offsets; DELETE FROM rejected; DELETE FROM selectors; DELETE FROM elections;
+DELETE FROM run_log; DELETE FROM runs; DELETE FROM audit;
 DELETE FROM queues WHERE name NOT IN ('active', 'control');
 DELETE FROM counters WHERE name LIKE 'passed_over/%'; UPDATE counters SET value = 0;
 UPDATE queues SET ranked_generation = NULL;

@@ -141,8 +141,8 @@ def _draw_object(axes: "Axes", found: scoring_pb2.ObjectScore, colour: tuple[flo
     axes.plot([-box.y_m, -tip[1]], [box.x_m, tip[0]], color=colour, linewidth=2.0)
     text = f"{found.proposal_index} {found.predicted_class} {max(found.class_probabilities, default=0.0):.0%}"
     framed = {"boxstyle": "round,pad=0.15", "facecolor": "white", "edgecolor": PALE, "alpha": 0.85}
-    line = {"arrowstyle": "-", "color": INK, "linewidth": 0.6, "shrinkA": 0, "shrinkB": 0}
-    return _label(axes, text, np.array([-box.y_m, box.x_m]), color=INK, fontsize=8, bbox=framed, arrowprops=line)
+    pointer = {"arrowstyle": "-", "color": INK, "linewidth": 0.6, "shrinkA": 0, "shrinkB": 0}
+    return _label(axes, text, np.array([-box.y_m, box.x_m]), color=INK, fontsize=8, bbox=framed, arrowprops=pointer)
 
 
 def _label(axes: "Axes", text: str, at: NDArray[np.float64], **style: Any) -> "Annotation":
@@ -249,7 +249,8 @@ def told(task: queue_pb2.Task) -> list[str]:
     if task.siblings:
         found.append(f"{len(task.siblings)} near copies along the drive are folded under it.")
     if task.nearest_labelled_frame:
-        found.append(f"The labelled frame most like it is {task.nearest_labelled_frame}.")
+        away = f" (cosine distance {task.nearest_labelled_distance:.2f})" if task.HasField("nearest_labelled_distance") else ""
+        found.append(f"The labelled frame most like it is {task.nearest_labelled_frame}{away}.")
     if task.failed_leases:
         found.append(f"{task.failed_leases} leases of it ran out without an answer.")
     return found

@@ -14,6 +14,7 @@ from quandary_server.auth import Caller, Role
 from quandary_server.leasing.events import Requeue
 from quandary_server.leasing.order import PriorityBand
 from quandary_server.selector.label_check import LabelCheck
+from quandary_server.selector.labelled_index import LabelledIndex
 from quandary_server.storage.store import Store
 from quandary_server.storage.task_values import CONTROL_QUEUE
 from quandary_server.wire.door import Door, unary
@@ -44,8 +45,16 @@ class SelectorState(Protocol):
 class QueueServicer(queue_pb2_grpc.QueueServiceServicer):
     """The service over the store."""
 
-    def __init__(self, door: Door, store: Store, state: SelectorState, clock: Callable[[], datetime]) -> None:
+    def __init__(
+        self,
+        door: Door,
+        store: Store,
+        state: SelectorState,
+        clock: Callable[[], datetime],
+        labelled: LabelledIndex | None = None,
+    ) -> None:
         self.door, self._store, self._state, self._clock, self._check = door, store, state, clock, LabelCheck(store)
+        self._labelled = labelled or LabelledIndex(store.embeddings, state.generation)
 
     @unary(Role.LABELLER, queue_pb2.LeaseTasksResponse)
     async def LeaseTasks(self, request: queue_pb2.LeaseTasksRequest, caller: Caller) -> queue_pb2.LeaseTasksResponse:
@@ -173,7 +182,9 @@ class QueueServicer(queue_pb2_grpc.QueueServiceServicer):
         queue, frame_id = task_of("name", request.name)
         view = view_of(request.view, view_pb2.VIEW_FULL)
         task = await asyncio.to_thread(self._store.tasks.get, queue, frame_id, now=self._clock())
-        return queue_pb2.GetTaskResponse(task=task_message(task, view))
+        full = view == view_pb2.VIEW_FULL
+        nearest = await asyncio.to_thread(self._labelled.nearest, task) if full else None
+        return queue_pb2.GetTaskResponse(task=task_message(task, view, nearest=nearest))
 
     @unary(Role.LABELLER, queue_pb2.ListTasksResponse)
     async def ListTasks(self, request: queue_pb2.ListTasksRequest, caller: Caller) -> queue_pb2.ListTasksResponse:

@@ -4,12 +4,14 @@ import asyncio
 import contextlib
 import logging
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Coroutine, Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import grpc
 from prometheus_client import CollectorRegistry, start_http_server
 
+from quandary.errors import Unavailable
 from quandary.scoring import AsyncScoringClient
 from quandary.v1 import labels_pb2_grpc, queue_pb2_grpc
 from quandary_server import metrics
@@ -22,8 +24,10 @@ from quandary_server.selector.assignment import Assignment
 from quandary_server.selector.consumer import Consumer
 from quandary_server.selector.dead_letters import DeadLetters
 from quandary_server.selector.election import Candidacy
+from quandary_server.selector.embedder import Embedder
 from quandary_server.selector.frame_scores import FrameScorer
 from quandary_server.selector.label_servicer import LabelServicer
+from quandary_server.selector.labelled_index import LabelledIndex
 from quandary_server.selector.open_log import member_name, open_log
 from quandary_server.selector.pace import Pace
 from quandary_server.selector.queue_servicer import QueueServicer
@@ -147,7 +151,8 @@ async def serve_selector(settings: Settings) -> None:
                 settings.scoring_target, token=ScoringToken(settings), credentials=selector.scoring_tls.credentials()
             )
         )
-        scorer = FrameScorer(client, selector.scoring_options(), meters.retries.inc, meters.score_seconds.observe)
+        options = selector.scoring_options()
+        scorer = FrameScorer(client, options, meters.retries.inc, meters.score_seconds.observe)
         named = frozenset(selector.control_drives)
         assignment = Assignment(selector.control_share, named, selector.shuffle_seed, selector.queues)
         pace = Pace(selector.batch, selector.in_flight, selector.poll)
@@ -159,10 +164,11 @@ async def serve_selector(settings: Settings) -> None:
         stack.callback(candidacy.end)
         ranked = RankedQueues.of(selector, store, scorer, now, meters.rescored, pace, candidacy.lead)
         state = State(consumer, ranked, store, candidacy)
+        embedder, labelled = Embedder(store, scorer, candidacy.lead, pace), LabelledIndex(store.embeddings, state.generation)
         meters.registry.register(metrics.StateCollector(state.queue_samples, state.lag_samples, state.ranking_samples))
 
         door = Door(Keyring(settings.tokens, now), meters.call)
-        queues, labels = QueueServicer(door, store, state, now), LabelServicer(door, store, now)
+        queues, labels = QueueServicer(door, store, state, now, labelled), LabelServicer(door, store, now)
 
         def register(server: grpc.aio.Server) -> None:
             queue_pb2_grpc.add_QueueServiceServicer_to_server(queues, server)
@@ -173,15 +179,28 @@ async def serve_selector(settings: Settings) -> None:
         http, _ = start_http_server(selector.metrics_port, selector.host, meters.registry)
         log.info("selector_ready port=%d", port)
         try:
-            await _until_stopped(consumer, ranked)
+            of_labelled = [embedder.run(), _follow(labelled, pace)] if options.include_embedding else []
+            await _until_stopped([consumer.run(), ranked.run(), *of_labelled])
         finally:
             await server.stop(GRACE.total_seconds())
             http.shutdown()
 
 
-async def _until_stopped(consumer: Consumer, ranked: RankedQueues) -> None:
-    """Consume and rescore until told to stop; a loop that breaks ends the service, for its supervisor to start anew."""
-    loops = [asyncio.create_task(consumer.run()), asyncio.create_task(ranked.run())]
+async def _follow(labelled: LabelledIndex, pace: Pace) -> None:
+    """Keep the index of labelled frames up to date, so that no call waits for it."""
+    while True:
+        try:
+            moved = await asyncio.to_thread(labelled.follow)
+        except Unavailable as error:
+            log.warning("labelled_not_followed problem=%s", error)
+            moved = False
+        if not moved:
+            await asyncio.sleep(pace.poll.total_seconds())
+
+
+async def _until_stopped(running: Iterable[Coroutine[Any, Any, None]]) -> None:
+    """Run the loops until told to stop; one that breaks ends the service, for its supervisor to start anew."""
+    loops = [asyncio.create_task(loop) for loop in running]
     told = asyncio.create_task(until_told_to_stop())
     done, waiting = await asyncio.wait([told, *loops], return_when=asyncio.FIRST_COMPLETED)
     for task in waiting:

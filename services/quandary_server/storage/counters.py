@@ -7,8 +7,9 @@ from sqlalchemy import Connection, bindparam, select, update
 from quandary_server.storage.insertion import insert_missing
 from quandary_server.storage.schema import counters
 
-__all__ = ["LABELS", "RUNS", "draw", "hold", "last_drawn", "value", "write"]
+__all__ = ["EMBEDDINGS", "LABELS", "RUNS", "draw", "hold", "last_drawn", "value", "write"]
 
+EMBEDDINGS = "embeddings"
 LABELS = "labels"
 RUNS = "runs"
 

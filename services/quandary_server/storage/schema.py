@@ -146,6 +146,17 @@ labels = Table(
     Column("lease_token", Text, nullable=False),
 )
 
+# What labelled frames look like to one generation: the mean of their objects' unit embeddings, at length 1, as float32.
+embeddings = Table(
+    "embeddings",
+    metadata,
+    Column("frame_id", ForeignKey(frames.c.frame_id), primary_key=True),
+    # Grows with every row written, for those who keep up with them.
+    Column("sequence", BigInteger, nullable=False, unique=True),
+    Column("generation", Text, nullable=False),
+    Column("embedding", LargeBinary, nullable=False),
+)
+
 runs = Table(
     "runs",
     metadata,

@@ -9,6 +9,7 @@ from quandary_server.leasing.machine import MAX_FAILED_LEASES
 from quandary_server.storage.audit import Audit
 from quandary_server.storage.database import Database
 from quandary_server.storage.elections import Elections
+from quandary_server.storage.embeddings import Embeddings
 from quandary_server.storage.intake import Intake
 from quandary_server.storage.labels import Labels
 from quandary_server.storage.leases import Leases
@@ -34,8 +35,8 @@ class Store:
 
     intake: from the fleet logs into the queues. leases: what labellers do. priorities: pins, bands, and what is put back.
     ranking: scores and ranks of what waits. tasks: the queues to look at. live_scores: how frames were scored as they came.
-    members: the selectors alive; elections: which of them ranks. recent: frames scored of late. labels, runs, run_log, audit:
-    what their names say.
+    members: the selectors alive; elections: which of them ranks. recent: frames scored of late. embeddings: of the labelled
+    frames. labels, runs, run_log, audit: what their names say.
     """
 
     def __init__(
@@ -58,6 +59,7 @@ class Store:
         self.live_scores = LiveScores(database)
         self.members = Members(database)
         self.elections = Elections(database)
+        self.embeddings = Embeddings(database)
         self.audit = Audit(database)
 
     @classmethod

@@ -10,8 +10,13 @@ from quandary_server.storage.label_values import LabelledFrame
 from quandary_server.storage.task_values import CONTROL_QUEUE, QueueStats, Task
 
 
-def task_message(task: Task, view: view_pb2.View.ValueType, *, with_token: bool = False) -> queue_pb2.Task:
-    """Return the message of a task; record, objects' scores and siblings in the FULL view, the lease token where asked for."""
+def task_message(
+    task: Task, view: view_pb2.View.ValueType, *, with_token: bool = False, nearest: tuple[str, float] | None = None
+) -> queue_pb2.Task:
+    """Return the message of a task; record, objects' scores and siblings in the FULL view, the lease token where asked for.
+
+    nearest: the labelled frame most like the task's, and its distance.
+    """
     frame_score = scoring_pb2.FrameScore.FromString(task.frame_score) if task.frame_score else None
     message = queue_pb2.Task(
         name=task_name(task.queue, task.frame_id),
@@ -34,6 +39,8 @@ def task_message(task: Task, view: view_pb2.View.ValueType, *, with_token: bool 
         message.skip_reason = queue_pb2.SkipReason.Value(f"SKIP_REASON_{task.skip_reason.upper()}")
     if task.status.lease is not None:
         message.lease.CopyFrom(lease_message(task.status.lease, with_token=with_token))
+    if nearest is not None:
+        message.nearest_labelled_frame, message.nearest_labelled_distance = nearest
     if view == view_pb2.VIEW_FULL:
         message.siblings.extend(task.siblings)
         message.record.CopyFrom(fleet_log_pb2.FrameRecord.FromString(task.record))
