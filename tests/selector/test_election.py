@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
+from urllib.request import urlopen
 
 import pytest
 from sqlalchemy import create_engine, select
@@ -53,6 +54,13 @@ def start() -> Iterator[Callable[[Settings], BaseProcess]]:
     for process in running:
         process.kill()
         process.join(60)
+
+
+def scrape(port: int) -> dict[str, float]:
+    """Return a selector's metrics, by name and labels."""
+    with urlopen(f"http://127.0.0.1:{port}/metrics") as response:
+        lines = response.read().decode().splitlines()
+    return {line.rpartition(" ")[0]: float(line.rpartition(" ")[2]) for line in lines if not line.startswith("#")}
 
 
 def leader(database: str | Path) -> tuple[str, int]:
@@ -119,6 +127,12 @@ def test_when_the_elected_is_killed_another_scores_the_rest_and_ranks(
         ranked = [task for task in store.tasks.list("active", page_size=500, now=NOW).items if task.place.rank is not None]
         assert [task.place.rank for task in ranked] == list(range(len(ranked)))
         assert ranked
+        told = scrape(of_member[successor].selector.metrics_port)
+        assert told["quandary_selector_leads"] == told['quandary_selector_ranked{queue="active"}'] == 1.0
+        assert told['quandary_selector_rescored_share{queue="active"}'] == 1.0
+        assert told['quandary_selector_tasks_behind{queue="active"}'] == 0.0
+        assert 0 < told['quandary_selector_rescored_total{queue="active"}'] < FRAMES
+        assert told["quandary_selector_generation_seen_seconds"] >= 0.0
 
 
 def test_a_candidate_leads_until_its_term_is_over_and_then_another_may(store: Store) -> None:
