@@ -51,7 +51,7 @@ def test_a_database_is_made_looked_at_and_compared(db: Any, url: str) -> None:
 
 def test_a_store_is_copied_into_another_database(db: Any, tmp_path: Path) -> None:
     db("upgrade")
-    copied = "4 rows copied; set QUANDARY_STORE__URL and start the services"  # two queues, two counters
+    copied = "5 rows copied; set QUANDARY_STORE__URL and start the services"  # two queues, three counters
     assert db("copy", str(tmp_path / "copy.db")) == (0, copied)
     assert (tmp_path / "copy.db").exists()
 
