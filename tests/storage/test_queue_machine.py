@@ -115,10 +115,9 @@ class QueueMachine(RuleBasedStateMachine):
         copies = [task for task in self.model.values() if task.under == name and task.status.state is TaskState.WAITING]
         led = heirs(stamp(name), [Copy(task.place, stamp(task.place.frame_id)) for task in copies])
         for i, (copy, leader) in enumerate(led.items()):
-            best, inherits = self.model[name].place, i == 0 and not same_scene
-            rank, epoch = (best.rank, best.epoch) if inherits and best.rank is not None else (None, 0)
-            task = self.model[copy]
-            place = replace(task.place, rank=rank, folded=leader is not None, epoch=epoch)
+            best, task = self.model[name].place, self.model[copy]
+            rank, epoch = (best.rank, best.epoch) if i == 0 and not same_scene else (None, 0)
+            place = replace(task.place, rank=rank, epoch=epoch, folded=leader is not None)
             self.model[copy] = replace(task, place=place, under=leader or "")
 
     def waiting(self) -> list[ModelTask]:

@@ -6,8 +6,7 @@ What holds after every piece, so that whatever is leased is what a query asked f
    So the order is the query's first picks as far as they are written, then the rest as the query before had it.
 2. A pick's near copies are folded in the piece that ranks it: no copy is leased beside a pick for not being folded yet.
 3. Ranks and folds of the query before go last, from its last one on, when all of this query's stand in front of them.
-4. What would be folded under a task that has ended without labels is not, and stands where its score puts it.
-5. Until then the query counts as unfinished (`begin`, `finish`); the latest to begin goes on and those before it stop.
+4. Until then the query counts as unfinished (`begin`, `finish`); the latest to begin goes on and those before it stop.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,15 +14,16 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, select, update
+from sqlalchemy import Connection, bindparam, select
 
 from quandary_server.leasing.machine import ENDED_WITHOUT_LABELS
 from quandary_server.leasing.order import Place, PriorityBand, epoch_of, ranks_of
+from quandary_server.leasing.status import TaskState
 from quandary_server.storage import counters
-from quandary_server.storage.elections import Lead, check_leads
+from quandary_server.storage.elections import Lead
 from quandary_server.storage.many_rows import RowsOf, RowUpdate
 from quandary_server.storage.prepared import Prepared
-from quandary_server.storage.schema import IS_FOLDED, WAITS, queues, tasks
+from quandary_server.storage.schema import IS_FOLDED, WAITS, tasks
 from quandary_server.storage.task_rows import KEYS, this_task
 
 __all__ = ["WAITING", "RankedQuery", "begin", "finish", "is_latest", "overdue", "pieces", "read_piece", "stale", "write_piece"]
@@ -43,7 +43,7 @@ PLACED = (
 )
 OF_QUEUE = tasks.c.queue == bindparam("queue")
 WAITING = RowsOf(select(*PLACED).where(OF_QUEUE, WAITS), tasks.c.frame_id)
-BESTS = RowsOf(select(tasks.c.frame_id, tasks.c.band, tasks.c.state).where(OF_QUEUE), tasks.c.frame_id)
+LEADERS = RowsOf(select(tasks.c.frame_id, tasks.c.band, tasks.c.state).where(OF_QUEUE), tasks.c.frame_id)
 OF_ANOTHER = (tasks.c.rank < bindparam("first")) | (tasks.c.rank > bindparam("last"))
 STALE = Prepared(
     select(tasks.c.frame_id, tasks.c.folded_under)
@@ -60,14 +60,13 @@ WRITE_PLACE = RowUpdate(
 class RankedQuery:
     """What the query of this number asks for: ranks by frame, and near copies by frame, each with what it is folded under.
 
-    generation: whose scores it goes by. lead: under which it was made.
+    lead: under which it was made; None: no other selector is held off.
     """
 
     queue: str
     number: int
     ranks: dict[str, int]
     folded: Mapping[str, str]
-    generation: str = ""
     lead: Lead | None = None
 
     @property
@@ -85,18 +84,15 @@ def begin(connection: Connection, queue: str, now: datetime) -> int:
 
 
 def finish(connection: Connection, query: RankedQuery) -> bool:
-    """Note, in the caller's transaction, that all of the query is written, unless a later one began; return whether so."""
+    """Note that all of the query is written, unless a later one began; return whether so, in the caller's transaction."""
     latest = is_latest(connection, query)
     if latest:
         counters.write(connection, {_names(query.queue)[1]: 0})
-        ranked = {"ranked_generation": query.generation or None}
-        connection.execute(update(queues).where(queues.c.name == query.queue).values(**ranked))
     return latest
 
 
 def is_latest(connection: Connection, query: RankedQuery) -> bool:
-    """Return whether no query of the queue began after this one; raises Aborted where another leads by now."""
-    check_leads(connection, query.lead)
+    """Return whether no query of the queue began after this one."""
     begun = _names(query.queue)[0]
     return counters.hold(connection, [begun])[begun] == query.number
 
@@ -128,46 +124,34 @@ def pieces(query: RankedQuery, size: int) -> Iterator[list[str]]:
 
 
 def stale(connection: Connection, query: RankedQuery) -> list[str]:
-    """Return the waiting frames whose rank or fold is of a query before, the last in the order first.
-
-    What is folded under the heir of the frame that it was to be folded under stays so (`leasing.heirs`).
-    """
+    """Return the waiting frames whose rank or fold is of a query before, the last in the order first."""
     first, last = ranks_of(query.epoch)
     found = STALE.rows(connection, {"queue": query.queue, "first": first, "last": last})
-
-    def stands(row: Any) -> bool:
-        best = query.folded.get(row.frame_id)
-        return best is not None and best in (row.folded_under, query.folded.get(row.folded_under))
-
-    return [row.frame_id for row in found if not stands(row)]
+    return [row.frame_id for row in found if row.folded_under is None or row.folded_under != query.folded.get(row.frame_id)]
 
 
 @dataclass(frozen=True)
 class Piece:
-    """What is written of a query at once: `rows` as WRITE_PLACE takes them, and the ranks that it has for those that wait.
-
-    bests: what its frames are folded under.
-    """
+    """What is written of a query at once: `rows` as WRITE_PLACE takes them, and the ranks that it has for those that wait."""
 
     rows: list[dict[str, Any]]
     ranked: dict[str, int]
-    bests: set[str]
 
 
 def read_piece(connection: Connection, query: RankedQuery, frame_ids: Sequence[str]) -> Piece:
     """Return what the query has for those of the frames that wait now.
 
-    What stands in a band before that of the frame that it would be folded under is ranked behind all others instead. What would
-    be folded under a task that has ended without labels is not folded.
+    What stands in a band before that of the frame that it would be folded under is ranked behind all others instead; what would
+    be folded under a frame that has ended without labels since the query looked waits for itself.
     """
     of_queue = {"queue": query.queue}
     waiting = {row.frame_id: row for row in WAITING.rows(connection, of_queue, frame_ids)}
     found = [waiting[frame_id] for frame_id in frame_ids if frame_id in waiting]
     bests = sorted({query.folded[row.frame_id] for row in found if row.frame_id in query.folded})
-    found_bests = BESTS.rows(connection, of_queue, bests)
-    bands = {row.frame_id: row.band for row in found_bests}
-    ended = {row.frame_id for row in found_bests if row.state in ENDED_WITHOUT_LABELS}
-    piece = Piece([], {}, {*bests} - ended)
+    leaders = LEADERS.rows(connection, of_queue, bests)
+    bands = {row.frame_id: row.band for row in leaders}
+    ended = {row.frame_id for row in leaders if TaskState(row.state) in ENDED_WITHOUT_LABELS}
+    piece = Piece([], {})
     last = len(query.ranks)
     for row in found:
         rank, under = query.ranks.get(row.frame_id), query.folded.get(row.frame_id)
@@ -183,10 +167,7 @@ def read_piece(connection: Connection, query: RankedQuery, frame_ids: Sequence[s
 
 
 def write_piece(connection: Connection, query: RankedQuery, piece: Piece, frame_ids: Sequence[str]) -> dict[str, int]:
-    """Write a piece as it was read, or as it is read now where a task was leased, moved or given up since; return the ranks."""
-    states = BESTS.rows(connection, {"queue": query.queue}, sorted(piece.bests))
-    if any(row.state in ENDED_WITHOUT_LABELS for row in states):
-        piece = read_piece(connection, query, frame_ids)
+    """Write a piece as it was read, or, where a task was leased or moved since, as it is read now; return the ranks given."""
     if WRITE_PLACE.count(connection, piece.rows) < len(piece.rows):
         piece = read_piece(connection, query, frame_ids)  # without those that are written: they have what they are to have
         WRITE_PLACE.send(connection, piece.rows)

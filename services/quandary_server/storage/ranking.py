@@ -6,7 +6,7 @@ from datetime import datetime
 from types import MappingProxyType
 from typing import Any, TypeVar
 
-from sqlalchemy import ColumnElement, Select, func, null, select
+from sqlalchemy import ColumnElement, Select, func, null, select, update
 
 from quandary.errors import InvalidArgument
 from quandary_server.leasing.status import TaskState
@@ -28,6 +28,7 @@ from quandary_server.storage.rank_pieces import (
     write_piece,
 )
 from quandary_server.storage.schema import IS_FOLDED, LEASED, WAITS, frame_scores, frames, queues, tasks
+from quandary_server.storage.succession import ended_leaders, pass_on
 from quandary_server.storage.task_rows import KEYS, TASKS, place_of, task_of, this_task, write_frame_scores
 from quandary_server.storage.task_values import NewScore, ScoredTask, TakenTask, Task
 
@@ -164,7 +165,7 @@ class Ranking:
         if both := ranks.keys() & folded.keys():
             raise InvalidArgument.of("folded", min(both), "a frame that is not ranked")
 
-        query = RankedQuery(queue, self._begin(queue, now, lead), ranks, folded, generation, lead)
+        query = RankedQuery(queue, self._begin(queue, now, lead), ranks, folded, lead)
 
         ranked = self._write_pieces(query, pieces(query, self._rows_at_once))
 
@@ -172,7 +173,7 @@ class Ranking:
             before = stale(connection, query)
         ranked |= self._write_pieces(query, _cut(before, self._rows_at_once))
 
-        self._finish(query)
+        self._finish(query, generation)
         return len(ranked)
 
     @again_after_conflict
@@ -198,12 +199,18 @@ class Ranking:
         with self._database.read() as connection:
             read = read_piece(connection, query, piece)
         with self._database.write() as connection:  # as short as can be: whoever leases waits for it
+            check_leads(connection, query.lead)
             return write_piece(connection, query, read, piece) if is_latest(connection, query) else None
 
     @again_after_conflict
-    def _finish(self, query: RankedQuery) -> None:
+    def _finish(self, query: RankedQuery, generation: str) -> None:
         with self._database.write() as connection:
-            finish(connection, query)
+            check_leads(connection, query.lead)
+            if finish(connection, query):
+                # what was given up between the reading and the writing of a piece
+                pass_on(connection, ended_leaders(connection, query.queue))
+                of_queue = queues.c.name == query.queue
+                connection.execute(update(queues).where(of_queue).values(ranked_generation=generation or None))
 
     def ranked_generation(self, queue: str) -> str:
         """Return whose scores a queue's last query ranked; empty before the first."""

@@ -8,18 +8,20 @@ from typing import Any
 from sqlalchemy import Connection, Row, select, update
 
 from quandary_server.leasing.heirs import Copy, heirs
-from quandary_server.leasing.order import Place, epoch_and_rank
+from quandary_server.leasing.machine import ENDED_WITHOUT_LABELS
+from quandary_server.leasing.order import Place
 from quandary_server.storage.schema import IS_FOLDED, WAITS, frames, tasks
 from quandary_server.storage.task_rows import THIS_TASK, place_of, this_task
 
-__all__ = ["SAME_SCENE", "Ended", "pass_on", "unfold_before"]
+__all__ = ["SAME_SCENE", "Ended", "ended_leaders", "pass_on", "unfold_before"]
 
 IDS_PER_QUERY = 5_000
 
 SAME_SCENE = "duplicate"
 """The skip reason that holds for near copies as well: they open behind what the query picked, not in the task's place."""
 
-ENDED = select(tasks.c.frame_id, tasks.c.rank, frames.c.stamp).join(frames, frames.c.frame_id == tasks.c.frame_id)
+ENDED = select(tasks, frames.c.stamp).join(frames, frames.c.frame_id == tasks.c.frame_id)
+LEADERS = tasks.alias("leaders")
 FOLDED = (
     select(tasks, frames.c.stamp)
     .join(frames, frames.c.frame_id == tasks.c.frame_id)
@@ -54,9 +56,11 @@ def pass_on(connection: Connection, ended: Sequence[Ended]) -> dict[tuple[str, s
             places = {copy.place.frame_id: copy.place for copy in copies[best.frame_id]}
             under = heirs(best.stamp, copies[best.frame_id])
             found[queue, best.frame_id] = heir = next(iter(under))
-            inherited = None if same_scene[best.frame_id] else best.rank
+            of_best = place_of(best)
             for frame_id, leader in under.items():
-                moved.append(_placed(queue, _with_rank(places[frame_id], inherited if frame_id == heir else None), leader))
+                inherits = frame_id == heir and not same_scene[best.frame_id]
+                rank, epoch = (of_best.rank, of_best.epoch) if inherits else (None, 0)
+                moved.append(_placed(queue, replace(places[frame_id], rank=rank, epoch=epoch), leader))
         connection.execute(update(tasks).where(THIS_TASK), moved)
     return found
 
@@ -69,6 +73,19 @@ def unfold_before(connection: Connection, queue: str, frame_id: str, band: int) 
         connection.execute(update(tasks).where(THIS_TASK), rows)
 
 
+def ended_leaders(connection: Connection, queue: str) -> list[Ended]:
+    """Return those of a queue's tasks that have ended without labels while others wait folded under them."""
+    leads = (LEADERS.c.queue == tasks.c.queue) & (LEADERS.c.frame_id == tasks.c.folded_under)
+    query = (
+        select(LEADERS.c.frame_id, LEADERS.c.skip_reason)
+        .select_from(tasks)
+        .join(LEADERS, leads)
+        .where(tasks.c.queue == queue, IS_FOLDED, WAITS, LEADERS.c.state.in_(sorted(ENDED_WITHOUT_LABELS)))
+        .distinct()
+    )
+    return [Ended(queue, row.frame_id, row.skip_reason == SAME_SCENE) for row in connection.execute(query).all()]
+
+
 def _copies(connection: Connection, queue: str, frame_ids: Sequence[str]) -> dict[str, list[Copy]]:
     found = defaultdict[str, list[Copy]](list)
     for ids in _batches(frame_ids):
@@ -78,11 +95,6 @@ def _copies(connection: Connection, queue: str, frame_ids: Sequence[str]) -> dic
         for row in rows:
             found[row.folded_under].append(Copy(place_of(row), row.stamp))
     return found
-
-
-def _with_rank(place: Place, rank_in_epoch: int | None) -> Place:
-    epoch, rank = (0, None) if rank_in_epoch is None else epoch_and_rank(rank_in_epoch)
-    return replace(place, rank=rank, epoch=epoch)
 
 
 def _placed(queue: str, place: Place, leader: str | None) -> dict[str, Any]:
