@@ -5,6 +5,7 @@ from dataclasses import asdict
 from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict
+from pydantic_core import to_jsonable_python
 
 from quandary.options import Acquisition, Estimator
 from quandary_server.experiment.methods import METHODS
@@ -50,4 +51,6 @@ class Fingerprint(BaseModel):
 
 def _method_print(name: str) -> MethodPrint:
     method = METHODS[name]
-    return MethodPrint(estimator=method.estimator, acquisition=method.acquisition, plan=asdict(method.plan))
+    # as it is read back: a tuple is a list then
+    plan = to_jsonable_python(asdict(method.plan))
+    return MethodPrint(estimator=method.estimator, acquisition=method.acquisition, plan=plan)
