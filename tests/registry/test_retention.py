@@ -7,7 +7,7 @@ import pytest
 from support.registering import NOW, register, several, together
 
 from quandary.errors import CorruptArtefact, NotFound, PointerMoved, WrongState
-from quandary_server.registry.directory import Registry
+from quandary_server.registry.directory import CURRENT, Registry
 from quandary_server.registry.place import RegistryPlace
 from quandary_server.registry.pointer import Pointer, condemning
 from quandary_server.registry.retention import Retention, plan, prune
@@ -204,3 +204,20 @@ def test_pruning_promoting_and_rolling_back_at_once_leave_a_pointer_to_what_is_t
     if pointer.previous:
         assert registry.load(pointer.previous)
     assert names[-1] in registry.generations()
+
+
+def test_no_two_writes_of_the_pointer_are_alike(registry: Registry) -> None:
+    # versions are digests: what was pinned, condemned or forgotten between two equal pointers must not go unseen
+    generation = register(registry)
+    registry.promote(generation, None, NOW, "me")
+    found = set()
+    for pinned in (True, False, True, False):
+        registry.pin(generation, pinned)
+        found.add(registry.objects.read(CURRENT).version)
+    assert len(found) == 4
+
+
+def test_a_registration_that_has_just_begun_is_no_leftover(registry: Registry) -> None:
+    registry.objects.swap("models/g000007-00000000/member-0.onnx", b"begun", None)
+    registry.clear("g000007-00000000", datetime.now(UTC) - timedelta(days=1))
+    assert registry.objects.read("models/g000007-00000000/member-0.onnx").data == b"begun"

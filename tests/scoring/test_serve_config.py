@@ -56,4 +56,3 @@ def test_an_application_is_made_of_it_with_what_its_replicas_read(config: Any, t
     arguments["scoring"]["topology"] = topology
     from_config(arguments)
     assert (tmp_path / "tokens.json").is_file()
-    assert (tmp_path / "registry" / "models").is_dir()

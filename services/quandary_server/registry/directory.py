@@ -20,11 +20,13 @@ from quandary.frames import check_identifier
 from quandary_server.registry.directory_objects import DirectoryObjects
 from quandary_server.registry.manifest import GENERATION, Manifest, generation_id, sha256
 from quandary_server.registry.objects import Changed, NoObject, Objects
-from quandary_server.registry.pointer import Pointer, advanced, pinning, restarted, returned
+from quandary_server.registry.pointer import Pointer, advanced, pinning, read, restarted, returned, written
 from quandary_server.registry.roster import Roster
 from quandary_server.registry.seal import broken, sealed
 
 MODELS, NUMBERS, CURRENT, MANIFEST = "models", "numbers", "CURRENT", "manifest.json"
+NO_FILE = ".none"
+"""Deleted in a folder without a file, for the folder to go."""
 SWAPS = 100
 """Times that the pointer is written anew because somebody has pinned or condemned a generation meanwhile."""
 
@@ -140,6 +142,8 @@ class Registry:
         def edit(pointer: Pointer) -> Pointer:
             if generation in pointer.condemned:
                 raise NotFound(f"generation {generation} is being deleted")
+            if pinned:
+                self._read_manifest(generation)  # as in `_move`
             return pinning(pointer, generation, pinned)
 
         self.amend(edit)
@@ -165,20 +169,38 @@ class Registry:
         for name in (MANIFEST, *(name for name in names if name != MANIFEST)):
             self.objects.delete(_key(generation, name))
 
+    def clear(self, generation: str, before: datetime) -> None:
+        """Delete what a registration left before then that ended before its manifest, and a folder without a file.
+
+        What looks left over may be a registration that has just made its folder: nothing of that is touched.
+        """
+        entries = self.objects.entries(f"{MODELS}/{generation}")
+        old = [entry.name for entry in entries if entry.name != MANIFEST and entry.modified < before]
+        for name in old if entries else [NO_FILE]:
+            self.objects.delete(_key(generation, name))
+
     def folders(self) -> list[str]:
         """Names of generations in models/, whatever state they are in; what else lies there is none of ours."""
         return [name for name in self.objects.folders(MODELS) if re.fullmatch(GENERATION, name)]
 
     def _new_number(self) -> int:
         """Return a number that no generation has had: whoever makes the object of that name has it."""
-        number = 1 + max((int(name[1:7]) for name in self.folders()), default=0)
+        number = 1 + self._highest_number()
         claim = json.dumps({"claim": secrets.token_hex(8)}).encode()
         while True:
             try:
                 self.objects.swap(f"{NUMBERS}/{number:06d}", claim, None)
-                return number
             except Changed:
                 number += 1
+                continue
+            # claims are swept once there is a newer generation: this one may have been another's before
+            highest = self._highest_number()
+            if highest < number:
+                return number
+            number = highest + 1
+
+    def _highest_number(self) -> int:
+        return max((int(name[1:7]) for name in self.folders()), default=0)
 
     def _move(self, expected: Pointer | None, move: Move, back_to: str = "") -> Pointer:
         for _ in range(SWAPS):
@@ -190,13 +212,15 @@ class Registry:
             moved = move(found)
             if moved.generation in moved.condemned:
                 raise NotFound(f"generation {moved.generation} is being deleted")
+            # after the pointer was read: what was condemned, deleted and forgotten before is gone, and later the swap fails
+            self._read_manifest(moved.generation)
             if self._swapped(moved, version):
                 return moved
         raise Unavailable("CURRENT is written all the time")
 
     def _swapped(self, pointer: Pointer, version: str | None) -> bool:
         try:
-            self.objects.swap(CURRENT, pointer.model_dump_json(indent=1).encode(), version)
+            self.objects.swap(CURRENT, written(pointer), version)
         except Changed:
             return False
         return True
@@ -210,7 +234,7 @@ class Registry:
         """Return the version of a pointer that cannot be read; None where it can, or where there is none."""
         try:
             found = self.objects.read(CURRENT)
-            Pointer.model_validate_json(found.data)
+            read(found.data)
         except NoObject:
             return None
         except ValidationError:
@@ -221,7 +245,7 @@ class Registry:
     def _read_pointer(self) -> tuple[Pointer | None, str | None]:
         try:
             found = self.objects.read(CURRENT)
-            return Pointer.model_validate_json(found.data), found.version
+            return read(found.data), found.version
         except NoObject:
             return None, None
         except ValidationError:

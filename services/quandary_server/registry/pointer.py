@@ -49,6 +49,26 @@ class Pointer(BaseModel):
         return self.history[-2] if len(self.history) > 1 else None
 
 
+class Written(Pointer):
+    """A pointer as it lies in CURRENT.
+
+    write: made by chance for each write. Versions of CURRENT are digests: a pointer that says again what it said before a
+    deletion must not pass for that one.
+    """
+
+    write: str = ""
+
+
+def written(pointer: Pointer) -> bytes:
+    """Return the content of CURRENT for a pointer, which no other write has had."""
+    return Written(**pointer.model_dump(), write=secrets.token_hex(8)).model_dump_json(indent=1).encode()
+
+
+def read(data: bytes) -> Pointer:
+    """Return the pointer of the content of CURRENT; raises ValidationError where it is torn."""
+    return Pointer(**Written.model_validate_json(data).model_dump(exclude={"write"}))
+
+
 def advanced(pointer: Pointer | None, generation: str, digest: str, now: datetime, mover: str) -> Pointer:
     """Return the pointer moved on to a generation; one that is current already comes into the history no second time."""
     history = pointer.history if pointer else ()

@@ -71,7 +71,7 @@ def prune(registry: Registry, retention: Retention, now: datetime) -> Pruning:
         registry.amend(lambda now_there: forgetting(now_there, pointer.condemned))
         planned = replace(planned, generations=pointer.condemned)
     for name in planned.leftovers:
-        registry.erase(name)
+        registry.clear(name, now - retention.leftovers_after)
         log.info("leftover_deleted generation=%s", name)
     _sweep(registry, max(planned.kept, default=""), now - retention.leftovers_after)
     return planned
