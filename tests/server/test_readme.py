@@ -103,6 +103,23 @@ def test_the_table_of_scoring_is_that_of_its_figures() -> None:
     assert scoring_table() in (ROOT / "README.md").read_text(), f"the README should hold:\n{scoring_table()}"
 
 
+def held_table(name: str) -> str:
+    """Return a table of the figures of a file that are held to a bar."""
+    lines = ["| figure | value | unit | bar | |", "|---|---:|---|---|---|"]
+    for figure in figures(name).values():
+        if figure["reach"]:
+            met = "met" if figure["met"] else "not met"
+            lines.append(f"| `{figure['name']}` | {figure['value']:.3g} | {figure['unit']} | {figure['reach']} | {met} |")
+    return "\n".join(lines)
+
+
+@pytest.mark.parametrize("name", ["queue.json", "stream.json"])
+def test_the_tables_of_queue_and_stream_are_those_of_their_figures(name: str) -> None:
+    if not (RESULTS / name).is_file():
+        pytest.skip(f"{name} is not recorded yet")
+    assert held_table(name) in (ROOT / "README.md").read_text(), f"the README should hold:\n{held_table(name)}"
+
+
 @pytest.mark.parametrize("path", sorted(RESULTS.glob("*.json")), ids=lambda path: path.name)
 def test_results_have_the_one_shape(path: Path) -> None:
     document = json.loads(path.read_text())
