@@ -109,7 +109,8 @@ def held_table(name: str) -> str:
     for figure in figures(name).values():
         if figure["reach"]:
             met = "met" if figure["met"] else "not met"
-            lines.append(f"| `{figure['name']}` | {figure['value']:.3g} | {figure['unit']} | {figure['reach']} | {met} |")
+            value = f"{figure['value']:,.0f}" if figure["value"] >= 1000 else f"{figure['value']:.3g}"
+            lines.append(f"| `{figure['name']}` | {value} | {figure['unit']} | {figure['reach']} | {met} |")
     return "\n".join(lines)
 
 
