@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, fields
 
-from quandary.errors import InvalidArgument
+from quandary_server.bench.scale import check_scale
 
 AT_LEAST = 100
 
@@ -24,7 +24,6 @@ class Sizes:
 
     def scaled(self, share: float) -> "Sizes":
         """Return this share of each, at least 100 of what is counted. Raises InvalidArgument unless 0 < share <= 1."""
-        if not 0 < share <= 1:
-            raise InvalidArgument.of("scale", share, "in (0, 1]")
+        check_scale(share)
         counts = {f.name: max(round(getattr(self, f.name) * share), AT_LEAST) for f in fields(self) if f.name != "lease_s"}
         return Sizes(**counts, lease_s=self.lease_s * share)

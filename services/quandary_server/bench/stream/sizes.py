@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, fields
 
-from quandary.errors import InvalidArgument
+from quandary_server.bench.scale import check_scale
 
 AT_LEAST = 10
 
@@ -26,6 +26,5 @@ class StreamSizes:
 
     def scaled(self, share: float) -> "StreamSizes":
         """Return this share of each, at least ten. Raises InvalidArgument unless 0 < share <= 1."""
-        if not 0 < share <= 1:
-            raise InvalidArgument.of("scale", share, "in (0, 1]")
+        check_scale(share)
         return StreamSizes(*(max(round(getattr(self, field.name) * share), AT_LEAST) for field in fields(self)))

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, replace
 
-from quandary.errors import InvalidArgument
+from quandary_server.bench.scale import check_scale
 
 
 @dataclass(frozen=True)
@@ -23,8 +23,7 @@ class Sizes:
 
     def scaled(self, share: float) -> "Sizes":
         """Return this share of windows and answers, a window at least. Raises InvalidArgument unless 0 < share <= 1."""
-        if not 0 < share <= 1:
-            raise InvalidArgument.of("scale", share, "in (0, 1]")
+        check_scale(share)
         repeats, answers = max(round(self.repeats * share), 1), round(self.answers * share)
         return replace(self, repeats=repeats, answers=answers)
 
