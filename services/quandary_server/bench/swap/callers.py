@@ -23,6 +23,7 @@ from quandary_server.bench.swap.expected import CROPS, FRAMES, OPTIONS, digest
 CALLERS, CLIENTS = 4, 2
 TIMEOUT = timedelta(seconds=30)
 PROCESS_GRACE_S = 60.0
+MESSAGE_AT_MOST = 300
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ class Spec:
 class Report:
     """Of each answer when it was asked for (time.monotonic()), the seconds it took, and the generation it names.
 
-    failed: calls by status. mixed: answers that are not, to the bit, those of the generation they name; unnamed: that name
+    failed: calls by status and message. mixed: answers that are not, to the bit, those of the generation they name; unnamed: that name
     none of those that there are.
     """
 
@@ -78,7 +79,7 @@ class Caller:
         try:
             answer = await self._client.score_frames([self._frames[which]], OPTIONS, timeout=TIMEOUT)
         except QuandaryError as error:
-            report.failed[error.status] += 1
+            report.failed[f"{error.status}: {error.message}"[:MESSAGE_AT_MOST]] += 1
             return
         report.begun.append(begun)
         report.took.append(time.monotonic() - begun)

@@ -11,7 +11,7 @@ from quandary_server.bench.figures import Figure, at_most, reported
 from quandary_server.bench.progress import Told
 from quandary_server.bench.scoring_process import ScoringProcess
 from quandary_server.bench.train.asker import Asker
-from quandary_server.bench.train.labelled_fleet import simulated
+from quandary_server.bench.train.labelled_fleet import ANY_GENERATION, simulated
 from quandary_server.bench.train.mortal_trainer import Point, carry
 from quandary_server.clock import now
 from quandary_server.cluster import running_cluster
@@ -29,8 +29,7 @@ TRAINER: dict[str, Any] = {
     "net": {"channels": (4, 4, 8), "image_embedding": 12, "geometry_embedding": 4, "hidden": 16},
     "new_crops": 0,
     "min_crops": 20,
-    # small nets of few steps: whether they are any good is not what is asked
-    "nll_floor": 100.0,
+    "gates": ANY_GENERATION,
     "lost_after": timedelta(seconds=1),
 }
 SIGKILLED = -9

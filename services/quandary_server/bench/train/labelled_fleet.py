@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from quandary import FrameLabels, FrameRecord, convert
 from quandary_server.bench.progress import Told
@@ -16,6 +17,19 @@ from quandary_server.storage.store import Store
 from quandary_server.storage.task_values import CONTROL_QUEUE, TaskEntry
 
 QUEUES = {"pool": "active", "control": CONTROL_QUEUE}
+
+ANY_GENERATION: dict[str, Any] = {
+    "slack": 1e6,
+    "recall_floor": 0.0,
+    "nll_floor": 100.0,
+    "nll_over_frequencies": 100.0,
+    "ece_floor": 1.0,
+    "centre_floor_m": 100.0,
+    "ause_over_random": 100.0,
+    "latency_ratio": 100.0,
+    "disagreement_floor": 0.0,
+}
+"""Settings of gates that let small nets of few steps pass: whether they are any good is not what is asked."""
 
 
 @dataclass(frozen=True)

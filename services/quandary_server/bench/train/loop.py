@@ -19,7 +19,7 @@ from quandary_server.bench.figures import Figure, reported
 from quandary_server.bench.progress import Told
 from quandary_server.bench.scoring_process import ScoringProcess
 from quandary_server.bench.train.asker import Asker
-from quandary_server.bench.train.labelled_fleet import simulated
+from quandary_server.bench.train.labelled_fleet import ANY_GENERATION, simulated
 from quandary_server.clock import now
 from quandary_server.cluster import free_ports
 from quandary_server.settings import Settings, load_settings
@@ -42,7 +42,7 @@ def loop_figures(told: Told, size: FleetSettings = FLEET, steps: int = STEPS) ->
     with tempfile.TemporaryDirectory() as folder, ScoringProcess() as scoring:
         fleet = simulated(Path(folder), size, told)
         port, metrics_port = free_ports(2)
-        trainer = {"members": MEMBERS, "fit": {"steps": steps}, "new_crops": 1, "nll_floor": 100.0}
+        trainer = {"members": MEMBERS, "fit": {"steps": steps}, "new_crops": 1, "gates": ANY_GENERATION}
         trainer |= {"port": port, "metrics_port": metrics_port}
         settings = load_settings(data=scoring.settings.data, trainer=trainer)
         with settings.open_store() as store, Asker(scoring.target, scoring.token) as asker:
