@@ -2,6 +2,8 @@
 
 import asyncio
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ from quandary import Frame, GenerationNotResident, NoGeneration, ScoringOptions
 from quandary.convert import frame_message
 from quandary.errors import Unavailable
 from quandary.v1 import scoring_pb2
+from quandary_server.clock import now
 from quandary_server.inference.generation import Generation
 from quandary_server.registry.directory import Artefacts
 from quandary_server.scoring.engine import Engine
@@ -48,6 +51,32 @@ def test_a_generation_answers_once_the_last_of_its_members_is_there(
     wait_for(lambda: deployment.beat().generation == first)
     assert deployment.answers() == first
     assert deployment.beat().problem == ""
+
+
+def test_a_replica_starts_once_its_members_have_the_generation_so_that_no_call_comes_before(
+    deployment: SpreadDeployment, generation: Artefacts
+) -> None:
+    deployment.start(but=["m1", INGRESS])
+    first = deployment.promote(generation)
+    with ThreadPoolExecutor(1) as pool:
+        started = pool.submit(deployment.start, but=["m1"], patience=timedelta(seconds=30))
+        told = f"{first} waits for m1"
+        wait_for(lambda: any(beat.problem == told for beat in deployment.registry.roster.alive(now())))
+        assert not started.done()
+        deployment.each[1].keeper.start()
+        started.result(timeout=30)
+    assert deployment.answers() == first
+    deployment.each[1].keeper.stop()
+
+
+def test_a_replica_starts_without_a_generation_that_its_members_do_not_get(
+    deployment: SpreadDeployment, generation: Artefacts
+) -> None:
+    first = deployment.promote(generation)
+    deployment.start(but=["m1"], patience=timedelta(milliseconds=100))
+    assert deployment.beat().problem == f"{first} waits for m1"
+    with pytest.raises(Unavailable, match="is being loaded"):
+        deployment.answers()
 
 
 def test_the_old_generation_answers_until_every_member_has_the_new_one(

@@ -60,12 +60,12 @@ class SpreadDeployment:
         self.keeper = Keeper[Generation](self.registry, INGRESS, load, POLL, now, lambda _: None, deployment=INGRESS)
         self._started: list[Keeper[HeldMember] | Keeper[Generation]] = []
 
-    def start(self, but: Sequence[str] = ()) -> None:
-        """Start all keepers but some that are named."""
+    def start(self, but: Sequence[str] = (), patience: timedelta = timedelta(0)) -> None:
+        """Start all keepers but some that are named, the ingress's last and with patience."""
         keepers = {member.name: member.keeper for member in (*self.each, self.first)} | {INGRESS: self.keeper}
         for name, keeper in keepers.items():
             if name not in but and keeper not in self._started:
-                keeper.start()
+                keeper.start(patience if name == INGRESS else timedelta(0))
                 self._started.append(keeper)
 
     def stop(self) -> None:

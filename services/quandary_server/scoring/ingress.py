@@ -18,7 +18,7 @@ from quandary_server.scoring.admission import QueueLimit
 from quandary_server.scoring.engine import Engine
 from quandary_server.scoring.frame_stream import ReadAhead
 from quandary_server.scoring.gpu import batch_limit_of, device_of
-from quandary_server.scoring.keeper import Keeper, Load
+from quandary_server.scoring.keeper import START_PATIENCE, Keeper, Load
 from quandary_server.scoring.loading import spread_generation, whole_generation
 from quandary_server.scoring.member_replica import asked_of
 from quandary_server.scoring.meters import Meters
@@ -87,7 +87,7 @@ class ScoringIngress(ScoringServicer, OpenInferenceServicer, HealthServicer):
         ScoringServicer.__init__(self, door, keeper, engine, limits, place.unique_id, settings.stream_window, ahead)
         OpenInferenceServicer.__init__(self, door, keeper, engine, limits)
         HealthServicer.__init__(self, dict.fromkeys((SERVICE, INFERENCE_SERVICE), lambda: bool(keeper.resident)))
-        keeper.start()
+        keeper.start(START_PATIENCE)
 
     def loading(self, load: Load[Generation], registry: RegistryPlace) -> Load[Generation]:
         """Return how a generation is loaded from the registry: as it is; a benchmark has it take longer."""

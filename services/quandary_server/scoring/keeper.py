@@ -5,6 +5,7 @@ import logging
 import os
 import platform
 import threading
+import time
 from collections.abc import Callable, Collection
 from datetime import datetime, timedelta
 from typing import Generic, Protocol, TypeVar
@@ -16,6 +17,9 @@ from quandary_server.registry.roster import Heartbeat
 from quandary_server.scoring.live import Live
 
 log = logging.getLogger(__name__)
+
+START_PATIENCE = timedelta(seconds=30)
+"""How long a replica that starts beside others waits for a generation: calls go to it as soon as it has started."""
 
 
 class Held(Protocol):
@@ -74,23 +78,28 @@ class Keeper(Generic[H]):
         self._stop = threading.Event()
         self._changed = threading.Event()
         # loading may take longer than the roster is patient: the heart beats in a thread of its own
-        self._threads = [
-            threading.Thread(target=self._watch, name="generation-keeper", daemon=True),
-            threading.Thread(target=self._keep_beating, name="heartbeat", daemon=True),
-        ]
+        self._watching = threading.Thread(target=self._watch, name="generation-keeper", daemon=True)
+        self._heart = threading.Thread(target=self._keep_beating, name="heartbeat", daemon=True)
 
-    def start(self) -> None:
-        """Load the current generation, if there is one, and begin to watch."""
+    def start(self, patience: timedelta = timedelta(0)) -> None:
+        """Load the current generation, if there is one, and begin to watch.
+
+        patience: how long to wait for one that cannot be had yet, since whoever answers is sent calls from then on.
+        """
         self._look()
         self._beat()
-        for thread in self._threads:
-            thread.start()
+        self._heart.start()
+        until = time.monotonic() + patience.total_seconds()
+        while self._waits and not self._resident and time.monotonic() < until:
+            self._stop.wait(self._poll.total_seconds())
+            self._look_on()
+        self._watching.start()
 
     def stop(self) -> None:
         """Stop watching and take the replica off the roster."""
         self._stop.set()
         self._changed.set()
-        for thread in self._threads:
+        for thread in (self._watching, self._heart):
             thread.join()
         with contextlib.suppress(Unavailable):
             self._registry.roster.leave(self._replica)
@@ -125,10 +134,13 @@ class Keeper(Generic[H]):
     def _watch(self) -> None:
         # at no niceness of its own: a thread that waits for a core while it holds the interpreter's lock holds up the answers
         while not self._stop.wait(self._poll.total_seconds()):
-            before = self._state()
-            self._look()
-            if self._state() != before:
-                self._changed.set()
+            self._look_on()
+
+    def _look_on(self) -> None:
+        before = self._state()
+        self._look()
+        if self._state() != before:
+            self._changed.set()
 
     def _keep_beating(self) -> None:
         while not self._stop.is_set():

@@ -19,7 +19,7 @@ from quandary_server.scoring.compute import CALLS, Compute
 from quandary_server.scoring.cost import PASS_S
 from quandary_server.scoring.gpu import batch_limit_of, device_of
 from quandary_server.scoring.joint_draws import Crops, drawn_together
-from quandary_server.scoring.keeper import Keeper, Load
+from quandary_server.scoring.keeper import START_PATIENCE, Keeper, Load
 from quandary_server.scoring.loading import HeldMember, one_member, still_answering
 from quandary_server.scoring.meters import MemberMeters
 from quandary_server.scoring.scaling import BUSY, Busy
@@ -55,7 +55,7 @@ class MemberReplica:
         )
         self._busy = Busy(1, time.monotonic())
         self._compute = Compute(1, batch_limit_of(settings, device))
-        self._keeper.start()
+        self._keeper.start(START_PATIENCE)
 
     def loading(self, load: Load[HeldMember], registry: RegistryPlace) -> Load[HeldMember]:
         """Return how a member is loaded from the registry: as it is; a benchmark has it take longer."""

@@ -40,8 +40,8 @@ class Spec:
 class Report:
     """Of each answer when it was asked for (time.monotonic()), the seconds it took, and the generation it names.
 
-    failed: calls by status and message. mixed: answers that are not, to the bit, those of the generation they name; unnamed: that name
-    none of those that there are.
+    failed: calls by status and message. mixed: answers that are not, to the bit, those of the generation they name; unnamed:
+    that name none of those that there are.
     """
 
     begun: list[float] = field(default_factory=list)
