@@ -1,10 +1,11 @@
-"""How this process gets its memory."""
+"""How this process gets its memory, and what it looks through to give some back."""
 
 import ctypes
+import gc
 import sys
 from contextlib import suppress
 
-__all__ = ["share_memory_among_threads"]
+__all__ = ["collect_only_what_is_new", "share_memory_among_threads"]
 
 M_ARENA_MAX = -8
 """Of mallopt(3): how many heaps there are."""
@@ -19,3 +20,12 @@ def share_memory_among_threads() -> None:
     if sys.platform == "linux":
         with suppress(OSError, AttributeError):
             ctypes.CDLL(None).mallopt(M_ARENA_MAX, 1)
+
+
+def collect_only_what_is_new() -> None:
+    """Have Python's collector of cycles pass over whatever there is by now: modules and services stay to the end.
+
+    It looks through everything now and again, which stops all threads: 60 to 100 ms for what a replica has imported.
+    """
+    gc.collect()
+    gc.freeze()

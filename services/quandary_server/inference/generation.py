@@ -2,7 +2,7 @@
 
 import copy
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -101,11 +101,17 @@ class Generation(ABC):
 class LoadedGeneration(Generation):
     """All members on one device. Immutable; one thread at a time may draw."""
 
-    def __init__(self, artefacts: Artefacts, where: Provider | Device = Provider.CPU) -> None:
+    def __init__(
+        self, artefacts: Artefacts, where: Provider | Device = Provider.CPU, between: Callable[[], None] = lambda: None
+    ) -> None:
+        """Open the members, one after the other; between: called after each."""
         super().__init__(artefacts.manifest)
         net = artefacts.manifest.net
         self._device = open_device(where) if isinstance(where, Provider) else where
-        members = (LoadedMember(model, k, net, self._device) for k, model in enumerate(artefacts.members))
+        members = []
+        for k, model in enumerate(artefacts.members):
+            members.append(LoadedMember(model, k, net, self._device))
+            between()
         self.loaded: tuple[LoadedMember, ...] = tuple(members)
 
     @property

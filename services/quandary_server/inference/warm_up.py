@@ -1,5 +1,7 @@
 """The first runs of a session are slow, and a broken model should break before it answers."""
 
+from collections.abc import Callable
+
 import numpy as np
 
 from quandary.errors import CorruptArtefact
@@ -16,14 +18,14 @@ from quandary_server.uncertainty.summary import summarise
 MC_SAMPLES = 20
 
 
-def warm_up(generation: LoadedGeneration) -> None:
+def warm_up(generation: LoadedGeneration, between: Callable[[], None] = lambda: None) -> None:
     """Have every member draw, as `warm_up_member` does."""
     for member in generation.loaded:
-        warm_up_member(member, generation.manifest)
+        warm_up_member(member, generation.manifest, between)
 
 
-def warm_up_member(member: LoadedMember, manifest: Manifest) -> None:
-    """Draw once for a single and once for a full batch of blank crops.
+def warm_up_member(member: LoadedMember, manifest: Manifest, between: Callable[[], None] = lambda: None) -> None:
+    """Draw once for a single and once for a full batch of blank crops; between: called after each.
 
     Raises CorruptArtefact where the model cannot run, answers in other shapes than its manifest says, or not finitely.
     """
@@ -31,6 +33,7 @@ def warm_up_member(member: LoadedMember, manifest: Manifest) -> None:
         for crops in (2, CROPS_PER_RUN):
             rasters = blank(crops, manifest.net.side)
             drawn = member.draw(rasters.maps, rasters.geometry, MC_SAMPLES, 0)
+            between()
     except Exception as error:
         # ONNX Runtime's exceptions share no base but Exception
         raise CorruptArtefact(f"{manifest.generation} does not run: {type(error).__name__}") from error

@@ -9,6 +9,7 @@ from ray import serve
 from ray.serve.handle import DeploymentHandle
 
 from quandary.options import ScoringOptions
+from quandary_server.allocation import collect_only_what_is_new
 from quandary_server.auth import Keyring
 from quandary_server.clock import now
 from quandary_server.inference.generation import Generation
@@ -88,6 +89,7 @@ class ScoringIngress(ScoringServicer, OpenInferenceServicer, HealthServicer):
         OpenInferenceServicer.__init__(self, door, keeper, engine, limits)
         HealthServicer.__init__(self, dict.fromkeys((SERVICE, INFERENCE_SERVICE), lambda: bool(keeper.resident)))
         keeper.start(START_PATIENCE)
+        collect_only_what_is_new()
 
     def loading(self, load: Load[Generation], registry: RegistryPlace) -> Load[Generation]:
         """Return how a generation is loaded from the registry: as it is; a benchmark has it take longer."""

@@ -1,5 +1,9 @@
-"""What replicas keep of a generation: all of it, one member of it, or only the knowledge of it."""
+"""What replicas keep of a generation: all of it, one member of it, or only the knowledge of it.
 
+What answers meanwhile is to feel as little of it as can be: a generation is loaded in small steps with rests between.
+"""
+
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -15,6 +19,20 @@ from quandary_server.registry.directory import Registry
 from quandary_server.registry.manifest import Manifest
 from quandary_server.scoring.keeper import Load, NotYet
 from quandary_server.scoring.spread import Members, SpreadGeneration
+
+REST_OVER_STEP, LONGEST_REST_S = 4.0, 0.1
+
+
+class Rests:
+    """Rests after each step of some work: four times as long as that took, a tenth of a second at most."""
+
+    def __init__(self, clock: Callable[[], float] = time.perf_counter, sleep: Callable[[float], None] = time.sleep) -> None:
+        self._clock, self._sleep, self._since = clock, sleep, clock()
+
+    def __call__(self) -> None:
+        """Rest: a step ends here."""
+        self._sleep(min((self._clock() - self._since) * REST_OVER_STEP, LONGEST_REST_S))
+        self._since = self._clock()
 
 
 @dataclass(frozen=True)
@@ -40,8 +58,11 @@ def whole_generation(registry: Registry, where: Provider | Device) -> Load[Loade
     device = _device(where)
 
     def load(generation: str, digest: str | None) -> LoadedGeneration:
-        loaded = LoadedGeneration(registry.load(generation, digest), device)
-        warm_up(loaded)
+        rest = Rests()
+        artefacts = registry.load(generation, digest)
+        rest()
+        loaded = LoadedGeneration(artefacts, device, rest)
+        warm_up(loaded, rest)
         return loaded
 
     return load
@@ -55,11 +76,13 @@ def one_member(registry: Registry, where: Provider | Device, index: int, deploye
     device = _device(where)
 
     def load(generation: str, digest: str | None) -> HeldMember:
+        rest = Rests()
         manifest = _fitting(registry.verified(generation, digest), deployed)
         if index >= len(manifest.members):
             return HeldMember(manifest, None)
         member = LoadedMember(registry.member(manifest, index), index, manifest.net, device)
-        warm_up_member(member, manifest)
+        rest()
+        warm_up_member(member, manifest, rest)
         return HeldMember(manifest, member)
 
     return load

@@ -11,6 +11,7 @@ from ray.serve.exceptions import RayServeException
 from ray.serve.handle import DeploymentHandle
 
 from quandary.errors import Unavailable
+from quandary_server.allocation import collect_only_what_is_new
 from quandary_server.clock import now
 from quandary_server.inference.device import Floats
 from quandary_server.inference.member import MemberDraws
@@ -56,6 +57,7 @@ class MemberReplica:
         self._busy = Busy(1, time.monotonic())
         self._compute = Compute(1, batch_limit_of(settings, device))
         self._keeper.start(START_PATIENCE)
+        collect_only_what_is_new()
 
     def loading(self, load: Load[HeldMember], registry: RegistryPlace) -> Load[HeldMember]:
         """Return how a member is loaded from the registry: as it is; a benchmark has it take longer."""

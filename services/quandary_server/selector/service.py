@@ -15,7 +15,7 @@ from quandary.errors import Unavailable
 from quandary.scoring import AsyncScoringClient
 from quandary.v1 import labels_pb2_grpc, queue_pb2_grpc
 from quandary_server import metrics
-from quandary_server.allocation import share_memory_among_threads
+from quandary_server.allocation import collect_only_what_is_new, share_memory_among_threads
 from quandary_server.auth import Keyring, ensure_tokens
 from quandary_server.clock import now
 from quandary_server.grpc_server import GRACE, start_server, until_told_to_stop
@@ -177,6 +177,7 @@ async def serve_selector(settings: Settings) -> None:
         ready = dict.fromkeys(SERVICES, store.answers)
         server, port = await start_server(selector.host, selector.port, ready, [register])
         http, _ = start_http_server(selector.metrics_port, selector.host, meters.registry)
+        collect_only_what_is_new()
         log.info("selector_ready port=%d", port)
         try:
             of_labelled = [embedder.run(), _follow(labelled, pace)] if options.include_embedding else []

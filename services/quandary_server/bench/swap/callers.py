@@ -17,6 +17,7 @@ from typing import Self
 
 from quandary import AsyncScoringClient, QuandaryError
 from quandary.frames import Frame
+from quandary_server.allocation import collect_only_what_is_new
 from quandary_server.bench.frames import cropped_frame
 from quandary_server.bench.swap.expected import CROPS, FRAMES, OPTIONS, digest
 
@@ -135,6 +136,7 @@ class CallersProcess:
 async def _until_told() -> Report:
     """Offer the load on the first line of stdin until stdin ends."""
     spec, over = Spec(**json.loads(sys.stdin.readline())), asyncio.Event()
+    collect_only_what_is_new()  # a collection here would be told as a slow answer
 
     async def wait() -> None:
         await asyncio.to_thread(sys.stdin.read)
