@@ -54,6 +54,10 @@ def write_document(path: Path, figures: Sequence[Figure], command: str) -> None:
     _write(path, document(figures, command))
 
 
+Measured = Callable[[Sequence[Figure]], None]
+"""Told the figures of a part as soon as it is measured: a run that is broken off keeps those of the parts before."""
+
+
 def write_part(
     path: Path, figures: Sequence[Figure], part_of: Callable[[str], str], command_of: Callable[[Set[str]], str]
 ) -> None:

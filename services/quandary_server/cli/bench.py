@@ -10,13 +10,15 @@ from typing import Annotated, Any
 import typer
 
 from quandary.errors import InvalidArgument
-from quandary_server.bench.figures import Figure, document, write_document, write_part
+from quandary_server.bench.figures import Figure, Measured, document, write_document, write_part
 from quandary_server.bench.progress import Told
-from quandary_server.bench.queue.parts import Measured, QueuePart, part_of, queue_figures
+from quandary_server.bench.queue import parts as queue_parts
+from quandary_server.bench.queue.parts import QueuePart, queue_figures
 from quandary_server.bench.queue.sizes import Sizes
 from quandary_server.bench.scoring.parts import Part, scoring_figures
 from quandary_server.bench.stream.parts import StreamPart
 from quandary_server.bench.stream.sizes import StreamSizes
+from quandary_server.bench.train import parts as train_parts
 from quandary_server.bench.train.parts import TrainPart, train_figures
 from quandary_server.cli.output import err, print_json, print_table, progress_bar
 from quandary_server.cli.session import check_file
@@ -43,6 +45,11 @@ PARTS: dict[Benchmark, type[StrEnum]] = {
     Benchmark.STREAM: StreamPart,
     Benchmark.TRAIN: TrainPart,
 }
+PART_OF: dict[Benchmark, Callable[[str], str]] = {
+    Benchmark.QUEUE: queue_parts.part_of,
+    Benchmark.TRAIN: train_parts.part_of,
+}
+"""Of those whose file is written part by part: the part of a figure."""
 SCALED = (Benchmark.QUEUE, Benchmark.STREAM, Benchmark.SWAP)
 
 
@@ -79,11 +86,11 @@ def bench(
         err.print(f"{part}: {type(error).__name__}: {error}", markup=False)
 
     command = _command(name, only or [], scale)
-    in_parts = name is Benchmark.QUEUE and json_file is not None and str(json_file) != "-"
+    in_parts = name in PART_OF and json_file is not None and str(json_file) != "-"
 
     def measured(found: Sequence[Figure]) -> None:
         if json_file is not None and in_parts and found:
-            write_part(json_file, found, part_of, lambda there: _command_of_parts(there, scale))
+            write_part(json_file, found, PART_OF[name], lambda there: _command_of_parts(name, there, scale))
 
     with progress_bar("measuring", None) as advance:
         measure = _measure(name, parts, baal, scale, failed, measured)
@@ -111,9 +118,10 @@ def _command(name: Benchmark, only: Sequence[str], scale: float) -> str:
     return parts + (f" --scale {scale:g}" if scale != 1.0 else "")
 
 
-def _command_of_parts(there: Set[str], scale: float) -> str:
-    """Return the command of the queue's parts that are there."""
-    return _command(Benchmark.QUEUE, [part for part in QueuePart if part in there] if there < set(QueuePart) else [], scale)
+def _command_of_parts(name: Benchmark, there: Set[str], scale: float) -> str:
+    """Return the command of those parts that are there."""
+    parts = list(PARTS[name])
+    return _command(name, [part for part in parts if part in there] if there < set(parts) else [], scale)
 
 
 def _parts(name: Benchmark, only: list[str]) -> list[Any]:
@@ -161,5 +169,5 @@ def _measure(
 
         return partial(stream_figures, parts=parts, sizes=StreamSizes().scaled(scale), failed=failed)
     if name is Benchmark.TRAIN:
-        return partial(train_figures, parts=parts, failed=failed)
+        return partial(train_figures, parts=parts, failed=failed, measured=measured)
     return partial(scoring_figures, parts=parts, environment=baal, failed=failed)

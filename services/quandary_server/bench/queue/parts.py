@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from enum import StrEnum
 from functools import partial
 
-from quandary_server.bench.figures import Figure
+from quandary_server.bench.figures import Figure, Measured
 from quandary_server.bench.progress import Told
 from quandary_server.bench.queue.places import LeftOut
 from quandary_server.bench.queue.sizes import Sizes
@@ -35,10 +35,6 @@ PREFIXES = {
 def part_of(figure: str) -> QueuePart:
     """Return the part that measures a figure, by its name."""
     return next((part for prefix, part in PREFIXES.items() if figure.startswith(prefix)), QueuePart.TRACKS)
-
-
-Measured = Callable[[Sequence[Figure]], None]
-"""Told the figures of a part as soon as it is measured: a run that is broken off keeps those of the parts before."""
 
 
 def queue_figures(

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -29,7 +30,8 @@ from quandary_server.storage.store import Store
 from quandary_server.trainer.service import SERVICE
 
 FLEET = FleetSettings(pool_drives=6, control_drives=3, evaluation_drives=0, frames_per_drive=16, seed=7)
-MEMBERS, STEPS, ROUNDS = 3, 150, 3
+STEPS, ROUNDS = 150, 3
+TRAINER: dict[str, Any] = {"members": 3, "new_crops": 1, "gates": ANY_GENERATION}
 """As the demo trains."""
 
 START_S, RUN_S, STOP_S, LOOK_EVERY_S = 120.0, 600.0, 30.0, 0.02
@@ -42,8 +44,7 @@ def loop_figures(told: Told, size: FleetSettings = FLEET, steps: int = STEPS) ->
     with tempfile.TemporaryDirectory() as folder, ScoringProcess() as scoring:
         fleet = simulated(Path(folder), size, told)
         port, metrics_port = free_ports(2)
-        trainer = {"members": MEMBERS, "fit": {"steps": steps}, "new_crops": 1, "gates": ANY_GENERATION}
-        trainer |= {"port": port, "metrics_port": metrics_port}
+        trainer = TRAINER | {"fit": {"steps": steps}, "port": port, "metrics_port": metrics_port}
         settings = load_settings(data=scoring.settings.data, trainer=trainer)
         with settings.open_store() as store, Asker(scoring.target, scoring.token) as asker:
             fleet.enqueue(store, now())

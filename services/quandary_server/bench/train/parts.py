@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from enum import StrEnum
 
-from quandary_server.bench.figures import Figure
+from quandary_server.bench.figures import Figure, Measured
 from quandary_server.bench.progress import Told
 
 
@@ -16,18 +16,31 @@ class TrainPart(StrEnum):
     START = "start"
 
 
-def train_figures(told: Told, parts: Sequence[TrainPart], failed: Callable[[str, Exception], None]) -> list[Figure]:
+PREFIXES = {"member": TrainPart.MEMBERS, "workers_": TrainPart.MEMBERS, "label_": TrainPart.LOOP, "start_": TrainPart.START}
+
+
+def part_of(figure: str) -> TrainPart:
+    """Return the part that measures a figure, by its name."""
+    return next((part for prefix, part in PREFIXES.items() if figure.startswith(prefix)), TrainPart.KILL)
+
+
+def train_figures(
+    told: Told, parts: Sequence[TrainPart], failed: Callable[[str, Exception], None], measured: Measured = lambda *_: None
+) -> list[Figure]:
     """Return the figures of the parts, in the order of `TrainPart`.
 
-    failed: told of a part that ended in an error: its figures are left out, the others go on.
+    failed: told of a part that ended in an error: its figures are left out, the others go on. measured: told those of a part.
     """
     figures: list[Figure] = []
     for part in TrainPart:
         if part in parts:
             try:
-                figures += _measure(part)(told)
+                found = _measure(part)(told)
             except Exception as error:
                 failed(part.value, error)
+                continue
+            measured(found)
+            figures += found
     return figures
 
 
