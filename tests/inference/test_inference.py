@@ -10,8 +10,9 @@ from quandary_server.frustum.raster import Rasters
 from quandary_server.inference.estimate import usable_objects
 from quandary_server.inference.generation import LoadedGeneration, sample_count
 from quandary_server.inference.masks import dropout_masks, whole_masks
+from quandary_server.inference.parts import CROPS_AT_ONCE, parts_of
 from quandary_server.inference.provider import Provider
-from quandary_server.inference.scores import score_rasters
+from quandary_server.inference.scores import score_many, score_rasters
 from quandary_server.inference.warm_up import warm_up
 from quandary_server.registry.directory import Artefacts, Registry
 from quandary_server.uncertainty.samples import Samples
@@ -54,6 +55,18 @@ def test_masks_drop_their_share_and_keep_the_mean() -> None:
     assert set(np.unique(mask)) == {np.float32(0), np.float32(1 / 0.75)}
     assert mask.mean() == pytest.approx(1.0, abs=0.01)
     assert whole_masks(WIDTHS)[0].tolist() == [[1.0] * 10]
+
+
+def test_many_crops_are_scored_some_at_a_time_and_to_the_same_bytes(
+    loaded: LoadedGeneration, rasters: Callable[[int], Rasters]
+) -> None:
+    crops, options = rasters(8).take(np.resize(np.arange(8), 2 * CROPS_AT_ONCE + 1)), ScoringOptions(mc_samples=3)
+    assert [len(part) for part in parts_of(len(crops))] == [342, 342, 341]
+    many, at_once = score_many(loaded, crops, options), score_rasters(loaded, crops, options, jackknife=False)
+    for name in PER_OBJECT:
+        assert getattr(many, name).tobytes() == getattr(at_once, name).tobytes(), name
+    assert many.anchors.centre.tobytes() == at_once.anchors.centre.tobytes()
+    assert (many.score_without, many.tightness, many.escalated) == (None, None, None)
 
 
 def test_cached_masks_cannot_be_written() -> None:

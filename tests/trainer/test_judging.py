@@ -5,8 +5,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 from quandary import ScoringOptions
+from quandary.labels import CLASSES
 from quandary_server.clock import now
 from quandary_server.datasets.kitti import KittiFolder
 from quandary_server.datasets.proposals import proposals_of
@@ -30,7 +32,7 @@ NET = NetSettings(channels=(8, 16, 16), image_embedding=48, geometry_embedding=1
 SMALLER = NET.model_copy(update={"side": 16})
 FIT = FitSettings(steps=150, batch=32)
 OPTIONS = ScoringOptions(mc_samples=5)
-GATES = ["onnx_parity", "disagreement", *(figure.gate for figure in FIGURES), "latency"]
+GATES = ["onnx_parity", "answers", "disagreement", *(figure.gate for figure in FIGURES), "latency"]
 
 Crops = Callable[[str, int], Examples]
 
@@ -109,6 +111,24 @@ def test_members_fitted_from_one_seed_are_refused(bench: Bench) -> None:
     refused = [gate for gate in judged.gates if gate.verdict == "refused"]
     assert [gate.gate for gate in refused] == ["disagreement"]
     assert "members 0 and 1 are the same file" in refused[0].reason
+
+
+def test_a_candidate_with_boxes_out_of_reach_is_refused_and_has_no_figures(bench: Bench, good: Candidate) -> None:
+    nets = [fit_member(bench.training, NET, FIT.model_copy(update={"steps": 1}), seed) for seed in (1, 2)]
+    with torch.no_grad():
+        # of 1 m up: a box 600 m above its object
+        nets[1].output.bias[len(CLASSES) + 2] += 600.0
+    members = [Member(*export_onnx(net), loss=0.5) for net in nets]
+    judged = bench.judged(replace(good, members=tuple(members)), good.load())
+    found = verdicts(judged)
+    assert [gate for gate, verdict in found.items() if verdict == "refused"] == ["answers"]
+    count = len(bench.split.gates)
+    answers = next(gate for gate in judged.gates if gate.gate == "answers")
+    assert answers.reason.startswith(f"{count} of {count} crops have an answer that is not finite, or a box beyond")
+    assert {found[figure.gate] for figure in FIGURES} == {"undetermined"}
+    # nor is anybody held against such a one
+    against = bench.judged(good, replace(good, members=tuple(members)).load())
+    assert verdicts(against)["nll"] == "passed"
 
 
 def test_a_current_generation_of_another_side_sees_the_crops_at_its_own(bench: Bench, crops: Crops, good: Candidate) -> None:

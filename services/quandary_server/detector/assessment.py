@@ -12,7 +12,7 @@ from quandary_server.evaluation.boxes import centre_errors, depth_errors, ious, 
 from quandary_server.evaluation.classes import macro_recall
 from quandary_server.inference.generation import LoadedGeneration
 from quandary_server.inference.object_scores import ObjectScores
-from quandary_server.inference.scores import score_rasters
+from quandary_server.inference.scores import score_many
 from quandary_server.uncertainty.calibration import expected_calibration_error, negative_log_likelihoods
 
 Array = NDArray[np.float64]
@@ -65,8 +65,12 @@ class Assessment:
 
 
 def assess(generation: LoadedGeneration, examples: Examples, options: ScoringOptions) -> Assessment:
-    """Return how a generation answers N >= 1 labelled crops."""
-    scores = score_rasters(generation, examples.rasters, options, jackknife=False)
+    """Return how a generation answers N >= 1 labelled crops, soundly all of them (`ObjectScores.usable`)."""
+    return assessed(score_many(generation, examples.rasters, options), examples)
+
+
+def assessed(scores: ObjectScores, examples: Examples) -> Assessment:
+    """Return how these answers, all sound, do on the N labelled crops that they are of."""
     objects = examples.classes != BACKGROUND_INDEX
     errors = {name: np.full(len(examples), np.nan) for name in ("centre", "depth", "size", "iou")}
     labelled = np.flatnonzero(objects)

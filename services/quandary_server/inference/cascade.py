@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from quandary.options import Estimator, ScoringOptions
+from quandary.options import Acquisition, Estimator, ScoringOptions
 from quandary_server.frustum.raster import Rasters
 from quandary_server.inference.estimate import estimate
 from quandary_server.inference.generation import Generation
 from quandary_server.inference.object_scores import ObjectScores
+from quandary_server.inference.parts import parts_of
 from quandary_server.registry.manifest import CascadeRecord
 from quandary_server.uncertainty.acquisition import ACQUISITIONS, acquire
 from quandary_server.uncertainty.summary import summarise
@@ -66,12 +67,16 @@ def escalation_threshold(record: CascadeRecord | None, options: ScoringOptions) 
 def calibrate_cascade(generation: Generation, rasters: Rasters) -> CascadeRecord:
     """Return the thresholds that D >= 1 crops of control drives give: quantiles of their first scores."""
     masks = max(FIRST_MASKS, -(-FIRST_SAMPLES // generation.members))
-    twice = rasters.take(np.resize(np.arange(len(rasters)), max(len(rasters), 2)))
-    seed = generation.seed(None)
-    summary = summarise(generation.draw(twice, Estimator.ENSEMBLE_MC_DROPOUT, masks, seed).samples)
-    found = {name: acquire(name, summary, generation.epistemic_scales)[: len(rasters)] for name in ACQUISITIONS}
+    twice = rasters if len(rasters) > 1 else rasters.take(np.zeros(2, np.intp))
+    seed, scales = generation.seed(None), generation.epistemic_scales
+    found: dict[Acquisition, list[Array]] = {name: [] for name in ACQUISITIONS}
+    for part in parts_of(len(twice)):
+        summary = summarise(generation.draw(twice.take(part), Estimator.ENSEMBLE_MC_DROPOUT, masks, seed).samples)
+        for name, scores in found.items():
+            scores.append(acquire(name, summary, scales))
     levels = np.linspace(0.0, 1.0, LEVELS + 1)
-    quantiles = {name.value: tuple(np.quantile(scores, levels).tolist()) for name, scores in found.items()}
+    drawn = {name: np.concatenate(scores)[: len(rasters)] for name, scores in found.items()}
+    quantiles = {name.value: tuple(np.quantile(scores, levels).tolist()) for name, scores in drawn.items()}
     return CascadeRecord(masks=masks, crops=len(rasters), quantiles=quantiles)
 
 

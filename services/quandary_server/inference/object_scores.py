@@ -1,5 +1,6 @@
 """Scored objects."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import Any
@@ -72,6 +73,20 @@ class ObjectScores:
             else:
                 parts[field.name] = None if value is None else value[which]
         return ObjectScores(**parts)
+
+    @staticmethod
+    def joined(parts: "Sequence[ObjectScores]") -> "ObjectScores":
+        """Return the objects of several parts (at least one), one after the other; what a part lacks, all must lack."""
+        along: dict[str, Any] = {}
+        for field in fields(ObjectScores):
+            values = [getattr(part, field.name) for part in parts]
+            if field.name == "anchors":
+                along[field.name] = Anchors.joined(values)
+            elif values[0] is None:
+                along[field.name] = None
+            else:
+                along[field.name] = np.concatenate(values, axis=-1 if field.name == "score_without" else 0)
+        return ObjectScores(**along)
 
     def boxes(self, part: slice = slice(None)) -> list[Box3D]:
         """Return the mean boxes of a part, which must be `usable`, in the LiDAR frame."""

@@ -6,15 +6,17 @@ from datetime import datetime
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.stats import spearmanr
 
 from quandary.labels import CLASSES
 from quandary.options import ScoringOptions
-from quandary_server.detector.assessment import BACKGROUND_INDEX, Assessment, assess
+from quandary_server.detector.assessment import BACKGROUND_INDEX, Assessment, assessed
 from quandary_server.detector.examples import Examples
 from quandary_server.detector.settings import NetSettings
 from quandary_server.inference.generation import LoadedGeneration
 from quandary_server.inference.provider import Provider
+from quandary_server.inference.scores import score_many
 from quandary_server.registry.directory import Artefacts, Registry
 from quandary_server.registry.manifest import GateRecord, Manifest, NetRecord, generation_id, member_name, sha256
 from quandary_server.trainer.members import Member
@@ -112,18 +114,21 @@ def box_scales(examples: Examples) -> tuple[float, ...]:
 
 
 def judge(generation: LoadedGeneration, examples: Examples, options: ScoringOptions) -> Assessment | None:
-    """Return how a generation does on examples, None where there are none."""
-    return assess(generation, examples, options) if len(examples) else None
+    """Return how a generation does on examples, None where there are none, or where not all of its answers are sound."""
+    scores = score_many(generation, examples.rasters, options) if len(examples) else None
+    return None if scores is None or not scores.usable.all() else assessed(scores, examples)
 
 
-def seed_rank_correlation(generation: LoadedGeneration, examples: Examples, options: ScoringOptions) -> float | None:
+def seed_rank_correlation(
+    generation: LoadedGeneration, examples: Examples, options: ScoringOptions, scores: NDArray[np.float64]
+) -> float | None:
     """Return the rank correlation (Spearman) of the score between two seeds of masks; None for too few examples.
 
-    Below 0.95 the ranks hang on the draw: raise mc_samples.
+    scores (D,): of the examples by the options' own seed. Below 0.95 the ranks hang on the draw: raise mc_samples.
     """
     if len(examples) < MIN_CROPS_FOR_RANKS:
         return None
     other = replace(options, seed=generation.seed(options.seed) ^ 1)
-    mine, theirs = (assess(generation, examples, o).scores.score.tolist() for o in (options, other))
-    correlation = float(spearmanr(mine, theirs).statistic)
+    theirs = score_many(generation, examples.rasters, other).score
+    correlation = float(spearmanr(scores.tolist(), theirs.tolist()).statistic)
     return correlation if np.isfinite(correlation) else None

@@ -7,7 +7,7 @@ from quandary_server.detector.examples import Examples
 from quandary_server.evaluation.ranking import top_overlap
 from quandary_server.inference.cascade import calibrate_cascade
 from quandary_server.inference.generation import LoadedGeneration
-from quandary_server.inference.scores import score_rasters
+from quandary_server.inference.scores import score_many
 from quandary_server.trainer.candidate import Candidate
 
 MIN_CONTROL_CROPS = 50
@@ -31,7 +31,7 @@ def cascade_metrics(generation: LoadedGeneration, control: Examples, options: Sc
     if len(control) < MIN_CROPS_FOR_OVERLAP:
         return {}
     cascade, full = (
-        score_rasters(generation, control.rasters, replace(options, estimator=estimator), jackknife=False)
+        score_many(generation, control.rasters, replace(options, estimator=estimator))
         for estimator in (Estimator.ESCALATE, Estimator.ENSEMBLE_MC_DROPOUT)
     )
     share = 1.0 if cascade.escalated is None else float(cascade.escalated.mean())

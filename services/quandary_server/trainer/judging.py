@@ -6,15 +6,17 @@ from dataclasses import dataclass
 import numpy as np
 
 from quandary.options import ScoringOptions
-from quandary_server.detector.assessment import Assessment
+from quandary_server.detector.assessment import Assessment, assessed
 from quandary_server.detector.examples import Examples
 from quandary_server.inference.generation import LoadedGeneration
+from quandary_server.inference.scores import score_many
 from quandary_server.registry.manifest import GateRecord
 from quandary_server.settings.gates import GateSettings
 from quandary_server.storage.snapshots import Snapshot
 from quandary_server.trainer.calibration import ControlSplit, split_control
 from quandary_server.trainer.candidate import Candidate, judge, seed_rank_correlation
 from quandary_server.trainer.cascade import cascade_metrics
+from quandary_server.trainer.gates.answers import answers_gate
 from quandary_server.trainer.gates.disagreement import disagreement_gate
 from quandary_server.trainer.gates.figures import FIGURES
 from quandary_server.trainer.gates.latency import latency_gate, measured_costs
@@ -50,11 +52,14 @@ class Bench:
 
     def judged(self, candidate: Candidate, current: LoadedGeneration | None) -> Judged:
         """Return all verdicts on a calibrated candidate, held against the current generation if there is one."""
-        loaded = candidate.load()
-        mine = judge(loaded, self.split.gates, self.options)
+        loaded, crops = candidate.load(), self._any_crops()
+        scores = score_many(loaded, crops.rasters, self.options)
+        # what is not sound has no figures
+        mine = assessed(scores, crops) if len(self.split.gates) and scores.usable.all() else None
         verdicts = (
             parity_gate([member.parity for member in candidate.members]),
-            disagreement_gate(loaded, self._any_crops(), self.settings.disagreement_floor),
+            answers_gate(scores.usable),
+            disagreement_gate(loaded, crops, self.settings.disagreement_floor),
             *self._figures(mine, current),
             self._latency(loaded, current),
         )
@@ -63,7 +68,8 @@ class Bench:
     def _figures(self, mine: Assessment | None, current: LoadedGeneration | None) -> list[GateRecord]:
         if mine is None:
             few = f"no labelled crops of control drives, at least {MIN_CROPS} are needed to tell"
-            return [undetermined(figure.gate, few) for figure in FIGURES]
+            why = "not all crops are answered soundly" if len(self.split.gates) else few
+            return [undetermined(figure.gate, why) for figure in FIGURES]
         crops, theirs = self.split.gates, None
         if current is not None:
             side = current.manifest.net.side
@@ -78,9 +84,9 @@ class Bench:
 
     def _metrics(self, candidate: Candidate, loaded: LoadedGeneration, mine: Assessment | None) -> dict[str, float]:
         crops, metrics = self.split.gates, {} if mine is None else mine.figures()
-        correlation = seed_rank_correlation(loaded, crops, self.options)
-        if correlation is not None:
-            metrics["seed_rank_correlation"] = correlation
+        if mine is not None:
+            correlation = seed_rank_correlation(loaded, crops, self.options, mine.scores.score)
+            metrics |= {} if correlation is None else {"seed_rank_correlation": correlation}
         metrics |= cascade_metrics(loaded, crops, self.options)
         metrics["temperature"] = candidate.draft.temperature
         metrics["calibration_crops"] = float(len(self.split.calibration))

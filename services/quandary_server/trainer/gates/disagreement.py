@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from quandary.options import Estimator
 from quandary_server.detector.examples import Examples
 from quandary_server.inference.generation import LoadedGeneration
+from quandary_server.inference.parts import parts_of
 from quandary_server.registry.manifest import GateRecord
 from quandary_server.trainer.gates.verdicts import undetermined
 from quandary_server.uncertainty.entropy import entropy
@@ -34,7 +35,11 @@ def disagreement_gate(generation: LoadedGeneration, examples: Examples, floor: f
     if len(examples) < 2:
         return undetermined(GATE, "there are no crops to disagree about", floor=floor)
 
-    probs = generation.draw(examples.rasters, Estimator.DEEP_ENSEMBLE, 2, generation.seed(None)).samples.probs
+    rasters, seed = examples.rasters, generation.seed(None)
+    drawn = [
+        generation.draw(rasters.take(part), Estimator.DEEP_ENSEMBLE, 2, seed).samples.probs for part in parts_of(len(examples))
+    ]
+    probs = np.concatenate(drawn, axis=1)  # (M, D, C)
     share, first, second = least_disagreement(probs)
     told = f"members {first} and {second} differ least: by {share:.3g} of what each is unsure about"
     collapsed = share < floor
