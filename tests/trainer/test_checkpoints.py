@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 from support.examples import SMALL_FIT, SMALL_NET, random_examples
 
-from quandary_server.detector.examples import Examples
-from quandary_server.trainer.checkpoints import Checkpoint, Checkpoints, fit_digest
+from quandary_server.trainer.checkpoints import Checkpoint, Checkpoints, examples_digest, fit_digest
 
 
 @pytest.fixture
@@ -53,16 +52,26 @@ def test_removed_they_are_gone(kept: Checkpoints, tmp_path: Path) -> None:
     kept.remove()
 
 
+def test_without_room_for_them_there_are_none_and_nothing_is_raised(tmp_path: Path) -> None:
+    (tmp_path / "run").write_text("a file, where the folder should be")
+    kept = Checkpoints(tmp_path / "run")
+    kept.write(0, "fit", at(5))
+    assert kept.newest(0, "fit") is None
+    (tmp_path / "run").unlink()
+    kept.write(0, "fit", at(10))
+    assert kept.newest(0, "fit") == at(10)
+
+
 def test_a_fit_is_told_by_all_that_it_follows_from() -> None:
     examples = random_examples(6)
-    other = Examples(**{**vars(examples), "boxes": examples.boxes + np.float32(1)})
+    seen, other = (examples_digest(replace(examples, boxes=examples.boxes + np.float32(more))) for more in (0, 1))
     digests = {
-        fit_digest(examples, SMALL_NET, SMALL_FIT, 1),
+        fit_digest(seen, SMALL_NET, SMALL_FIT, 1),
         fit_digest(other, SMALL_NET, SMALL_FIT, 1),
-        fit_digest(examples, SMALL_NET.model_copy(update={"hidden": 8}), SMALL_FIT, 1),
-        fit_digest(examples, SMALL_NET, SMALL_FIT.model_copy(update={"steps": 12}), 1),
-        fit_digest(examples, SMALL_NET, SMALL_FIT, 2),
-        fit_digest(examples, SMALL_NET, SMALL_FIT, 1, b"start"),
+        fit_digest(seen, SMALL_NET.model_copy(update={"hidden": 8}), SMALL_FIT, 1),
+        fit_digest(seen, SMALL_NET, SMALL_FIT.model_copy(update={"steps": 12}), 1),
+        fit_digest(seen, SMALL_NET, SMALL_FIT, 2),
+        fit_digest(seen, SMALL_NET, SMALL_FIT, 1, b"start"),
     }
     assert len(digests) == 6
-    assert fit_digest(examples, SMALL_NET, SMALL_FIT, 1) in digests
+    assert fit_digest(examples_digest(examples), SMALL_NET, SMALL_FIT, 1) in digests

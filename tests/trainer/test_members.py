@@ -12,7 +12,7 @@ from support.examples import SMALL_NET, random_examples
 from quandary_server.detector.export import export_onnx
 from quandary_server.detector.fitting import fit_member
 from quandary_server.detector.settings import FitSettings
-from quandary_server.trainer.checkpoints import Checkpoints, fit_digest
+from quandary_server.trainer.checkpoints import Checkpoints, examples_digest, fit_digest
 from quandary_server.trainer.member_fit import MemberTask, fit_slice
 from quandary_server.trainer.members import FitProgress, fit_members
 
@@ -56,7 +56,7 @@ def test_a_fit_that_ended_early_goes_on_from_its_checkpoints(tmp_path: Path, uni
     begun = told[-1].share
     torn = tmp_path / "run" / "member-0.0"
     torn.write_bytes(torn.read_bytes()[:-1])
-    found = [kept.newest(k, fit_digest(EXAMPLES, SMALL_NET, FIT, seed)) for k, seed in enumerate(SEEDS)]
+    found = [kept.newest(k, fit_digest(examples_digest(EXAMPLES), SMALL_NET, FIT, seed)) for k, seed in enumerate(SEEDS)]
     assert sum(c.step for c in found if c) >= 0.4 * begun * FIT.steps * len(SEEDS)
 
     told.clear()

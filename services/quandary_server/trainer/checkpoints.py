@@ -2,8 +2,10 @@
 
 import hashlib
 import json
+import logging
 import shutil
 from dataclasses import asdict, dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +14,12 @@ import torch
 
 from quandary_server.detector.examples import Examples
 from quandary_server.detector.settings import FitSettings, NetSettings
-from quandary_server.files import make_directory, write_atomically
+from quandary_server.files import write_atomically
 
 SLOTS = 2
 """Files of a member, written in turn: where the newest is torn there is the one before."""
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -33,11 +37,10 @@ class Checkpoint:
 
 
 class Checkpoints:
-    """The checkpoints of one run below a folder, made if missing. Each says of what fit it is: no other fit goes on from it."""
+    """The checkpoints of one run below a folder. Each says of what fit it is: no other fit goes on from it."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        make_directory(folder)
         self._turns: dict[int, int] = {}
 
     def newest(self, member: int, fit: str) -> Checkpoint | None:
@@ -50,13 +53,18 @@ class Checkpoints:
         return best
 
     def write(self, member: int, fit: str, checkpoint: Checkpoint) -> None:
-        """Write a member's checkpoint, whole or not at all."""
+        """Write a member's checkpoint, whole or not at all; where there is no room that is logged: the fit goes on without."""
         turn = self._turns.get(member, 0)
         head = {name: value for name, value in asdict(checkpoint).items() if name != "body"}
         head |= {"fit": fit, "digest": hashlib.sha256(checkpoint.body).hexdigest()}
         # not synced: what a power cut tears fails its digest
         data = json.dumps(head).encode() + b"\n" + checkpoint.body
-        write_atomically(self._path(member, turn % SLOTS), data, durable=False)
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            write_atomically(self._path(member, turn % SLOTS), data, durable=False)
+        except OSError as error:
+            log.warning("checkpoint_not_written folder=%s member=%d problem=%s", self._folder, member, error.strerror)
+            return
         self._turns[member] = turn + 1
 
     def remove(self) -> None:
@@ -78,13 +86,22 @@ class Checkpoints:
             return None
 
 
-def fit_digest(examples: Examples, net: NetSettings, fit: FitSettings, seed: int, start: bytes = b"") -> str:
-    """Return the SHA-256 of all that a member follows from, hexadecimal; start: the model that it begins with."""
+def examples_digest(examples: Examples) -> str:
+    """Return the SHA-256, hexadecimal, of what a fit sees of examples: 28 kB a crop, so it is taken once for all members."""
     digest = hashlib.sha256()
-    recipe = {"net": net.model_dump(mode="json"), "fit": fit.model_dump(mode="json")}
-    digest.update(json.dumps({**recipe, "seed": seed, "torch": torch.__version__}, sort_keys=True).encode())
     for array in (examples.maps, examples.geometry, examples.classes, examples.boxes):
         digest.update(f"{array.shape} {array.dtype}".encode())
-        digest.update(np.ascontiguousarray(array).tobytes())
+        digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()
+
+
+def fit_digest(examples: str, net: NetSettings, fit: FitSettings, seed: int, start: bytes = b"") -> str:
+    """Return the SHA-256, hexadecimal, of all that a member follows from.
+
+    examples: their digest. start: the model that it begins with. Another version of Quandary goes on from none of this one's.
+    """
+    recipe = {"net": net.model_dump(mode="json"), "fit": fit.model_dump(mode="json"), "seed": seed, "examples": examples}
+    made_by = {"torch": torch.__version__, "quandary": version("quandary")}
+    digest = hashlib.sha256(json.dumps(recipe | made_by, sort_keys=True).encode())
     digest.update(start)
     return digest.hexdigest()

@@ -11,7 +11,7 @@ from quandary.errors import Unavailable
 from quandary_server.cluster import give_way
 from quandary_server.detector.examples import Examples
 from quandary_server.detector.settings import FitSettings, NetSettings
-from quandary_server.trainer.checkpoints import Checkpoint, Checkpoints, fit_digest
+from quandary_server.trainer.checkpoints import Checkpoint, Checkpoints, examples_digest, fit_digest
 from quandary_server.trainer.member_fit import MemberTask, fit_slice
 
 RETRIES = 2
@@ -55,7 +55,8 @@ def fit_members(
     differs from torch. Raises Unavailable where workers die again and again.
     """
     tasks = [MemberTask(net, fit, seed, checkpoint_every) for seed in seeds]
-    fits = _Fits(ray.put(examples), tasks, checkpoints, [fit_digest(examples, net, fit, seed) for seed in seeds])
+    of_examples = examples_digest(examples)
+    fits = _Fits(ray.put(examples), tasks, checkpoints, [fit_digest(of_examples, net, fit, seed) for seed in seeds])
     try:
         fits.start()
         while fits.going:
