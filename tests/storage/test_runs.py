@@ -1,7 +1,10 @@
 """The training runs of a store."""
 
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from threading import Barrier
 from typing import Any
 
 import pytest
@@ -43,6 +46,35 @@ def test_there_is_one_run_at_a_time(store: Store) -> None:
     with pytest.raises(WrongState, match="run-000001 is running"):
         start(store)
     assert len(store.runs.list().items) == 1
+
+
+def test_of_two_trainers_that_start_or_take_over_at_once_one_does(place: str) -> None:
+    with Store.open(place) as one, Store.open(place) as two, ThreadPoolExecutor(2) as threads:
+        both = Barrier(2)
+
+        def at_once(store: Store, act: Callable[[Store], Run | None]) -> Run | None:
+            both.wait()
+            try:
+                return act(store)
+            except WrongState:
+                return None
+
+        def started(store: Store) -> Run:
+            return store.runs.create(trigger=RunTrigger.LABELS, holder="first", after=newest, now=NOW)
+
+        def taken(store: Store) -> Run | None:
+            return take(store, f"of {id(store)}", LATER)
+
+        newest = ""
+        for number in range(1, 11):
+            newest = f"run-{number - 1:06d}" if number > 1 else ""
+            for act in (started, taken):
+                found = [run for run in threads.map(partial(at_once, act=act), (one, two)) if run is not None]
+                assert [run.id for run in found] == [f"run-{number:06d}"]
+            store_holder = one.runs.get(found[0].id).holder
+            assert store_holder == found[0].holder
+            two.runs.finish(found[0].id, RunState.SUCCEEDED, holder=store_holder, now=LATER)
+        assert len(one.runs.list().items) == 10
 
 
 def test_what_a_trainer_writes_is_read_back_and_its_heart_beats(store: Store) -> None:

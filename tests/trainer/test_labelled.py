@@ -37,7 +37,11 @@ def test_a_snapshot_keeps_control_apart_and_names_what_cannot_be_read(store: Sto
     label(4)  # type: ignore[operator]
     label(2, queue="control")  # type: ignore[operator]
     (tmp_path / "clouds" / "f2.bin").unlink()
-    found = examples_of_snapshot(store.labels.all(), SIDE)
+    (tmp_path / "clouds" / "f6.bin").unlink()
+    told: list[int] = []
+    found = examples_of_snapshot(store.labels.all(), SIDE, told.append)
     assert set(found.training.frames.tolist()) == {"f1", "f3", "f4"}
-    assert set(found.control.frames.tolist()) == {"f5", "f6"}
-    assert found.unreadable == ("f2",)
+    assert set(found.control.frames.tolist()) == {"f5"}
+    assert (found.unreadable, found.unreadable_control) == (("f2",), ("f6",))
+    assert found.problem.startswith("there is no cloud at file:///")
+    assert told == [1, 2, 3, 4, 5, 6]

@@ -1,12 +1,13 @@
 """A run whose trainer stopped or died is gone on with in the stage where it broke, and comes to the same end."""
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
 from support.waiting import wait_for
 
+from quandary.errors import Unavailable
 from quandary_server.clock import now
 from quandary_server.registry.directory import Registry
 from quandary_server.registry.manifest import Manifest
@@ -76,6 +77,10 @@ def later() -> Any:
     return now() + timedelta(seconds=2)
 
 
+def wait_until(time: datetime) -> None:
+    wait_for(lambda: now() > time)
+
+
 def trains(run: Run) -> bool:
     return run.stage is RunStage.TRAINING and run.stage_progress > 0
 
@@ -116,6 +121,8 @@ def test_what_was_registered_is_registered_no_second_time(settings: Settings, st
     label(8)
     left = die(settings, store, "register")
     assert (left.stage, left.generation) == (RunStage.REGISTER, "")
+    # as the next trainer leaves it, that dies before it comes so far again
+    store.runs.update(left.id, now=now(), stage=RunStage.EXPORT)
     registry = Registry(settings.registry_directory)
     (only,) = registry.generations()
     ended = next_trainer(settings, store)
@@ -148,6 +155,42 @@ def test_a_promotion_that_was_undone_meanwhile_is_not_done_again(settings: Setti
     ended = next_trainer(settings, store)
     assert ended.state is RunState.FAILED
     assert ended.error == f"the pointer moved after the candidate was judged: it is {first.generation} since (operator)"
+
+
+class AwayRegistry(Registry):
+    """A registry that cannot be reached when something is to be registered, so many times."""
+
+    def __init__(self, settings: Settings, times: int) -> None:
+        super().__init__(settings.registry_directory)
+        self._times = times
+
+    def register(self, *arguments: Any) -> Manifest:
+        if self._times:
+            self._times -= 1
+            raise Unavailable("the bucket is away")
+        return super().register(*arguments)
+
+
+def test_what_is_out_of_reach_is_tried_again_later_and_the_run_fails_in_the_end(
+    settings: Settings, store: Store, label: Any
+) -> None:
+    label(8)
+    settings = settings.model_copy(update={"trainer": settings.trainer.model_copy(update={"resumptions": 1})})
+    ended: list[Run] = []
+    for away, state in ((1, RunState.SUCCEEDED), (2, RunState.FAILED)):
+        scheduler = Scheduler(store, AwayRegistry(settings, away), settings, now, ended.append)
+        run = scheduler.start(PLAN, RunTrigger.CALL, "test")
+        scheduler.join(SOON)
+        left = store.runs.get(run.id)
+        assert (left.state, left.stage, left.end_time) == (RunState.RUNNING, RunStage.REGISTER, None)
+        assert "interrupted: the bucket is away" in told(store, run)
+        wait_until(left.heartbeat + settings.trainer.lost_after)
+        scheduler.look()
+        scheduler.join(SOON)
+        assert [(one.id, one.state, one.resumptions) for one in ended] == [(run.id, state, 1)]
+        ended.clear()
+    assert store.runs.get(run.id).error == "the bucket is away"
+    assert list(settings.checkpoints.iterdir()) == []
 
 
 def test_torn_labels_are_taken_anew(settings: Settings, store: Store, label: Any) -> None:

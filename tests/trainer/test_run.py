@@ -23,7 +23,8 @@ from quandary_server.trainer.labelled import examples_of_snapshot
 from quandary_server.trainer.scheduler import Scheduler
 
 GATES = [
-    *("onnx_parity", "disagreement", "macro_recall", "nll", "ece", "centre_error", "ause_class", "ause_centre", "latency"),
+    *("onnx_parity", "answers", "disagreement", "macro_recall", "nll", "ece", "centre_error", "ause_class", "ause_centre"),
+    "latency",
 ]
 UNTOLD = {"centre_error", "ause_class", "ause_centre", "latency"}
 """What 80 objects, a handful of errors and no current generation leave undetermined."""
@@ -215,13 +216,16 @@ def test_a_run_that_failed_for_its_data_is_not_tried_again_and_again(settings: S
 
 
 def test_a_run_that_failed_before_its_snapshot_waits_for_further_labels(settings: Settings, store: Store, label: Any) -> None:
-    trainer = Trainer(settings.model_copy(update={"trainer": settings.trainer.model_copy(update={"new_crops": 6})}), store)
+    update = {"new_crops": 6, "resumptions": 0}
+    trainer = Trainer(settings.model_copy(update={"trainer": settings.trainer.model_copy(update=update)}), store)
     settings.snapshots.parent.mkdir(parents=True, exist_ok=True)
     settings.snapshots.write_text("a file, where the folder should be")
     label(2)
     for _ in range(3):
         trainer.scheduler.look()
-        assert trainer.wait().state is RunState.FAILED
+        run = trainer.wait()
+        assert run.state is RunState.FAILED
+        assert run.error == f"the label snapshot {settings.snapshots / run.id}.parquet cannot be written: File exists"
     assert len(store.runs.list().items) == 1
     label(2)
     trainer.scheduler.look()

@@ -17,7 +17,7 @@ from quandary_server.storage.label_values import LabelCounts
 from quandary_server.storage.run_values import Run, RunState, RunTrigger
 from quandary_server.storage.store import Store
 from quandary_server.storage.task_values import TaskEntry
-from quandary_server.trainer.scheduler import Scheduler
+from quandary_server.trainer.scheduler import Scheduler, Silence
 from quandary_server.trainer.triggers import DRIFT_OF, DriftWatch, due_by_interval, due_by_labels
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
@@ -47,6 +47,37 @@ def test_an_interval_counts_from_the_end_of_the_last_run_and_needs_new_labels(st
     assert due_by_interval(hourly, new(1), last, NOW - timedelta(seconds=1)) is None
     assert due_by_interval(hourly, new(1), None, NOW) is None
     assert due_by_interval(TrainerSettings(), new(1), last, NOW) is None
+
+
+def test_a_clock_that_was_set_back_does_not_hold_up_the_interval(store: Store) -> None:
+    hourly, run = TrainerSettings(interval=HOUR), store.runs.create(trigger=RunTrigger.CALL, now=NOW)
+    last = store.runs.finish(run.id, RunState.SUCCEEDED, now=NOW)
+    # within an interval another machine's clock may merely be a little ahead
+    assert due_by_interval(hourly, new(1), last, NOW - HOUR / 2) is None
+    cause = due_by_interval(hourly, new(1), last, NOW - 400 * 24 * HOUR)
+    assert cause is not None
+    assert cause.why == "the clock was set back since run-000001 ended, and 1 newly labelled crops"
+
+
+def test_a_heartbeat_of_the_future_counts_once_it_stands_still(store: Store) -> None:
+    now_s, lost_after = [0.0], timedelta(seconds=10)
+    silence = Silence(lost_after, lambda: now_s[0])
+    run = store.runs.create(trigger=RunTrigger.CALL, holder="dead", now=NOW + 24 * HOUR)
+
+    def taken() -> Run | None:
+        how = {"older_than": lost_after, "resumptions": 3, "stopped": silence.stopped(run)}
+        return store.runs.take_over(holder="next", now=NOW, **how)  # type: ignore[arg-type]
+
+    assert taken() is None
+    now_s[0] = 9.0
+    run = store.runs.update(run.id, now=NOW + 24 * HOUR + lost_after)
+    assert taken() is None
+    now_s[0] = 19.0
+    assert taken() is None
+    now_s[0] = 19.1
+    found = taken()
+    assert found is not None
+    assert (found.holder, found.heartbeat, found.resumptions) == ("next", NOW, 1)
 
 
 class Fleet:
@@ -129,6 +160,8 @@ def test_scores_are_looked_at_now_and_then_and_not_at_all_where_drift_starts_not
     assert watch.due(new(5), NOW) is not None
     assert watch.due(new(5), NOW + HOUR / 2) is None
     assert watch.due(new(5), NOW + HOUR) is not None
+    # the clock was set back by days
+    assert watch.due(new(5), NOW - 99 * HOUR) is not None
     assert DriftWatch(fleet.store, fleet.registry, DRIFT.model_copy(update={"psi": 0.0})).due(new(5), NOW) is None
 
 

@@ -7,7 +7,7 @@ from pydantic import Field
 from quandary_server.detector.settings import FitSettings, NetSettings
 from quandary_server.settings.gates import GateSettings
 from quandary_server.settings.promotion import PromotionPolicy, ShadowSettings, WatchSettings
-from quandary_server.settings.section import Port, Section
+from quandary_server.settings.section import Port, Section, Share
 
 __all__ = ["DriftSettings", "TrainerSettings"]
 
@@ -45,6 +45,10 @@ class TrainerSettings(Section):
     )
     drift: DriftSettings = DriftSettings()
     min_crops: int = Field(default=50, ge=2, description="labelled crops below which a run is refused")
+    max_unreadable: Share = Field(
+        default=0.5,
+        description="share of labelled frames, control ones or others, whose clouds may be gone; above it a run is refused",
+    )
     poll: timedelta = Field(
         default=timedelta(seconds=1), ge=timedelta(milliseconds=1), description="how often the labels are counted"
     )

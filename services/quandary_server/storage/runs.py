@@ -150,8 +150,12 @@ class Runs:
             _change(connection, run_id, {"holder": "", "heartbeat": now})
 
     @again_after_conflict
-    def take_over(self, *, holder: str, older_than: timedelta, resumptions: int, now: datetime) -> Run | None:
+    def take_over(
+        self, *, holder: str, older_than: timedelta, resumptions: int, now: datetime, stopped: datetime | None = None
+    ) -> Run | None:
         """Take the running run that its trainer let go of, or that has had no heartbeat for `older_than`; None where none is.
+
+        stopped: a heartbeat that the caller has seen unchanged for that long, whatever the clocks say of it.
 
         One whose trainer died once more than `resumptions` times is failed instead, as the returned run says; what it saw of
         the labels counts as seen, or it would start again for ever. With resumptions 0 none is taken: it fails in the stage
@@ -162,7 +166,7 @@ class Runs:
             if row is None:
                 return None
             run = _run_of(row)
-            if run.holder and run.heartbeat >= now - older_than:
+            if run.holder and run.heartbeat >= now - older_than and run.heartbeat != stopped:
                 return None
             _change(connection, run.id, _taken(run, holder, resumptions, now))
             return _told(connection, _load(connection, run.id))

@@ -13,7 +13,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from quandary.errors import CorruptArtefact, InvalidArgument, NotFound
+from quandary.errors import CorruptArtefact, InvalidArgument, NotFound, Unavailable
 from quandary_server.files import write_atomically
 from quandary_server.storage.label_values import LabelledFrame, frame_labels_from, frame_labels_json
 
@@ -64,7 +64,7 @@ def snapshot_digest(frames: Sequence[LabelledFrame]) -> str:
 def write_snapshot(path: Path, frames: Sequence[LabelledFrame]) -> Snapshot:
     """Write the frames to a Parquet file, whole or not at all, even if the machine stops half-way.
 
-    Raises InvalidArgument if a frame is given twice.
+    Raises InvalidArgument if a frame is given twice, Unavailable where the file cannot be written.
     """
     ordered = tuple(sorted(frames, key=lambda frame: frame.frame_id))
     for one, next_one in itertools.pairwise(ordered):
@@ -74,8 +74,11 @@ def write_snapshot(path: Path, frames: Sequence[LabelledFrame]) -> Snapshot:
     table = pa.Table.from_pylist([_row(frame) for frame in ordered], schema=SCHEMA)
     written = io.BytesIO()
     pq.write_table(table.replace_schema_metadata({DIGEST_KEY: digest.encode()}), written, compression="zstd")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, written.getvalue())
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, written.getvalue())
+    except OSError as error:
+        raise Unavailable(f"the label snapshot {path} cannot be written: {error.strerror}") from error
     return Snapshot(ordered, digest)
 
 

@@ -1,7 +1,7 @@
 """From labelled frames to training examples."""
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from quandary import convert
@@ -21,27 +21,38 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class LabelledExamples:
-    """The examples of a snapshot: those to train on, those of control drives, and the frames that could not be read."""
+    """The examples of a snapshot: those to train on, those of control drives, and the frames of either that cannot be read.
+
+    problem: why the first of these cannot.
+    """
 
     training: Examples
     control: Examples
     unreadable: tuple[str, ...]
+    unreadable_control: tuple[str, ...] = ()
+    problem: str = ""
 
 
-def examples_of_snapshot(frames: Iterable[LabelledFrame], side: int) -> LabelledExamples:
-    """Return the examples of labelled frames. A frame whose cloud cannot be read any more is left out and named."""
-    training: list[Examples] = []
-    control: list[Examples] = []
-    unreadable: list[str] = []
-    for frame in frames:
+def examples_of_snapshot(
+    frames: Iterable[LabelledFrame], side: int, done: Callable[[int], None] = lambda _: None
+) -> LabelledExamples:
+    """Return the examples of labelled frames. A frame whose cloud cannot be read any more is left out and named.
+
+    done: told after each frame how many there were; what it raises ends the reading.
+    """
+    found: dict[bool, list[Examples]] = {True: [], False: []}
+    unreadable: dict[bool, list[str]] = {True: [], False: []}
+    problem = ""
+    for number, frame in enumerate(frames, start=1):
         try:
-            found = examples_of_frame(frame, side)
+            found[frame.control].append(examples_of_frame(frame, side))
         except QuandaryError as error:
             log.warning("frame_left_out frame=%s problem=%s", frame.frame_id, error)
-            unreadable.append(frame.frame_id)
-            continue
-        (control if frame.control else training).append(found)
-    return LabelledExamples(Examples.joined(training), Examples.joined(control), tuple(unreadable))
+            unreadable[frame.control].append(frame.frame_id)
+            problem = problem or str(error)
+        done(number)
+    training, control = (Examples.joined(found[is_control]) for is_control in (False, True))
+    return LabelledExamples(training, control, tuple(unreadable[False]), tuple(unreadable[True]), problem)
 
 
 def examples_of_frame(frame: LabelledFrame, side: int) -> Examples:

@@ -20,8 +20,7 @@ from quandary.errors import (
     NotFound,
     PointerMoved,
     QuandaryError,
-    TooLittleData,
-    Violation,
+    Unavailable,
 )
 from quandary.labels import CLASSES
 from quandary.options import ScoringOptions
@@ -40,6 +39,7 @@ from quandary_server.trainer.calibration import calibrated, split_control
 from quandary_server.trainer.candidate import Candidate, draft_candidate, registered_before
 from quandary_server.trainer.cascade import with_thresholds
 from quandary_server.trainer.checkpoints import Checkpoints
+from quandary_server.trainer.enough import check_enough
 from quandary_server.trainer.fit_report import FitReport
 from quandary_server.trainer.judging import Judged, bench_of
 from quandary_server.trainer.labelled import LabelledExamples, examples_of_snapshot
@@ -50,6 +50,9 @@ from quandary_server.trainer.run_record import RunRecord, TrainerStops
 from quandary_server.trainer.shadow import check_shadow, shadow_figures
 
 log = logging.getLogger(__name__)
+
+READ_BETWEEN_LOOKS = 32
+"""Labelled frames that are read between two looks at whether the run goes on."""
 
 JUDGED_AGAINST = "judged_against"
 """Of a run's settings: revision of the pointer whose generation the candidate was held against, 0 for none."""
@@ -143,6 +146,12 @@ class TrainingRun:
             raise
         except GateRefused as error:
             return finish(RunState.REFUSED, str(error))
+        except Unavailable as error:
+            if self.run.resumptions >= self._settings.trainer.resumptions:
+                return finish(RunState.FAILED, str(error))
+            # left as if this trainer had died: whoever finds it silent, most likely this one, goes on from here
+            self._say(f"interrupted: {error}; it is gone on with from here in {self._settings.trainer.lost_after}")
+            return self.run
         except QuandaryError as error:
             return finish(RunState.FAILED, str(error))
         except Exception as error:
@@ -160,15 +169,17 @@ class TrainingRun:
             self._say(f"resumed in stage {self._before.value}{of}")
         if self.run.generation:
             manifest, control = self._registry.verified(self.run.generation), None
+            gates = manifest.gates
         else:
             prepare_workers(plan.members)
             snapshot, labelled = self._take_snapshot()
-            self._check_enough(labelled)
+            check_enough(snapshot, labelled, self._settings.trainer)
             candidate = self._train(snapshot, labelled)
             judged = self._judge(candidate, snapshot, labelled)
             manifest, control = self._register(candidate, judged), labelled.control
+            gates = judged.gates
 
-        refused = [gate for gate in manifest.gates if gate.verdict == "refused"]
+        refused = [gate for gate in gates if gate.verdict == "refused"]
         if refused:
             raise GateRefused("; ".join(f"{gate.gate}: {gate.reason}" for gate in refused))
         if not plan.promote or policy is PromotionPolicy.OFF:
@@ -183,7 +194,7 @@ class TrainingRun:
     def _take_snapshot(self) -> tuple[Snapshot, LabelledExamples]:
         with self._stage(RunStage.SNAPSHOT):
             snapshot = self._snapshot()
-            labelled = examples_of_snapshot(snapshot.frames, self._settings.trainer.net.side)
+            labelled = self._read(snapshot)
             training, control = labelled.training, labelled.control
             self._update(
                 label_sequence=max((frame.sequence for frame in snapshot.frames), default=0),
@@ -194,10 +205,19 @@ class TrainingRun:
             classes = Counter(CLASSES[found] for found in training.classes.tolist())
             counted = ", ".join(f"{count} {name}" for name, count in classes.most_common())
             self._say(f"snapshot: {len(training)} crops to train on ({counted or 'none'}), {len(control)} of control drives")
-            if labelled.unreadable:
-                first = labelled.unreadable[0]
-                self._say(f"left out: {len(labelled.unreadable)} frames whose clouds cannot be read, {first} first")
+            if lost := [*labelled.unreadable, *labelled.unreadable_control]:
+                self._say(f"left out: {len(lost)} frames whose clouds cannot be read; the first: {labelled.problem}")
             return snapshot, labelled
+
+    def _read(self, snapshot: Snapshot) -> LabelledExamples:
+        """Return the examples; raises as `RunRecord.update` does soon after the run was cancelled, or is to stop."""
+        count = len(snapshot.frames)
+
+        def done(number: int) -> None:
+            if number % READ_BETWEEN_LOOKS == 0:
+                self._update(stage_progress=number / count)
+
+        return examples_of_snapshot(snapshot.frames, self._settings.trainer.net.side, done)
 
     def _snapshot(self) -> Snapshot:
         """Take the labels there are now, or those that the attempt before took, where the file is whole."""
@@ -207,18 +227,7 @@ class TrainingRun:
                 return read_snapshot(path)
             except (NotFound, CorruptArtefact) as error:
                 self._say(f"the labels are taken anew: {error}")
-        path.parent.mkdir(parents=True, exist_ok=True)
         return write_snapshot(path, self._store.labels.all())
-
-    def _check_enough(self, labelled: LabelledExamples) -> None:
-        least, classes = self._settings.trainer.min_crops, len(np.unique(labelled.training.classes))
-        missing = []
-        if len(labelled.training) < least:
-            missing.append(Violation("training_crops", str(len(labelled.training)), f"at least {least}"))
-        if classes < 2:
-            missing.append(Violation("training_classes", str(classes), "at least 2"))
-        if missing:
-            raise TooLittleData(f"too few labels to train on: {'; '.join(map(str, missing))}", violations=missing)
 
     def _train(self, snapshot: Snapshot, labelled: LabelledExamples) -> Candidate:
         trainer, examples = self._settings.trainer, labelled.training
@@ -265,8 +274,8 @@ class TrainingRun:
 
     def _register(self, candidate: Candidate, judged: Judged) -> Manifest:
         with self._stage(RunStage.REGISTER):
-            # the attempt before may have registered it and died before it could say so
-            before = registered_before(self._registry, candidate) if self._before is RunStage.REGISTER else None
+            # an attempt before may have registered it and died before it could say so
+            before = registered_before(self._registry, candidate) if self._before is not None else None
             manifest = before or candidate.register(self._registry, judged.gates, judged.metrics)
             self._update(generation=manifest.generation)
             self._say(f"registered {manifest.generation}")
@@ -283,14 +292,22 @@ class TrainingRun:
         with self._stage(RunStage.SHADOW):
             candidate, current = LoadedGeneration(self._registry.load(manifest.generation), Provider.CPU), self._load(pointer)
             if control is None:
-                frames = (frame for frame in read_snapshot(self._snapshot_path).frames if frame.control)
-                control = examples_of_snapshot(frames, self._settings.trainer.net.side).control
+                control = self._control_again()
             records = self._store.recent.scored(settings.frames)
             figures = shadow_figures(candidate, current, records, control, self._options, settings)
             self._record.measure(figures)
             told = ", ".join(f"{name.removeprefix('shadow_')} {value:.3g}" for name, value in figures.items())
             self._say(f"beside {pointer.generation}: {told}")
             check_shadow(figures, settings)
+
+    def _control_again(self) -> Examples:
+        """Return the control crops that the attempt before made; none where its snapshot is on another machine, or torn."""
+        try:
+            frames = [frame for frame in read_snapshot(self._snapshot_path).frames if frame.control]
+        except (NotFound, CorruptArtefact) as error:
+            self._say(f"beside the current generation without control labels: {error}")
+            frames = []
+        return examples_of_snapshot(frames, self._settings.trainer.net.side).control
 
     def _promote(self, manifest: Manifest) -> None:
         with self._stage(RunStage.PROMOTE):

@@ -5,6 +5,7 @@ import os
 import secrets
 import socket
 import threading
+import time
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from functools import partial
@@ -23,6 +24,25 @@ from quandary_server.trainer.triggers import DriftWatch, due_by_interval, due_by
 log = logging.getLogger(__name__)
 
 STOP_GRACE = timedelta(seconds=3)
+
+
+class Silence:
+    """How long a run's heartbeat has stood still, by this machine's own watch.
+
+    A trainer that died on a machine whose clock was ahead, or before this one's was set back, has a heartbeat of the future.
+    """
+
+    def __init__(self, lost_after: timedelta, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._lost_after_s, self._monotonic = lost_after.total_seconds(), monotonic
+        self._seen: tuple[str, datetime] | None = None
+        self._since_s = 0.0
+
+    def stopped(self, run: Run) -> datetime | None:
+        """Return the heartbeat where it is the one of all looks of the last `lost_after`, else None."""
+        seen, now_s = (run.id, run.heartbeat), self._monotonic()
+        if seen != self._seen:
+            self._seen, self._since_s = seen, now_s
+        return run.heartbeat if now_s - self._since_s > self._lost_after_s else None
 
 
 class Scheduler:
@@ -46,6 +66,7 @@ class Scheduler:
         self._drift = DriftWatch(store, registry, settings.trainer.drift)
         self._thread: threading.Thread | None = None
         self._going: TrainingRun | None = None
+        self._silence = Silence(settings.trainer.lost_after)
 
     def start(self, plan: RunPlan, trigger: RunTrigger, requester: str = "") -> Run:
         """Start a run; raises WrongState, naming it, while another is going on."""
@@ -74,7 +95,7 @@ class Scheduler:
             return
         last = self._store.runs.newest()
         if last is not None and last.state is RunState.RUNNING:
-            last = self._resumed() or last
+            last = self._resumed(last) or last
             if last.state is RunState.RUNNING:
                 return
         labels, now, trainer = self.new_labels(), self._clock(), self._settings.trainer
@@ -144,12 +165,11 @@ class Scheduler:
         self._carry(TrainingRun(self._store, self._registry, self._settings, run, self._clock, self._told))
         return run
 
-    def _resumed(self) -> Run | None:
+    def _resumed(self, going: Run) -> Run | None:
         """Go on with the run that goes on, where its trainer died, and return it; it may be over by that. None: it lives."""
-        trainer = self._settings.trainer
-        run = self._store.runs.take_over(
-            holder=_holder(), older_than=trainer.lost_after, resumptions=trainer.resumptions, now=self._clock()
-        )
+        trainer, stopped = self._settings.trainer, self._silence.stopped(going)
+        how: dict[str, Any] = {"older_than": trainer.lost_after, "resumptions": trainer.resumptions, "stopped": stopped}
+        run = self._store.runs.take_over(holder=_holder(), now=self._clock(), **how)
         if run is None:
             return None
         log.warning("run_interrupted run=%s stage=%s state=%s", run.id, run.stage, run.state)

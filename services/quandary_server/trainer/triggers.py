@@ -43,14 +43,16 @@ def due_by_labels(settings: TrainerSettings, labels: LabelCounts) -> Cause | Non
 def due_by_interval(settings: TrainerSettings, labels: LabelCounts, last: Run | None, now: datetime) -> Cause | None:
     """Return the cause where the interval since the end of the last run is over and any labels are new.
 
-    Before the first run there is nothing to count from: that one starts by labels or by a call.
+    Before the first run there is nothing to count from: that one starts by labels or by a call. An end that lies further
+    ahead than the interval is of a clock that was set back since: nobody knows how long ago it was.
     """
     if not settings.interval or not labels.crops or last is None or last.end_time is None:
         return None
     since = now - last.end_time
-    if since < settings.interval:
+    if abs(since) < settings.interval:
         return None
-    return Cause(RunTrigger.INTERVAL, f"{_whole(since)} since {last.id}, and {labels.crops} newly labelled crops")
+    told = f"{_whole(since)} since {last.id}" if since > timedelta() else f"the clock was set back since {last.id} ended"
+    return Cause(RunTrigger.INTERVAL, f"{told}, and {labels.crops} newly labelled crops")
 
 
 class DriftWatch:
@@ -62,14 +64,15 @@ class DriftWatch:
 
     def __init__(self, store: Store, registry: Registry, settings: DriftSettings) -> None:
         self._store, self._registry, self._settings = store, registry, settings
-        self._next: datetime | None = None
+        self._looked: datetime | None = None
         self.last: Drift | None = None
 
     def due(self, labels: LabelCounts, now: datetime) -> Cause | None:
         """Return the cause where the scores have drifted, labels are new, and this drift has started no run yet."""
-        if not self._settings.psi or (self._next is not None and now < self._next):
+        # a clock that was set back does not keep it from looking
+        if not self._settings.psi or (self._looked is not None and abs(now - self._looked) < self._settings.every):
             return None
-        self._next = now + self._settings.every
+        self._looked = now
         pointer = self._registry.pointer()
         self.last = None if pointer is None else self.measure(pointer)
         if pointer is None or self.last is None or not self._far(self.last):
