@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -45,3 +46,14 @@ def test_a_snapshot_keeps_control_apart_and_names_what_cannot_be_read(store: Sto
     assert (found.unreadable, found.unreadable_control) == (("f2",), ("f6",))
     assert found.problem.startswith("there is no cloud at file:///")
     assert told == [1, 2, 3, 4, 5, 6]
+
+
+def test_a_drive_that_judges_teaches_nothing(store: Store, label: object) -> None:
+    label(3)  # type: ignore[operator]
+    label(1, queue="control")  # type: ignore[operator]
+    first, second, third, control = store.labels.all()
+    # as a store of before drives were kept to one queue may have it
+    found = examples_of_snapshot([first, replace(second, drive_id=control.drive_id), third, control], SIDE)
+    assert set(found.training.frames.tolist()) == {"f1", "f3"}
+    assert set(found.control.frames.tolist()) == {"f4"}
+    assert found.crossed == ("f2",)

@@ -1,7 +1,7 @@
 """From labelled frames to training examples."""
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from quandary import convert
@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 class LabelledExamples:
     """The examples of a snapshot: those to train on, those of control drives, and the frames of either that cannot be read.
 
-    problem: why the first of these cannot.
+    problem: why the first of these cannot. crossed: frames of control drives that were labelled in another queue.
     """
 
     training: Examples
@@ -31,19 +31,27 @@ class LabelledExamples:
     unreadable: tuple[str, ...]
     unreadable_control: tuple[str, ...] = ()
     problem: str = ""
+    crossed: tuple[str, ...] = ()
 
 
 def examples_of_snapshot(
-    frames: Iterable[LabelledFrame], side: int, done: Callable[[int], None] = lambda _: None
+    frames: Sequence[LabelledFrame], side: int, done: Callable[[int], None] = lambda _: None
 ) -> LabelledExamples:
     """Return the examples of labelled frames. A frame whose cloud cannot be read any more is left out and named.
+
+    So is a frame to train on of a drive that has control frames: nets are not taught by a drive that judges them, nor judged
+    by frames that were asked for.
 
     done: told after each frame how many there were; what it raises ends the reading.
     """
     found: dict[bool, list[Examples]] = {True: [], False: []}
     unreadable: dict[bool, list[str]] = {True: [], False: []}
-    problem = ""
+    judging = {frame.drive_id for frame in frames if frame.control}
+    crossed, problem = [], ""
     for number, frame in enumerate(frames, start=1):
+        if frame.drive_id in judging and not frame.control:
+            crossed.append(frame.frame_id)
+            continue
         try:
             found[frame.control].append(examples_of_frame(frame, side))
         except QuandaryError as error:
@@ -52,7 +60,7 @@ def examples_of_snapshot(
             problem = problem or str(error)
         done(number)
     training, control = (Examples.joined(found[is_control]) for is_control in (False, True))
-    return LabelledExamples(training, control, tuple(unreadable[False]), tuple(unreadable[True]), problem)
+    return LabelledExamples(training, control, tuple(unreadable[False]), tuple(unreadable[True]), problem, tuple(crossed))
 
 
 def examples_of_frame(frame: LabelledFrame, side: int) -> Examples:

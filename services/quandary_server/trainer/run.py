@@ -207,6 +207,8 @@ class TrainingRun:
             self._say(f"snapshot: {len(training)} crops to train on ({counted or 'none'}), {len(control)} of control drives")
             if lost := [*labelled.unreadable, *labelled.unreadable_control]:
                 self._say(f"left out: {len(lost)} frames whose clouds cannot be read; the first: {labelled.problem}")
+            if labelled.crossed:
+                self._say(f"left out: {len(labelled.crossed)} frames to train on of drives that have control frames")
             return snapshot, labelled
 
     def _read(self, snapshot: Snapshot) -> LabelledExamples:
