@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -9,12 +10,15 @@ from typing import Any
 import grpc
 import pytest
 from support.grpc_thread import ServerThread
+from support.waiting import wait_for
 
-from quandary.v1 import training_pb2_grpc
+from quandary.v1 import training_pb2, training_pb2_grpc
 from quandary_server.auth import Keyring, ensure_tokens
+from quandary_server.cli.following import followed
+from quandary_server.cli.session import training_client
 from quandary_server.clock import now
 from quandary_server.registry.directory import Registry
-from quandary_server.settings import load_settings
+from quandary_server.settings import Settings, load_settings
 from quandary_server.storage.run_values import RunStage, RunState, RunTrigger
 from quandary_server.storage.store import Store
 from quandary_server.trainer.scheduler import Scheduler
@@ -25,25 +29,47 @@ AT = datetime(2026, 1, 1, 12, 0, tzinfo=UTC)
 Run = Callable[..., tuple[int, str]]
 
 
+class Trainer:
+    """A trainer that the commands reach: its store, and its server, which may go and come back at its port."""
+
+    def __init__(self, settings: Settings, store: Store) -> None:
+        self.store = store
+        registry = Registry(settings.registry_directory)
+        scheduler = Scheduler(store, registry, settings, now, lambda _: None)
+        door = Door(Keyring(settings.tokens, now), lambda *_: None)
+        self._servicer = TrainingServicer(door, store, registry, scheduler, now)
+        self._server = self._started(0)
+        self.target = self._server.target
+
+    def go(self) -> None:
+        self._server.stop()
+
+    def come_back(self) -> None:
+        self._server = self._started(int(self.target.rpartition(":")[2]))
+
+    def _started(self, port: int) -> ServerThread:
+        def register(server: grpc.aio.Server) -> None:
+            training_pb2_grpc.add_TrainingServiceServicer_to_server(self._servicer, server)
+
+        return ServerThread(register, {"quandary.v1.TrainingService": lambda: True}, port)
+
+
 @pytest.fixture
-def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
-    """The store of a trainer that the commands reach."""
+def trainer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Trainer]:
     settings = load_settings(data=tmp_path / "data")
     settings.data.mkdir()
     ensure_tokens(settings.tokens)
     with settings.open_store() as opened:
-        scheduler = Scheduler(opened, Registry(settings.registry_directory), settings, now, lambda _: None)
-        door = Door(Keyring(settings.tokens, now), lambda *_: None)
-        servicer = TrainingServicer(door, opened, Registry(settings.registry_directory), scheduler, now)
-
-        def register(server: grpc.aio.Server) -> None:
-            training_pb2_grpc.add_TrainingServiceServicer_to_server(servicer, server)
-
-        server = ServerThread(register, {"quandary.v1.TrainingService": lambda: True})
+        running = Trainer(settings, opened)
         monkeypatch.setenv("QUANDARY_DATA", str(settings.data))
-        monkeypatch.setenv("QUANDARY_TRAINER__PORT", server.target.rpartition(":")[2])
-        yield opened
-        server.stop()
+        monkeypatch.setenv("QUANDARY_TRAINER__PORT", running.target.rpartition(":")[2])
+        yield running
+        running.go()
+
+
+@pytest.fixture
+def store(trainer: Trainer) -> Store:
+    return trainer.store
 
 
 def test_a_run_is_listed_told_and_ended(store: Store, quandary: Run) -> None:
@@ -81,3 +107,35 @@ def test_programs_read_json(store: Store, command_line: Any) -> None:
     assert json.loads(command_line("runs", "show", run.id).out) == listed
     (line,) = command_line("runs", "logs", run.id, "--json").out.splitlines()
     assert json.loads(line) == {"time": "2026-01-01T12:00:00Z", "text": "started"}
+
+
+def test_a_run_is_followed_through_a_restart_of_its_trainer(trainer: Trainer) -> None:
+    run = trainer.store.runs.create(trigger=RunTrigger.CALL, now=AT)
+    trainer.store.run_log.add(run.id, "started", now=AT)
+    told: list[str] = []
+
+    def follow() -> RunState:
+        with training_client(load_settings()) as client:
+            states = []
+            for found, lines in followed(client, run.id):
+                states.append(training_pb2.RunState.Name(found.state).removeprefix("RUN_STATE_"))
+                told.extend(line.text for line in lines)
+        return RunState[states[-1]]
+
+    with ThreadPoolExecutor(1) as thread:
+        following = thread.submit(follow)
+        wait_for(lambda: told)
+        trainer.go()
+        trainer.store.run_log.add(run.id, "resumed", now=AT)
+        trainer.come_back()
+        trainer.store.runs.finish(run.id, RunState.SUCCEEDED, now=AT)
+        assert following.result(timeout=60) is RunState.SUCCEEDED
+    assert told == ["started", "resumed", "succeeded after 0.0 s"]
+
+
+def test_a_trainer_that_was_never_there_is_not_waited_for(trainer: Trainer, quandary: Run) -> None:
+    trainer.go()
+    code, said = quandary("runs", "logs", "run-000001", "--follow")
+    assert code == 1
+    assert said.startswith("Unavailable")
+    trainer.come_back()

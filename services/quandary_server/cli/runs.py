@@ -8,6 +8,7 @@ import typer
 
 from quandary import TrainingClient
 from quandary.v1 import training_pb2
+from quandary_server.cli.following import followed
 from quandary_server.cli.gate_table import print_gates
 from quandary_server.cli.output import err, out, plain, print_json, print_table, progress_bar
 from quandary_server.cli.session import MAX_SEED, DataOption, JsonOption, settings_of, training_client
@@ -80,9 +81,9 @@ def logs(
     as_json: JsonOption = False,
 ) -> None:
     """Print what a run told: a line for each thing that it did. With --json: one object a line."""
-    with training_client(settings_of(data)) as client, closing(client.follow_run(run)) as responses:
-        for response in responses:
-            for line in response.lines:
+    with training_client(settings_of(data)) as client, closing(followed(client, run)) as told:
+        for _, lines in told:
+            for line in lines:
                 out.print(json.dumps(plain(line)) if as_json else _text(line), markup=False)
             if not follow:
                 return
@@ -103,9 +104,8 @@ def _follow(client: TrainingClient, name: str, *, quiet: bool) -> training_pb2.R
     """Show a run until it ends, its lines above a bar; return it as it ended."""
     run = training_pb2.Run(name=name)
     with progress_bar(name, len(STAGES)) as advance:
-        for response in client.follow_run(name):
-            run = response.run
-            for line in () if quiet else response.lines:
+        for run, lines in followed(client, name):
+            for line in () if quiet else lines:
                 # beside the bar, which is on stderr too: of two consoles each would write into the other's line
                 err.print(_text(line), markup=False)
             advance(run.stage - 1 + run.stage_progress, f"{run.name} {_name(training_pb2.RunStage, run.stage)}")
