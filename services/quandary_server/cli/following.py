@@ -1,7 +1,7 @@
 """Following a run, whose trainer may be started anew meanwhile: the run goes on, and so does who looks at it."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from datetime import timedelta
 
 from quandary import TrainingClient, Unavailable
@@ -9,11 +9,13 @@ from quandary.v1 import training_pb2
 from quandary_server.cli.output import err
 
 TRY_EVERY_S = 0.5
+Told = tuple[training_pb2.Run, Sequence[training_pb2.RunLine]]
+
 PATIENCE = timedelta(minutes=2)
 """A trainer that has not answered for longer is not waited for any more."""
 
 
-def followed(client: TrainingClient, run: str) -> Iterator[tuple[training_pb2.Run, Sequence[training_pb2.RunLine]]]:
+def followed(client: TrainingClient, run: str) -> Generator[Told]:
     """Yield a run whenever it changes or tells a line, with the lines that are new, until it ends.
 
     Raises as `TrainingClient.follow_run` does; Unavailable only where the trainer does not answer at first, or for two minutes.

@@ -50,7 +50,10 @@ class TrainerSettings(Section):
         description="share of labelled frames, control ones or others, whose clouds may be gone; above it a run is refused",
     )
     poll: timedelta = Field(
-        default=timedelta(seconds=1), ge=timedelta(milliseconds=1), description="how often the labels are counted"
+        default=timedelta(seconds=1),
+        ge=timedelta(milliseconds=1),
+        le=timedelta(hours=1),
+        description="how often the labels are counted",
     )
     checkpoint_every: timedelta = Field(
         default=timedelta(seconds=2),
@@ -61,12 +64,15 @@ class TrainerSettings(Section):
     lost_after: timedelta = Field(
         default=timedelta(seconds=10),
         ge=timedelta(milliseconds=100),
+        le=timedelta(hours=1),
         description="silence after which a run's trainer is taken for dead; the same for all trainers of a store",
     )
     resumptions: int = Field(
         default=3, ge=0, le=100, description="how often a run whose trainer died is resumed before it fails; 0: never"
     )
-    promote_timeout: timedelta = Field(default=timedelta(seconds=60), description="wait for all replicas")
+    promote_timeout: timedelta = Field(
+        default=timedelta(seconds=60), ge=timedelta(), le=timedelta(hours=1), description="wait for all replicas"
+    )
     promotion: PromotionPolicy = Field(
         default=PromotionPolicy.AUTO, description="of runs: auto promotes, ask waits for a person, off only registers"
     )
