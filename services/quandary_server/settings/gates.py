@@ -11,7 +11,10 @@ class GateSettings(Section):
     """What a candidate is refused for, whatever the current generation does."""
 
     slack: float = Field(
-        default=0.05, ge=0, description="share of the current generation's figure by which a candidate's may be worse"
+        default=0.05,
+        ge=0,
+        allow_inf_nan=False,
+        description="share of the current generation's figure by which a candidate's may be worse",
     )
     recall_floor: Share = Field(
         default=0.1, description="least macro recall, as a share of the way from guessing (0) to knowing (1)"
