@@ -1,6 +1,7 @@
 """How a generation does on labelled crops."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,9 @@ from quandary_server.uncertainty.calibration import expected_calibration_error, 
 Array = NDArray[np.float64]
 
 BACKGROUND_INDEX = CLASSES.index(BACKGROUND)
+
+CENTRE = slice(0, 3)
+"""Of the box's parameters."""
 
 
 @dataclass(frozen=True)
@@ -38,15 +42,20 @@ class Assessment:
     iou: Array
     scores: ObjectScores
 
-    @property
+    @cached_property
     def predicted(self) -> NDArray[np.int64]:
         """Indices of the likeliest classes (N,)."""
         return np.asarray(self.probs.argmax(axis=1), np.int64)
 
-    @property
+    @cached_property
     def wrong(self) -> Array:
         """1 where the class is wrong, else 0, (N,)."""
         return np.asarray(self.predicted != self.classes, np.float64)
+
+    @cached_property
+    def centre_variance(self) -> Array:
+        """The total variance of the centre (N,) in square metres, the sum over its three axes."""
+        return np.asarray((self.scores.aleatoric + self.scores.epistemic)[:, CENTRE].sum(axis=1))
 
     def figures(self) -> dict[str, float]:
         """Return the figures by name: macro_recall over the classes that occur, accuracy, nll, ece, and the boxes' errors."""

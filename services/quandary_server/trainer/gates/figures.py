@@ -22,8 +22,6 @@ Ranked = Callable[[Assessment], tuple[Array, Array]]
 MIN_OF_CLASS = 10
 """Classes with fewer control crops do not enter the macro recall: one object would decide it."""
 
-CENTRE = slice(0, 3)
-
 
 @dataclass(frozen=True)
 class Figure:
@@ -83,8 +81,7 @@ def _class_ranked(found: Assessment) -> tuple[Array, Array]:
 
 
 def _centre_ranked(found: Assessment) -> tuple[Array, Array]:
-    """Return the centre's errors (N,) and its total variance (N,), the sum over the three axes."""
-    return found.centre_error, (found.scores.aleatoric + found.scores.epistemic)[:, CENTRE].sum(axis=1)
+    return found.centre_error, found.centre_variance
 
 
 def _ause(gate: str, title: str, over: Callable[[Assessment], NDArray[np.bool_]], counted: str, ranked: Ranked) -> Figure:
