@@ -75,9 +75,15 @@ def fit_members(
 def prepare_workers(members: int) -> None:
     """Have Ray start workers for as many members as there are CPUs for, while the caller does something else.
 
-    What takes a worker seconds is to load torch.
+    What takes a worker seconds is to load torch. Raises Unavailable where there is no CPU, or no Ray any more.
     """
-    for _ in range(min(members, int(ray.cluster_resources()["CPU"]))):  # type: ignore[no-untyped-call]
+    try:
+        cpus = int(ray.cluster_resources().get("CPU", 0))  # type: ignore[no-untyped-call]
+    except ray.exceptions.RayError as error:
+        raise Unavailable(f"Ray does not answer: {type(error).__name__}") from error
+    if not cpus:
+        raise Unavailable("the Ray cluster has no CPU, and each member is fitted on one")
+    for _ in range(min(members, cpus)):
         _load.remote()
 
 
