@@ -12,6 +12,7 @@ from quandary.options import ScoringOptions
 from quandary_server.clock import now
 from quandary_server.detector.assessment import assess
 from quandary_server.inference.generation import LoadedGeneration
+from quandary_server.registry.directory import Artefacts
 from quandary_server.registry.roster import Heartbeat
 from quandary_server.settings import Settings
 from quandary_server.settings.gates import GateSettings
@@ -140,6 +141,25 @@ def test_a_candidate_taught_nonsense_is_refused_against_the_current_generation(t
     pointer = trainer.registry.pointer()
     assert pointer is not None
     assert pointer.generation == good.generation
+
+
+def test_a_current_generation_that_is_torn_is_replaced_by_what_its_labels_teach(
+    trainer: Trainer, generation: Artefacts, label: Any
+) -> None:
+    label(8)
+    members = {f"member-{k}.onnx": member for k, member in enumerate(generation.members)}
+    torn = trainer.registry.register(
+        members, lambda n, name, files: generation.manifest.model_copy(update={"number": n, "generation": name, "files": files})
+    ).generation
+    trainer.registry.promote(torn, None, now(), "test")
+    (trainer.settings.registry_directory / "models" / torn / "member-1.onnx").write_bytes(b"torn")
+    run = trainer.run(steps=1)
+    assert (run.state, run.error) == (RunState.SUCCEEDED, "")
+    told = [line.text for line in trainer.store.run_log.lines(run.id)]
+    assert f"nothing can be held against {torn}, the current generation: {torn}/member-1.onnx fails its digest" in told
+    pointer = trainer.registry.pointer()
+    assert pointer is not None
+    assert (pointer.generation, pointer.previous) == (run.generation, torn)
 
 
 def test_a_replica_that_does_not_follow_fails_the_run_by_name(trainer: Trainer, label: Any) -> None:

@@ -39,6 +39,7 @@ from quandary_server.trainer.calibration import calibrated, split_control
 from quandary_server.trainer.candidate import Candidate, draft_candidate, registered_before
 from quandary_server.trainer.cascade import with_thresholds
 from quandary_server.trainer.checkpoints import Checkpoints
+from quandary_server.trainer.current import load_current
 from quandary_server.trainer.enough import check_enough
 from quandary_server.trainer.fit_report import FitReport
 from quandary_server.trainer.judging import Judged, bench_of
@@ -263,7 +264,7 @@ class TrainingRun:
         with self._stage(RunStage.GATES):
             pointer = self._registry.pointer()
             bench = bench_of(snapshot, labelled, self._options, self._settings.trainer.gates)
-            judged = bench.judged(candidate, self._load(pointer) if pointer else None)
+            judged = bench.judged(candidate, self._current(pointer) if pointer else None)
             remembered = {**self.run.settings, JUDGED_AGAINST: pointer.revision if pointer else 0}
             self._update(gates=[verdict.model_dump(mode="json") for verdict in judged.gates], settings=remembered)
             self._record.measure(judged.metrics)
@@ -271,8 +272,13 @@ class TrainingRun:
                 self._say(f"gate {verdict.gate}: {verdict.verdict}; {verdict.reason}")
             return judged
 
-    def _load(self, pointer: Pointer) -> LoadedGeneration:
-        return LoadedGeneration(self._registry.load(pointer.generation, pointer.manifest_digest), Provider.CPU)
+    def _current(self, pointer: Pointer) -> LoadedGeneration | None:
+        """Return the current generation; None, told, where it cannot be read: training anew is what mends that."""
+        try:
+            return load_current(self._registry, pointer)
+        except (CorruptArtefact, NotFound) as error:
+            self._say(f"nothing can be held against {pointer.generation}, the current generation: {error}")
+            return None
 
     def _register(self, candidate: Candidate, judged: Judged) -> Manifest:
         with self._stage(RunStage.REGISTER):
@@ -292,7 +298,9 @@ class TrainingRun:
         if pointer is None or pointer.generation == manifest.generation or not settings.frames:
             return
         with self._stage(RunStage.SHADOW):
-            candidate, current = LoadedGeneration(self._registry.load(manifest.generation), Provider.CPU), self._load(pointer)
+            if (current := self._current(pointer)) is None:
+                return
+            candidate = LoadedGeneration(self._registry.load(manifest.generation), Provider.CPU)
             if control is None:
                 control = self._control_again()
             records = self._store.recent.scored(settings.frames)
