@@ -15,7 +15,8 @@ from quandary_server.registry.pointer import Pointer
 from quandary_server.settings import Settings
 from quandary_server.storage.run_values import Run, RunStage, RunState, RunTrigger
 from quandary_server.storage.store import Store
-from quandary_server.trainer.run import RunPlan, TrainingRun
+from quandary_server.trainer.plan import RunPlan
+from quandary_server.trainer.run import TrainingRun
 from quandary_server.trainer.scheduler import Scheduler
 
 pytestmark = pytest.mark.usefixtures("ray_cluster")

@@ -4,19 +4,17 @@ import logging
 import secrets
 import shutil
 from collections import Counter
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 
 from quandary.errors import (
     CorruptArtefact,
     GateRefused,
-    InvalidArgument,
     NotFound,
     PointerMoved,
     QuandaryError,
@@ -46,6 +44,7 @@ from quandary_server.trainer.judging import Judged, bench_of
 from quandary_server.trainer.labelled import LabelledExamples, examples_of_snapshot
 from quandary_server.trainer.members import fit_members, prepare_workers
 from quandary_server.trainer.moves import Cause, Told, untold
+from quandary_server.trainer.plan import RunPlan
 from quandary_server.trainer.promotion import promote, promotion, see_through
 from quandary_server.trainer.run_record import RunRecord, TrainerStops
 from quandary_server.trainer.shadow import check_shadow, shadow_figures
@@ -57,28 +56,6 @@ READ_BETWEEN_LOOKS = 32
 
 JUDGED_AGAINST = "judged_against"
 """Of a run's settings: revision of the pointer whose generation the candidate was held against, 0 for none."""
-
-
-@dataclass(frozen=True)
-class RunPlan:
-    """What was asked of a run."""
-
-    members: int
-    steps: int
-    seed: int
-    promote: bool
-
-    def to_settings(self) -> dict[str, Any]:
-        """Return it as a run keeps it."""
-        return asdict(self)
-
-    @classmethod
-    def of_settings(cls, settings: Mapping[str, Any]) -> Self:
-        """Return the plan that a run keeps; raises InvalidArgument for one that was made by another program."""
-        missing = [name for name in cls.__dataclass_fields__ if name not in settings]
-        if missing:
-            raise InvalidArgument.of("settings", f"without {missing[0]}", "the plan of a run of this program")
-        return cls(**{name: settings[name] for name in cls.__dataclass_fields__})
 
 
 class TrainingRun:

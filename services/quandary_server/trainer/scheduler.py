@@ -18,7 +18,8 @@ from quandary_server.storage.label_values import LabelCounts
 from quandary_server.storage.run_values import Run, RunState, RunTaken, RunTrigger
 from quandary_server.storage.store import Store
 from quandary_server.trainer.moves import Told, untold
-from quandary_server.trainer.run import RunPlan, TrainingRun
+from quandary_server.trainer.plan import RunPlan
+from quandary_server.trainer.run import TrainingRun
 from quandary_server.trainer.triggers import DriftWatch, due_by_interval, due_by_labels, first_cause
 
 log = logging.getLogger(__name__)
