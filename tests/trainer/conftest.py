@@ -1,6 +1,7 @@
 """Fixtures of the trainer tests: a session's Ray, a store with labels, and the settings of small runs."""
 
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -32,11 +33,14 @@ def settings(tmp_path: Path) -> Settings:
 
 
 @pytest.fixture
-def store(settings: Settings) -> Iterator[Store]:
-    """The store of the settings."""
+def store(settings: Settings, request: pytest.FixtureRequest) -> Iterator[Store]:
+    """The store of the settings; with the parameter "postgresql" one on that server."""
     settings.data.mkdir(parents=True)
-    with Store.open(settings.database) as opened:
-        yield opened
+    with ExitStack() as stack:
+        place: str | Path = settings.database
+        if getattr(request, "param", "sqlite") == "postgresql":
+            place = stack.enter_context(request.getfixturevalue("postgres").empty_store())
+        yield stack.enter_context(Store.open(place))
 
 
 @pytest.fixture

@@ -1,6 +1,8 @@
 """What starts a run by itself, and that it does so once."""
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from threading import Barrier
 from typing import Any
 
 import numpy as np
@@ -166,6 +168,7 @@ def test_scores_are_looked_at_now_and_then_and_not_at_all_where_drift_starts_not
 
 
 @pytest.mark.usefixtures("ray_cluster")
+@pytest.mark.parametrize("store", ["sqlite", "postgresql"], indirect=True)
 def test_two_trainers_that_see_the_same_start_one_run(settings: Settings, store: Store, label: Any) -> None:
     settings = settings.model_copy(update={"trainer": settings.trainer.model_copy(update={"new_crops": 24})})
     ended: list[Run] = []
@@ -173,8 +176,14 @@ def test_two_trainers_that_see_the_same_start_one_run(settings: Settings, store:
         Scheduler(store, Registry(settings.registry_directory), settings, lambda: datetime.now(UTC), ended.append) for _ in "ab"
     ]
     label(8)
-    for scheduler in both:
+    together = Barrier(2)
+
+    def look(scheduler: Scheduler) -> None:
+        together.wait()
         scheduler.look()
+
+    with ThreadPoolExecutor(2) as threads:
+        list(threads.map(look, both))
     wait_for(lambda: ended)
     for scheduler in both:
         scheduler.look()
