@@ -180,7 +180,7 @@ def test_what_is_out_of_reach_is_tried_again_later_and_the_run_fails_in_the_end(
     ended: list[Run] = []
     for away, state in ((1, RunState.SUCCEEDED), (2, RunState.FAILED)):
         scheduler = Scheduler(store, AwayRegistry(settings, away), settings, now, ended.append)
-        run = scheduler.start(PLAN, RunTrigger.CALL, "test")
+        run = scheduler.start(replace(PLAN, steps=1), RunTrigger.CALL, "test")
         scheduler.join(SOON)
         left = store.runs.get(run.id)
         assert (left.state, left.stage, left.end_time) == (RunState.RUNNING, RunStage.REGISTER, None)
