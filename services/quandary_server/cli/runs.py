@@ -130,7 +130,9 @@ def _print_run(run: training_pb2.Run) -> None:
     out.print(f"{run.name} {state}; {run.training_crops} crops; {run.generation or 'no generation'}")
     if run.gates:
         print_gates(run.gates)
-    if figures := [f"{name} {run.metrics[name]:.3g}" for name in SHOWN if name in run.metrics]:
+    # a gate's macro recall is over the classes with enough crops, that of the figures over all
+    judged = {gate.gate for gate in run.gates}
+    if figures := [f"{name} {run.metrics[name]:.3g}" for name in SHOWN if name in run.metrics and name not in judged]:
         out.print(f"  {', '.join(figures)}")
     if run.error:
         err.print(run.error, markup=False)
