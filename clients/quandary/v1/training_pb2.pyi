@@ -355,8 +355,8 @@ class GateResult(_message.Message):
     REASON_FIELD_NUMBER: _builtins.int
     FLOOR_FIELD_NUMBER: _builtins.int
     gate: _builtins.str
-    """The gate: onnx_parity, disagreement, macro_recall, nll, ece, centre_error, ause_class, ause_centre, latency. Generations made
-    before these may name nll_floor and nll_against_current.
+    """The gate: onnx_parity, answers, disagreement, macro_recall, nll, ece, centre_error, ause_class, ause_centre, latency.
+    Generations made before these may name nll_floor and nll_against_current.
     """
     verdict: Global___GateVerdict.ValueType
     """Verdict."""
