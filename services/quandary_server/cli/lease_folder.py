@@ -6,15 +6,16 @@
 import hashlib
 import json
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from datetime import datetime
 from pathlib import Path
 
-from quandary import BACKGROUND, FrameLabels, InvalidArgument, Label, QuandaryError, Unavailable
+from quandary import BACKGROUND, FrameLabels, InvalidArgument, Label, QuandaryError, StaleLease, Unavailable
 from quandary.convert import box3d, record
 from quandary.v1 import queue_pb2
 from quandary_server.datasets.clouds import write_cloud
-from quandary_server.datasets.files import training_file
+from quandary_server.datasets.files import TRAINING, training_file
 from quandary_server.datasets.writing import write_labels
 from quandary_server.files import write_atomically
 from quandary_server.storage.blobs import read_cloud
@@ -24,7 +25,10 @@ LEASES = "leases.json"
 
 @dataclass(frozen=True)
 class Held:
-    """A leased task as a file keeps it; prelabels: SHA-256 of its label file as it was written out, empty if none was."""
+    """A leased task as a file keeps it.
+
+    prelabels, acknowledged: SHA-256 of its label file as it was written out, and as it was handed in; empty if neither was.
+    """
 
     name: str
     frame_id: str
@@ -32,6 +36,7 @@ class Held:
     expires: str = ""
     generation: str = ""
     prelabels: str = ""
+    acknowledged: str = ""
 
 
 def write_leased(
@@ -58,6 +63,18 @@ def write_held(folder: Path, held: Iterable[Held]) -> None:
     write_atomically(folder / LEASES, text.encode(), mode=0o600)
 
 
+def leases_file(path: Path) -> Path:
+    """Return the file of leased tasks that a path names: itself, or the folder's."""
+    return path / LEASES if path.is_dir() else path
+
+
+def update_held(path: Path, changed: Mapping[str, Held | None]) -> None:
+    """Write what tasks are now, by name, into a folder's leases.json; None: held no more. Any other file stays as it is."""
+    if changed and path.name == LEASES:
+        held = [changed.get(task.name, task) for task in read_held(path)]
+        write_held(path.parent, [task for task in held if task is not None])
+
+
 def read_held(path: Path) -> list[Held]:
     """Return the leased tasks of a leases.json, or of what `queue lease --json` printed; - is stdin.
 
@@ -72,9 +89,42 @@ def read_held(path: Path) -> list[Held]:
     raise InvalidArgument.of("--leased", str(path), "what `quandary queue lease --json` printed")
 
 
+def held_in(folder: Path) -> list[Held]:
+    """Return the leased tasks of a folder; none of one that holds no such file."""
+    return read_held(folder / LEASES) if (folder / LEASES).is_file() else []
+
+
+def explained(error: QuandaryError, held: Held, now: datetime) -> QuandaryError:
+    """Return the error of a call with the task's lease; of one that ran out, with when it did."""
+    try:
+        ended = datetime.fromisoformat(held.expires)
+    except ValueError:  # of a file that says nothing of it
+        return error
+    if not isinstance(error, StaleLease) or ended > now:
+        return error
+    return StaleLease(f"the lease ran out at {ended:%Y-%m-%d %H:%M:%S} UTC; {error.message}")
+
+
 def untouched(folder: Path, held: Held) -> bool:
     """Return whether the task's label file is still the one with the pre-labels."""
-    return bool(held.prelabels) and _digest(training_file(folder, "label_2", held.frame_id, ".txt")[0]) == held.prelabels
+    return bool(held.prelabels) and label_digest(folder, held.frame_id) == held.prelabels
+
+
+def handed_in(folder: Path, held: Held) -> bool:
+    """Return whether the task was acknowledged with the label file as it is, or with one that is gone."""
+    return bool(held.acknowledged) and label_digest(folder, held.frame_id) in (held.acknowledged, "")
+
+
+def label_digest(folder: Path, frame_id: str) -> str:
+    """Return the SHA-256 of a frame's label file, empty where there is none."""
+    path, _ = training_file(folder, "label_2", frame_id, ".txt")
+    return _digest(path) if path.is_file() else ""
+
+
+def strangers(folder: Path, held: Iterable[Held]) -> list[str]:
+    """Return the names of what lies beside the label files and belongs to no leased task."""
+    known = {f"{task.frame_id}.txt" for task in held}
+    return sorted(file.name for file in (folder / TRAINING / "label_2").glob("*") if file.name not in known)
 
 
 def prelabels(task: queue_pb2.Task) -> tuple[list[Label], list[float]]:
