@@ -55,7 +55,7 @@ def test_what_was_handed_in_and_then_changed_is_refused_and_goes_in_by_an_import
     assert said.endswith("go in by: quandary labels import out --frame f0")
     assert quandary("labels", "import", "out", "--frame", "f0") == (
         0,
-        "1 frames stored, in place of other labels 1 of them; 0 had these labels already",
+        "1 frames stored, 1 of them in place of other labels; 0 had these labels already",
     )
     (event,) = [e for e in server.store.audit.list(task=("active", "f0")).items if e.action is Action.IMPORT]
     assert event.details["replaced_labels_of"] == "admin"
@@ -163,4 +163,4 @@ def test_without_tokens_ack_says_what_it_needs(server: Server, quandary: Run) ->
     Path("labels").mkdir()
     code, said = quandary("queue", "ack", "--labels", "labels")
     assert code == 2
-    assert "give FRAME with --lease-token, or --leased" in said
+    assert "there is no leases.json in labels: give --leased, or FRAME with --lease-token" in said

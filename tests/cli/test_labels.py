@@ -23,7 +23,7 @@ def test_an_import_that_is_refused_tells_what_was_stored_all_the_same(server: Se
     code, said = quandary("labels", "import", "first")
     assert code == 1
     assert said.startswith("f3 refused: InvalidArgument label_2/f3.txt:3.box is 1.00 of label_2/f3.txt:1's")
-    assert said.endswith("1 frames stored, in place of other labels 1 of them; 0 had these labels already")
+    assert said.endswith("1 frames stored, 1 of them in place of other labels; 0 had these labels already")
 
 
 def test_labels_made_elsewhere_need_no_clouds_and_are_refused_one_by_one(server: Server, quandary: Run) -> None:

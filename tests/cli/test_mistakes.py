@@ -70,7 +70,7 @@ def test_a_place_that_cannot_be_written_is_named(quandary: Any, arguments: tuple
         (("queue", "lease", "-n", "x"), "'-n': x, must be a valid integer"),
         (("queue", "watch", "--head", "51"), "'--head': 51, must be less than or equal to 50"),
         (("queue", "band", "f0", "best"), "'best' is not one of 'safety', 'campaign', 'active_learning'"),
-        (("queue", "ack", "--labels", "."), "FRAME is unset"),
+        (("queue", "ack", "--labels", "."), "there is no leases.json in ."),
         (("generations", "rollback", "--timeout", "nan"), "'--timeout': nan, must be less than or equal to 600"),
         (("train", "--seed", "99999999999999999999999"), "99999, must be less than or equal to 18446744073709551615"),
         (("train", "--steps", "99999999999999"), "99999999999999, must be less than or equal to 1000000"),

@@ -65,7 +65,7 @@ def import_(
         # what is refused takes nothing back that came before it
         tell_refused({**files.faults, **done.refused}, files.missing, done.unknown)
         tell_untouched(sorted(left))
-        others = f", in place of other labels {done.replaced} of them" if done.replaced else ""
+        others = f", {done.replaced} of them in place of other labels" if done.replaced else ""
         err.print(f"{done.stored} frames stored{others}; {done.unchanged} had these labels already")
     raise typer.Exit(int(bool(files.faults or files.missing or left or done.refused or done.unknown)))
 

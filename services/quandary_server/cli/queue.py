@@ -95,7 +95,7 @@ def list_(
 
 @app.command()
 def audit(
-    frame: Annotated[str | None, typer.Argument(metavar="[FRAME]", help="frame id; by default all of them")] = None,
+    frame: Annotated[str | None, typer.Argument(metavar="FRAME", help="frame id; by default all of them")] = None,
     count: Annotated[int, typer.Option("-n", min=1, help="how many")] = 50,
     queue: QueueOption = "active",
     data: DataOption = None,

@@ -54,7 +54,9 @@ def ack(
     All label files are read before the first is handed in. One that is refused is named with the line, and holds up no other.
     Frames whose pre-labels nobody changed are left out: a detector must not learn from itself. Run again for what is new.
     """
-    if leased is None and lease_token is None and (labels / LEASES).is_file():
+    if leased is None and lease_token is None:
+        if not (labels / LEASES).is_file():
+            raise typer.BadParameter(f"there is no {LEASES} in {labels}: give --leased, or FRAME with --lease-token")
         leased = labels
     from quandary_server.datasets.kitti import KittiFolder
 
@@ -70,9 +72,9 @@ def ack(
                     if task.frame_id in files.read:
                         _hand_in(client, labels, task, files.read[task.frame_id], seconds, taken, refused)
     finally:
+        tell_refused(refused, files.missing)
         if source:
             lease_folder.update_held(source, taken)
-    tell_refused(refused, files.missing)
     exported = lease_folder.held_in(labels) if source == labels / LEASES else ()
     _tell_rest(labels, exported, work, refused)
     raise typer.Exit(int(bool(refused or files.missing or work.left)))

@@ -12,7 +12,7 @@ from quandary_server.cli.lease_folder import LEASES, Held
 QueueOption = Annotated[str, typer.Option("--queue", help="active, control, or one of the settings (selector.queues)")]
 QueuesOption = Annotated[list[str] | None, typer.Option("--queue", help="this queue alone; as often as you like")]
 FrameArgument = Annotated[str, typer.Argument(metavar="FRAME", help="frame id of the task")]
-LeasedFrameArgument = Annotated[str | None, typer.Argument(metavar="[FRAME]", help="frame id of the task, also of --leased")]
+LeasedFrameArgument = Annotated[str | None, typer.Argument(metavar="FRAME", help="frame id of the task, also of --leased")]
 TokenOption = Annotated[str | None, typer.Option("--lease-token", help="its lease token")]
 LeasedOption = Annotated[
     Path | None,
