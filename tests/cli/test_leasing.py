@@ -11,12 +11,14 @@ from urllib.parse import urlsplit
 
 import pytest
 from support.labelling import CAR_BOX, GENERATION, Server, label_file
+from support.records import START
 
 from quandary import convert
 from quandary.v1 import queue_pb2
 from quandary_server.auth import Role, issue_token
 from quandary_server.clock import now
 from quandary_server.datasets.kitti import KittiFolder
+from quandary_server.storage.task_values import TaskEntry
 
 Run = Callable[..., tuple[int, str]]
 
@@ -112,6 +114,21 @@ def test_a_frame_whose_cloud_is_gone_is_given_back(server: Server, quandary: Run
     assert "f0 cannot be written, and is given back: NotFound: there is no cloud at file:" in said
     assert server.task("f0").state == queue_pb2.TASK_STATE_WAITING
     assert [task["frame_id"] for task in json.loads(Path("out/leases.json").read_text())] == ["f1"]
+
+
+def test_camera_images_come_along_where_they_can_be_read(server: Server, quandary: Run, tmp_path: Path) -> None:
+    image = tmp_path / "camera 1.PNG"
+    image.write_bytes(b"\x89PNG")
+    entries = []
+    for i, uri in enumerate((image.as_uri(), f"{image.as_uri()}.gone", "s3://bucket/a.png")):
+        record = server.task("f0").record
+        record.frame_id, record.image_uri = f"i{i}", uri
+        entries.append(TaskEntry(i + 7, "control", f"i{i}", "seen", START, record.SerializeToString(), 3, shuffle=i))
+    server.store.intake.apply(entries, log="log", after=6, position=9, now=START)
+    code, said = quandary("queue", "lease", "-n", "3", "--queue", "control", "--export", "kitti", "out")
+    assert code == 0
+    assert "2 without their camera images, which cannot be read from here: i1, i2" in said
+    assert Path("out/training/image_2/i0.png").read_bytes() == b"\x89PNG"
 
 
 @pytest.mark.parametrize("make", [lambda path: path.touch(), lambda path: (path / "old").mkdir(parents=True)])

@@ -5,6 +5,7 @@
 
 import hashlib
 import json
+import shutil
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -18,7 +19,7 @@ from quandary_server.datasets.clouds import write_cloud
 from quandary_server.datasets.files import TRAINING, training_file
 from quandary_server.datasets.writing import write_labels
 from quandary_server.files import write_atomically
-from quandary_server.storage.blobs import read_cloud
+from quandary_server.storage.blobs import file_path, read_cloud
 
 LEASES = "leases.json"
 
@@ -42,7 +43,10 @@ class Held:
 def write_leased(
     folder: Path, tasks: Sequence[queue_pb2.Task], advance: Callable[[float], None]
 ) -> list[tuple[queue_pb2.Task, QuandaryError]]:
-    """Write the tasks' clouds, calibrations and pre-labels, and their tokens; return those that could not be, and why."""
+    """Write the tasks' clouds, calibrations, pre-labels and tokens; return those that could not be, and why.
+
+    Camera images come along where they can be read; a frame can be labelled without.
+    """
     write_held(folder, map(_held, tasks))  # before all that may go wrong: a token that is lost holds its task up
     held, failed = [], []
     for done, task in enumerate(tasks, start=1):
@@ -55,6 +59,12 @@ def write_leased(
         advance(done)
     write_held(folder, held)
     return failed
+
+
+def without_image(folder: Path, tasks: Iterable[queue_pb2.Task]) -> list[str]:
+    """Return the frames that have a camera image by their record, and none in the folder."""
+    found = [(task.frame_id, _image_files(folder, task)) for task in tasks if task.record.image_uri]
+    return [frame_id for frame_id, image in found if image is None or not image[1].exists()]
 
 
 def write_held(folder: Path, held: Iterable[Held]) -> None:
@@ -146,8 +156,20 @@ def _write_task(folder: Path, task: queue_pb2.Task) -> Held:
     frame = record(task.record)
     labels, scores = prelabels(task)
     write_cloud(training_file(folder, "velodyne", task.frame_id, ".bin")[0], read_cloud(frame.cloud_uri))
+    if (image := _image_files(folder, task)) is not None and image[0].is_file():
+        image[1].parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(*image)
     path = write_labels(folder, FrameLabels(task.frame_id, labels), frame.calibration, scores)
     return _held(task, task.generation if labels else "", _digest(path))
+
+
+def _image_files(folder: Path, task: queue_pb2.Task) -> tuple[Path, Path] | None:
+    """Return where the camera image is and where it goes; None where there is none, or none that is a file."""
+    try:
+        source = file_path(task.record.image_uri)
+    except InvalidArgument:
+        return None
+    return source, training_file(folder, "image_2", task.frame_id, source.suffix.lower())[0]
 
 
 def _held(task: queue_pb2.Task, generation: str = "", digest: str = "") -> Held:

@@ -11,6 +11,7 @@ import typer
 from quandary import LabellingClient
 from quandary.v1 import queue_pb2
 from quandary_server.cli import lease_folder
+from quandary_server.cli.label_files import few_of
 from quandary_server.cli.output import err, out, print_error, print_json, print_table, progress_bar
 from quandary_server.cli.queue_options import QueueOption
 from quandary_server.cli.queue_watch import score_of
@@ -30,7 +31,7 @@ def lease(
     minutes: Annotated[float, typer.Option(min=1 / 60, max=1440, help="for how long")] = 15.0,
     export: Annotated[
         tuple[ExportFormat, Path] | None,
-        typer.Option(metavar="kitti DIR", help="write clouds, pre-labels and lease tokens to an empty or missing folder"),
+        typer.Option(metavar="kitti DIR", help="write clouds, images, pre-labels and tokens to an empty or missing folder"),
     ] = None,
     data: DataOption = None,
     as_json: JsonOption = False,
@@ -52,6 +53,8 @@ def lease(
     rows = [(t.frame_id, t.drive_id, score_of(t), t.crops, *(t.lease.token for _ in tokens), t.reason) for t in tasks]
     columns = ["frame", "drive", "#score", "#crops", *tokens, "~why"]
     print_table(columns, rows, empty="nothing was leased" if failed else f"the queue {queue} is empty")
+    if folder and (blind := lease_folder.without_image(folder, tasks)):
+        err.print(f"{len(blind)} without their camera images, which cannot be read from here: {few_of(blind)}")
     if folder and tasks:
         out.print(f"Label in {folder}/training/label_2 within {minutes:g} minutes, then: quandary queue ack --labels {folder}")
     raise typer.Exit(int(bool(failed)))
