@@ -5,7 +5,6 @@ from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 
-import pytest
 from support.labelling import GENERATION, Server, label_file
 from support.records import some_labels
 
@@ -92,43 +91,36 @@ def test_the_labels_of_an_export_may_lie_in_another_folder(server: Server, quand
 CAR = "Car 0 0 0 100 150 200 220 1.5 1.7 4.0 -1.0 1.6 20.0 -1.57"
 
 
-@pytest.mark.parametrize(
-    ("content", "told"),
-    [
-        (b"Car 0 0\n", "label_2/f1.txt:1 is 3 columns, must be 15 columns, or one more with a score"),
-        (f"{CAR}\n{CAR}\n".encode(), "label_2/f1.txt:2.box is 1.00 of label_2/f1.txt:1's, must be below 0.7 in IoU"),
-        (CAR.replace("4.0", "13.1").encode(), "label_2/f1.txt:1.box.length_m is 13.1, must be in [1.5, 8] m for a Car"),
-        (f"\n{CAR.replace('20.0', '400')}".encode(), "label_2/f1.txt:2.box.x_m is 399.7, must be so that the box reaches into"),
-        (CAR.encode("utf-16"), "label_2/f1.txt is UTF-16, must be UTF-8 text"),
-        (None, "1 without a label file: f1"),
-    ],
-)
-def test_a_file_that_is_refused_is_named_with_its_line_and_costs_the_others_nothing(
-    server: Server, quandary: Run, content: bytes | None, told: str
-) -> None:
-    quandary("queue", "lease", "-n", "3", "--export", "kitti", "out")
-    label_file("f1").unlink()
-    if content is not None:
-        label_file("f1").write_bytes(content)
-    label_file("f2").write_bytes(f"\ufeff{CAR}\r\n\r\n".encode())  # as a Windows editor writes it
-    code, said = quandary("queue", "ack", "--labels", "out", "--unchanged")
+def test_files_that_are_refused_are_named_with_their_lines_and_cost_the_others_nothing(server: Server, quandary: Run) -> None:
+    quandary("queue", "lease", "-n", "6", "--export", "kitti", "out")
+    label_file("f0").write_text(f"{CAR}\n{CAR}\n")
+    label_file("f1").write_text(CAR.replace("4.0", "13.1"))
+    label_file("f2").write_text(f"\n{CAR.replace('20.0', '400')}")
+    label_file("f3").write_bytes(CAR.encode("utf-16"))
+    label_file("f4").unlink()
+    label_file("f5").write_bytes(f"\ufeff{CAR}\r\n\r\n".encode())  # as a Windows editor writes it
+    code, said = quandary("queue", "ack", "--labels", "out")
     assert code == 1
-    assert said.startswith("f0 acknowledged, 1 labels f2 acknowledged, 1 labels ")
-    assert told in said
-    assert server.task("f1").state == queue_pb2.TASK_STATE_LEASED
+    assert said.startswith("f5 acknowledged, 1 labels f0 refused: ")
+    assert said.endswith(" 1 without a label file: f4")
+    for told in (
+        "label_2/f0.txt:2.box is 1.00 of label_2/f0.txt:1's, must be below 0.7 in IoU: no object twice",
+        "label_2/f1.txt:1.box.length_m is 13.1, must be in [1.5, 8] m for a Car",
+        "label_2/f2.txt:2.box.x_m is 399.7, must be so that the box reaches into [-5.0, 70.0] m ahead of the LiDAR",
+        "label_2/f3.txt is UTF-16, must be UTF-8 text",
+    ):
+        assert told in said
+    assert {server.task(f"f{i}").state for i in range(5)} == {queue_pb2.TASK_STATE_LEASED}
 
 
 def test_every_wrong_line_of_every_file_is_told_at_once(server: Server, quandary: Run) -> None:
     quandary("queue", "lease", "-n", "2", "--export", "kitti", "out")
     for name in ("f0", "f1"):
-        label_file(name).write_text(f"{CAR.replace('Car', 'Bus')}\n{CAR}\n" * 2)
+        label_file(name).write_text(f"{CAR.replace('Car', 'Bus')}\nCar 0 0\n")
     _, said = quandary("queue", "ack", "--labels", "out")
-    assert [line for line in ("f0.txt:1", "f0.txt:3", "f1.txt:1", "f1.txt:3") if f"label_2/{line} is 'Bus'" in said] == [
-        "f0.txt:1",
-        "f0.txt:3",
-        "f1.txt:1",
-        "f1.txt:3",
-    ]
+    for name in ("f0", "f1"):
+        assert f"{name} refused: InvalidArgument label_2/{name}.txt:1 is 'Bus', must be one of" in said
+        assert f"label_2/{name}.txt:2 is 3 columns, must be 15 columns" in said
 
 
 def test_files_of_no_leased_task_are_named(server: Server, quandary: Run) -> None:
