@@ -34,6 +34,10 @@ def test_the_audit_tells_who_put_a_task_where_and_why(server: Server, quandary: 
 def test_the_audit_of_a_task_that_there_is_not_is_refused(server: Server, quandary: Run) -> None:
     assert quandary("queue", "audit", "f3") == (0, "nothing happened yet")
     assert quandary("queue", "audit", "f33") == (1, "NotFound: there is no task f33 in queue active")
+    assert quandary("queue", "why", "f3", "--queue", "control") == (
+        1,
+        "NotFound: there is no task f3 in queue control; it is in active",
+    )
 
 
 def test_a_look_tells_queues_holders_and_what_comes_next(server: Server, quandary: Run) -> None:

@@ -62,7 +62,9 @@ def ack(
 
     held, source = held_tasks(frame, lease_token, leased, queue)
     work = _sorted_out(labels, held, unchanged)
-    files = read_label_files(KittiFolder(labels), [task.frame_id for task in work.due]) if work.due else LabelFiles()
+    # before they are read: what somebody saves meanwhile is not taken for what was handed in
+    digests = {task.frame_id: lease_folder.label_digest(labels, task.frame_id) for task in work.due}
+    files = read_label_files(KittiFolder(labels), digests) if work.due else LabelFiles()
     refused = dict(files.faults)
     taken: dict[str, Held] = {}
     try:
@@ -70,7 +72,8 @@ def ack(
             with labelling_client(settings_of(data)) as client:
                 for task in work.due:
                     if task.frame_id in files.read:
-                        _hand_in(client, labels, task, files.read[task.frame_id], seconds, taken, refused)
+                        handed_in = replace(task, acknowledged=digests[task.frame_id])
+                        _hand_in(client, handed_in, files.read[task.frame_id], seconds, taken, refused)
     finally:
         tell_refused(refused, files.missing)
         if source:
@@ -97,7 +100,6 @@ def _sorted_out(labels: Path, held: Sequence[Held], unchanged: bool) -> Work:
 
 def _hand_in(
     client: LabellingClient,
-    folder: Path,
     task: Held,
     file: ReadFile,
     seconds: float,
@@ -106,7 +108,6 @@ def _hand_in(
 ) -> None:
     """Hand a task's labels in, and note that it was taken, or why it was not, which costs the others nothing."""
     labels = replace(file.labels, time_spent=timedelta(seconds=seconds), prelabel_generation=task.generation)
-    digest = lease_folder.label_digest(folder, task.frame_id)
     try:
         client.acknowledge_task(task.name, task.token, labels)
     except Unavailable:
@@ -116,7 +117,7 @@ def _hand_in(
     except QuandaryError as error:
         refused[task.frame_id] = lease_folder.explained(error, task, now())
     else:
-        taken[task.name] = replace(task, acknowledged=digest)
+        taken[task.name] = task
         out.print(f"{task.frame_id} acknowledged, {len(labels.labels)} labels")
 
 
