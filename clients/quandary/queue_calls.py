@@ -147,10 +147,10 @@ class QueueCalls:
 
     @Paged
     def list_audit_events(
-        self, task: str = "", *, page_size: int = 0, timeout: timedelta | None = None
+        self, task: str = "", *, newest_first: bool = False, page_size: int = 0, timeout: timedelta | None = None
     ) -> Listing[queue_pb2.AuditEvent]:
-        """List who did what to which task, oldest first; task: the name of one, by default all."""
-        request = queue_pb2.ListAuditEventsRequest(task=task, page_size=page_size)
+        """List who did what to which task, oldest first by default; task: the name of one, by default all."""
+        request = queue_pb2.ListAuditEventsRequest(task=task, page_size=page_size, newest_first=newest_first)
         return Listing.of(self._queues.ListAuditEvents, request, lambda page: page.events, timeout)
 
 

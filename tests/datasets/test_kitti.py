@@ -76,5 +76,5 @@ def test_a_malformed_label_is_refused_by_file_and_line(folder: Path, edit: Edit)
 
 def test_a_file_that_is_no_text_is_refused_by_name(folder: Path) -> None:
     (folder / "training" / "label_2" / "000001.txt").write_bytes(b"Car \xff\xfe")
-    with pytest.raises(InvalidArgument, match=r"label_2/000001\.txt is byte 4 is no UTF-8"):
+    with pytest.raises(InvalidArgument, match=r"label_2/000001\.txt is no UTF-8 at byte 4"):
         KittiFolder(folder).read("000001")

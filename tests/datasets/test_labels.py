@@ -82,8 +82,15 @@ def test_regions_not_labelled_are_ignored_regions(calibration: Calibration) -> N
     assert len(content.labels) == len(content.boxes) == 1
 
 
-def test_a_file_without_lines_has_no_labels(calibration: Calibration) -> None:
+def test_a_file_without_lines_has_no_labels_and_a_blank_line_is_none(calibration: Calibration) -> None:
     assert parse_labels(NAME, [], calibration) == LabelFile()
+    assert parse_labels(NAME, ["", CAR, " \t", CAR, ""], calibration).lines == (2, 4)
+
+
+def test_every_wrong_line_of_a_file_is_named(calibration: Calibration) -> None:
+    with pytest.raises(InvalidArgument) as error:
+        parse_labels(NAME, ["Car", CAR, CAR.replace("Car", "Bus")], calibration)
+    assert [violation.field for violation in error.value.violations] == ["label_2/000002.txt:1", "label_2/000002.txt:3"]
 
 
 @pytest.mark.parametrize(("level", "expected"), [("0", 0.0), ("1", None), ("2", None), ("-1", None)])
@@ -99,7 +106,6 @@ def test_truncation_levels_of_tracking_labels_are_no_shares(
     [
         (CAR + " 0.9 1", "label_2/000002.txt:2", "17 columns"),
         (CAR.rsplit(" ", 1)[0], "label_2/000002.txt:2", "14 columns"),
-        ("", "label_2/000002.txt:2", "0 columns"),
         (CAR.replace("Car", "Bus"), "label_2/000002.txt:2", "'Bus'"),
         (CAR.replace("Car", "Background"), "label_2/000002.txt:2", "'Background'"),
         (CAR.replace("20.0", "twenty"), "label_2/000002.txt:2", "'twenty'"),

@@ -54,9 +54,9 @@ def test_an_absurd_size_is_told_with_the_bound_of_its_class(field: str, value: f
 @pytest.mark.parametrize(
     ("field", "inside", "outside", "bound"),
     [
-        ("x_m", 91.0, 93.0, "[-10.0, 90.0] m, 10 m"),
-        ("y_m", -50.5, -52.0, "[-50.0, 50.0] m, 10 m"),
-        ("z_m", 5.5, 6.0, "[-5.0, 5.0] m, 2 m"),
+        ("x_m", 91.0, 93.0, "[-10.0, 90.0] m ahead of the LiDAR, the points and 10 m"),
+        ("y_m", -50.5, -52.0, "[-50.0, 50.0] m to the left of the LiDAR, the points and 10 m"),
+        ("z_m", 5.5, 6.0, "[-5.0, 5.0] m above the LiDAR, the points and 2 m"),
     ],
 )
 def test_a_box_that_does_not_reach_the_points_by_their_margin_is_outside(
@@ -65,7 +65,7 @@ def test_a_box_that_does_not_reach_the_points_by_their_margin_is_outside(
     check_plausible([moved(CAR, **{field: inside})], EXTENT)
     ((name, value, said),) = violations(moved(CAR, **{field: outside}))
     assert (name, value) == (f"labels[0].box.{field}", f"{outside:g}")
-    assert said == f"so that the box reaches into {bound} around the points"
+    assert said == f"so that the box reaches into {bound} around them"
     check_plausible([moved(CAR, **{field: outside})], None)
 
 

@@ -189,6 +189,14 @@ def test_labels_that_cannot_be_are_refused_by_name_and_nothing_is_stored(
         assert failure.details().startswith(f"{path}.{said}")
 
 
+def test_every_wrong_frame_of_an_import_is_named(server: Server) -> None:
+    long = FrameLabels("f0", [Label("Car", replace(CAR.box, length_m=13.1))])
+    wrong = [long, some_labels("f1"), replace(long, frame_id="f2")]
+    with server.client() as client, pytest.raises(InvalidArgument) as refused:
+        client.submit_labels(wrong)
+    assert [v.field for v in refused.value.violations] == [f"frames[{i}].labels[0].box.length_m" for i in (0, 2)]
+
+
 def test_labels_are_taken_where_the_cloud_is_gone(server: Server) -> None:
     far = Label("Car", replace(CAR.box, x_m=400.0))
     with server.client() as client:

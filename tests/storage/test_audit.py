@@ -76,6 +76,11 @@ def test_events_come_by_page_and_by_task(store: Store, fill: Callable[..., Any])
     assert [event.frame_id for event in store.audit.list(task=("active", "f001")).items] == ["f001"]
     with pytest.raises(InvalidArgument, match="page_token"):
         store.audit.list(task=("active", "f001"), page_token=first.next_token)
+    last = store.audit.list(newest_first=True, page_size=2)
+    before = store.audit.list(newest_first=True, page_size=2, page_token=last.next_token)
+    assert [event.frame_id for event in (*last.items, *before.items)] == ["f002", "f001", "f000"]
+    with pytest.raises(InvalidArgument, match="page_token"):
+        store.audit.list(newest_first=True, page_token=first.next_token)
 
 
 def test_what_happens_to_the_pointer_is_in_it_too_and_the_last_of_it_is_found(store: Store) -> None:

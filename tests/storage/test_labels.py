@@ -53,7 +53,7 @@ def test_the_same_labels_again_change_nothing(store: Store, fill: Callable[..., 
 def test_later_labels_replace_earlier_ones_and_the_audit_keeps_both(store: Store, fill: Callable[..., Any]) -> None:
     fill(0.3, 0.2)
     store.labels.submit([FrameLabels("f000", (CAR,)), FrameLabels("f001")], labeller="eve", now=NOW)
-    assert store.labels.submit([FrameLabels("f000", (WALKER,))], labeller="bob", now=LATER) == Submitted(1, 0)
+    assert store.labels.submit([FrameLabels("f000", (WALKER,))], labeller="bob", now=LATER) == Submitted(1, 0, replaced=1)
     found = store.labels.get("f000")
     assert (found.labels.labels, found.labeller, found.label_time) == ((WALKER,), "bob", LATER)
     assert [event.subject for event in store.audit.list(task=("active", "f000")).items] == ["eve", "bob"]

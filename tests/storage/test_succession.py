@@ -9,6 +9,7 @@ import pytest
 from quandary_server.leasing.events import Action, Requeue
 from quandary_server.leasing.order import PriorityBand
 from quandary_server.leasing.status import TaskState
+from quandary_server.storage.audit import PlaceAction
 from quandary_server.storage.store import Store
 from quandary_server.storage.task_values import Task
 
@@ -47,8 +48,34 @@ def test_the_best_copy_of_a_task_skipped_for_good_takes_its_rank_and_the_others_
     skip(store, best)
     assert standing(store) == {"f003": (0, ""), "f000": (1, ""), "f001": (None, "f003"), "f004": (None, "f003")}
     assert [(task.frame_id, task.siblings) for task in lease(store)] == [("f003", ("f001", "f004")), ("f000", ())]
-    (told,) = [event for event in store.audit.list().items if event.action is Action.SKIP]
-    assert told.details["heir"] == "f003"
+    told = {event.action: event for event in store.audit.list().items}
+    assert told[Action.SKIP].details["heir"] == "f003"
+    succession = told[PlaceAction.SUCCEED]
+    assert (succession.frame_id, succession.subject) == ("f003", "ada")
+    assert succession.details == {"of": "f002", "rank": "0", "query": "1"}
+
+
+def test_who_stands_in_for_another_is_told_until_a_query_gives_it_a_rank_of_its_own(store: Store, best: Task) -> None:
+    def stands_in_for(frame_id: str) -> str:
+        return store.audit.stands_in_for("active", store.tasks.get("active", frame_id, now=NOW).place)
+
+    assert stands_in_for("f000") == ""
+    skip(store, best)
+    assert [stands_in_for(frame_id) for frame_id in ("f003", "f000", "f001")] == ["f002", "", ""]
+    (heir,) = lease(store, 1)
+    assert (heir.frame_id, stands_in_for("f003")) == ("f003", "f002")
+    store.leases.release("active", "f003", heir.status.lease.token, subject="ada", now=NOW)  # type: ignore[union-attr]
+    store.ranking.write_ranks("active", ["f003"], now=NOW)  # the same rank, of another query
+    assert store.tasks.get("active", "f003", now=NOW).place.rank == 0
+    assert stands_in_for("f003") == ""
+
+
+def test_an_heir_of_a_dead_letter_is_succeeded_in_its_turn(store: Store, best: Task) -> None:
+    skip(store, best)
+    skip(store, lease(store, 1)[0])
+    (heir,) = lease(store, 1)
+    assert heir.place.rank == 0
+    assert store.audit.stands_in_for("active", heir.place) == "f003"
 
 
 def test_copies_of_a_scene_that_is_labelled_already_wait_behind_the_ranked(store: Store, best: Task) -> None:

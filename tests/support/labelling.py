@@ -1,12 +1,12 @@
-"""QueueService and LabelService as a server of their own."""
+"""QueueService and LabelService as a server of their own, and frames in its queue."""
 
 from collections.abc import Callable
 from pathlib import Path
 
 import grpc
 
-from quandary import Frame, LabellingClient
-from quandary.v1 import labels_pb2_grpc, queue_pb2_grpc
+from quandary import Box3D, Frame, LabellingClient, convert
+from quandary.v1 import labels_pb2_grpc, queue_pb2, queue_pb2_grpc, scoring_pb2
 from quandary_server.auth import Keyring, ensure_tokens
 from quandary_server.clock import now
 from quandary_server.selector.label_servicer import LabelServicer
@@ -16,6 +16,44 @@ from quandary_server.storage.task_values import TaskEntry
 from quandary_server.wire.door import Door
 from support.grpc_thread import ServerThread
 from support.records import START, log_record, record_of
+
+GENERATION = "g000001-00000000"
+CAR_BOX = Box3D(20.0, 1.0, -0.8, 4.0, 1.7, 1.5, 0.1)
+CLASSES = ["Car", "Pedestrian", "Background"]
+
+
+def label_file(name: str, folder: str = "out") -> Path:
+    """Return the place of a frame's label file in a folder of the KITTI layout."""
+    return Path(folder, "training", "label_2", f"{name}.txt")
+
+
+def frame_score(frame_id: str) -> bytes:
+    """Return a doubtful car and a sure background, as scoring would have answered."""
+    doubt = scoring_pb2.ClassUncertainty(predictive_entropy_nats=0.8, mutual_information_nats=0.3)
+    spread = scoring_pb2.BoxUncertainty(aleatoric_variance=[0.09] * 7, epistemic_variance=[0.16] * 7)
+    objects = [
+        scoring_pb2.ObjectScore(
+            proposal_index=0,
+            score=0.9,
+            class_probabilities=[0.7, 0.2, 0.1],
+            predicted_class="Car",
+            box=convert.box3d_message(CAR_BOX),
+            class_uncertainty=doubt,
+            box_uncertainty=spread,
+            points=120,
+        ),
+        scoring_pb2.ObjectScore(
+            proposal_index=1,
+            score=0.1,
+            class_probabilities=[0.0, 0.1, 0.9],
+            predicted_class="Background",
+            box=convert.box3d_message(CAR_BOX),
+            class_uncertainty=doubt,
+            box_uncertainty=spread,
+            points=3,
+        ),
+    ]
+    return scoring_pb2.FrameScore(score=0.5, objects=objects, class_names=CLASSES).SerializeToString()
 
 
 def fill(store: Store, folder: Path, make_frame: Callable[..., Frame], frames: int = 6) -> None:
@@ -60,3 +98,8 @@ class Server:
 
     def client(self, token: str | None = None) -> LabellingClient:
         return LabellingClient(self.target, token=self.token if token is None else token)
+
+    def task(self, name: str) -> queue_pb2.Task:
+        """Return a task of the queue `active`."""
+        with self.client() as client:
+            return client.get_task(f"queues/active/tasks/{name}")

@@ -158,6 +158,7 @@ def test_many_violations_are_cut_to_what_trailers_may_hold(tmp_path: Path) -> No
     own = error_pb2.Error.FromString(trailers(outcome.failure)[ERROR_TRAILER])
     assert own.violations[0].field == "frames[0].cloud"
     assert 1 <= len(own.violations) < 200
+    assert own.message.startswith(f"200 fields are wrong, {200 - len(own.violations)} more than told here: frames[0].cloud")
 
 
 def test_a_stream_keeps_what_it_answered_before_it_failed(tmp_path: Path) -> None:

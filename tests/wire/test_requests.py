@@ -23,6 +23,9 @@ def test_an_unknown_view_is_refused_wherever_it_is_asked_for(generation: Artefac
     assert not generation_message(generation.manifest, None, view_pb2.VIEW_UNSPECIFIED).digests
 
 
-def test_a_frame_has_a_bounded_number_of_labels() -> None:
+def test_a_frame_has_a_bounded_number_of_labels_and_of_regions() -> None:
     with pytest.raises(InvalidArgument, match="labels is 1001 labels, must be at most 1000"):
         labels_of(labels_pb2.FrameLabels(frame_id="a", labels=[labels_pb2.Label()] * (MAX_LABELS + 1)))
+    regions = [labels_pb2.FrameLabels().ignored_regions.add() for _ in range(MAX_LABELS + 1)]
+    with pytest.raises(InvalidArgument, match="ignored_regions is 1001 regions, must be at most 1000"):
+        labels_of(labels_pb2.FrameLabels(frame_id="a", ignored_regions=regions))

@@ -29,7 +29,7 @@ from quandary.v1 import geometry_pb2 as quandary_dot_v1_dot_geometry__pb2
 from quandary.v1 import view_pb2 as quandary_dot_v1_dot_view__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18quandary/v1/labels.proto\x12\x0bquandary.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1bquandary/v1/fleet_log.proto\x1a\x1aquandary/v1/geometry.proto\x1a\x16quandary/v1/view.proto\"\x8a\x01\n\x05Label\x12\x12\n\nclass_name\x18\x01 \x01(\t\x12\x1f\n\x03\x62ox\x18\x02 \x01(\x0b\x32\x12.quandary.v1.Box3D\x12\x17\n\ntruncation\x18\x03 \x01(\x01H\x00\x88\x01\x01\x12\x16\n\tocclusion\x18\x04 \x01(\x05H\x01\x88\x01\x01\x42\r\n\x0b_truncationB\x0c\n\n_occlusion\"\xa4\x02\n\x0b\x46rameLabels\x12\x10\n\x08\x66rame_id\x18\x01 \x01(\t\x12\"\n\x06labels\x18\x02 \x03(\x0b\x32\x12.quandary.v1.Label\x12.\n\x0fignored_regions\x18\x03 \x03(\x0b\x32\x15.quandary.v1.ImageBox\x12-\n\ntime_spent\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x1b\n\x13prelabel_generation\x18\x05 \x01(\t\x12\x10\n\x08labeller\x18\x06 \x01(\t\x12.\n\nlabel_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08\x64rive_id\x18\x08 \x01(\t\x12\x0f\n\x07\x63ontrol\x18\t \x01(\x08\"?\n\x13SubmitLabelsRequest\x12(\n\x06\x66rames\x18\x01 \x03(\x0b\x32\x18.quandary.v1.FrameLabels\"G\n\x14SubmitLabelsResponse\x12\x15\n\rstored_frames\x18\x01 \x01(\x05\x12\x18\n\x10unchanged_frames\x18\x02 \x01(\x05\")\n\x15GetFrameLabelsRequest\x12\x10\n\x08\x66rame_id\x18\x01 \x01(\t\"A\n\x16GetFrameLabelsResponse\x12\'\n\x05\x66rame\x18\x01 \x01(\x0b\x32\x18.quandary.v1.FrameLabels\"?\n\x16ListFrameLabelsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"r\n\x17ListFrameLabelsResponse\x12(\n\x06\x66rames\x18\x01 \x03(\x0b\x32\x18.quandary.v1.FrameLabels\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x14\n\x0ctotal_frames\x18\x03 \x01(\x03\"f\n\x18StreamFrameLabelsRequest\x12)\n\x05since\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x1f\n\x04view\x18\x02 \x01(\x0e\x32\x11.quandary.v1.View\"n\n\x19StreamFrameLabelsResponse\x12\'\n\x05\x66rame\x18\x01 \x01(\x0b\x32\x18.quandary.v1.FrameLabels\x12(\n\x06record\x18\x02 \x01(\x0b\x32\x18.quandary.v1.FrameRecord2\x82\x03\n\x0cLabelService\x12S\n\x0cSubmitLabels\x12 .quandary.v1.SubmitLabelsRequest\x1a!.quandary.v1.SubmitLabelsResponse\x12Y\n\x0eGetFrameLabels\x12\".quandary.v1.GetFrameLabelsRequest\x1a#.quandary.v1.GetFrameLabelsResponse\x12\\\n\x0fListFrameLabels\x12#.quandary.v1.ListFrameLabelsRequest\x1a$.quandary.v1.ListFrameLabelsResponse\x12\x64\n\x11StreamFrameLabels\x12%.quandary.v1.StreamFrameLabelsRequest\x1a&.quandary.v1.StreamFrameLabelsResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18quandary/v1/labels.proto\x12\x0bquandary.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1bquandary/v1/fleet_log.proto\x1a\x1aquandary/v1/geometry.proto\x1a\x16quandary/v1/view.proto\"\x8a\x01\n\x05Label\x12\x12\n\nclass_name\x18\x01 \x01(\t\x12\x1f\n\x03\x62ox\x18\x02 \x01(\x0b\x32\x12.quandary.v1.Box3D\x12\x17\n\ntruncation\x18\x03 \x01(\x01H\x00\x88\x01\x01\x12\x16\n\tocclusion\x18\x04 \x01(\x05H\x01\x88\x01\x01\x42\r\n\x0b_truncationB\x0c\n\n_occlusion\"\xa4\x02\n\x0b\x46rameLabels\x12\x10\n\x08\x66rame_id\x18\x01 \x01(\t\x12\"\n\x06labels\x18\x02 \x03(\x0b\x32\x12.quandary.v1.Label\x12.\n\x0fignored_regions\x18\x03 \x03(\x0b\x32\x15.quandary.v1.ImageBox\x12-\n\ntime_spent\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x1b\n\x13prelabel_generation\x18\x05 \x01(\t\x12\x10\n\x08labeller\x18\x06 \x01(\t\x12.\n\nlabel_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08\x64rive_id\x18\x08 \x01(\t\x12\x0f\n\x07\x63ontrol\x18\t \x01(\x08\"?\n\x13SubmitLabelsRequest\x12(\n\x06\x66rames\x18\x01 \x03(\x0b\x32\x18.quandary.v1.FrameLabels\"`\n\x14SubmitLabelsResponse\x12\x15\n\rstored_frames\x18\x01 \x01(\x05\x12\x18\n\x10unchanged_frames\x18\x02 \x01(\x05\x12\x17\n\x0freplaced_frames\x18\x03 \x01(\x05\")\n\x15GetFrameLabelsRequest\x12\x10\n\x08\x66rame_id\x18\x01 \x01(\t\"A\n\x16GetFrameLabelsResponse\x12\'\n\x05\x66rame\x18\x01 \x01(\x0b\x32\x18.quandary.v1.FrameLabels\"?\n\x16ListFrameLabelsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"r\n\x17ListFrameLabelsResponse\x12(\n\x06\x66rames\x18\x01 \x03(\x0b\x32\x18.quandary.v1.FrameLabels\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x14\n\x0ctotal_frames\x18\x03 \x01(\x03\"f\n\x18StreamFrameLabelsRequest\x12)\n\x05since\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x1f\n\x04view\x18\x02 \x01(\x0e\x32\x11.quandary.v1.View\"n\n\x19StreamFrameLabelsResponse\x12\'\n\x05\x66rame\x18\x01 \x01(\x0b\x32\x18.quandary.v1.FrameLabels\x12(\n\x06record\x18\x02 \x01(\x0b\x32\x18.quandary.v1.FrameRecord2\x82\x03\n\x0cLabelService\x12S\n\x0cSubmitLabels\x12 .quandary.v1.SubmitLabelsRequest\x1a!.quandary.v1.SubmitLabelsResponse\x12Y\n\x0eGetFrameLabels\x12\".quandary.v1.GetFrameLabelsRequest\x1a#.quandary.v1.GetFrameLabelsResponse\x12\\\n\x0fListFrameLabels\x12#.quandary.v1.ListFrameLabelsRequest\x1a$.quandary.v1.ListFrameLabelsResponse\x12\x64\n\x11StreamFrameLabels\x12%.quandary.v1.StreamFrameLabelsRequest\x1a&.quandary.v1.StreamFrameLabelsResponse0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -43,19 +43,19 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SUBMITLABELSREQUEST']._serialized_start=623
   _globals['_SUBMITLABELSREQUEST']._serialized_end=686
   _globals['_SUBMITLABELSRESPONSE']._serialized_start=688
-  _globals['_SUBMITLABELSRESPONSE']._serialized_end=759
-  _globals['_GETFRAMELABELSREQUEST']._serialized_start=761
-  _globals['_GETFRAMELABELSREQUEST']._serialized_end=802
-  _globals['_GETFRAMELABELSRESPONSE']._serialized_start=804
-  _globals['_GETFRAMELABELSRESPONSE']._serialized_end=869
-  _globals['_LISTFRAMELABELSREQUEST']._serialized_start=871
-  _globals['_LISTFRAMELABELSREQUEST']._serialized_end=934
-  _globals['_LISTFRAMELABELSRESPONSE']._serialized_start=936
-  _globals['_LISTFRAMELABELSRESPONSE']._serialized_end=1050
-  _globals['_STREAMFRAMELABELSREQUEST']._serialized_start=1052
-  _globals['_STREAMFRAMELABELSREQUEST']._serialized_end=1154
-  _globals['_STREAMFRAMELABELSRESPONSE']._serialized_start=1156
-  _globals['_STREAMFRAMELABELSRESPONSE']._serialized_end=1266
-  _globals['_LABELSERVICE']._serialized_start=1269
-  _globals['_LABELSERVICE']._serialized_end=1655
+  _globals['_SUBMITLABELSRESPONSE']._serialized_end=784
+  _globals['_GETFRAMELABELSREQUEST']._serialized_start=786
+  _globals['_GETFRAMELABELSREQUEST']._serialized_end=827
+  _globals['_GETFRAMELABELSRESPONSE']._serialized_start=829
+  _globals['_GETFRAMELABELSRESPONSE']._serialized_end=894
+  _globals['_LISTFRAMELABELSREQUEST']._serialized_start=896
+  _globals['_LISTFRAMELABELSREQUEST']._serialized_end=959
+  _globals['_LISTFRAMELABELSRESPONSE']._serialized_start=961
+  _globals['_LISTFRAMELABELSRESPONSE']._serialized_end=1075
+  _globals['_STREAMFRAMELABELSREQUEST']._serialized_start=1077
+  _globals['_STREAMFRAMELABELSREQUEST']._serialized_end=1179
+  _globals['_STREAMFRAMELABELSRESPONSE']._serialized_start=1181
+  _globals['_STREAMFRAMELABELSRESPONSE']._serialized_end=1291
+  _globals['_LABELSERVICE']._serialized_start=1294
+  _globals['_LABELSERVICE']._serialized_end=1680
 # @@protoc_insertion_point(module_scope)

@@ -162,19 +162,23 @@ class SubmitLabelsResponse(_message.Message):
 
     STORED_FRAMES_FIELD_NUMBER: _builtins.int
     UNCHANGED_FRAMES_FIELD_NUMBER: _builtins.int
+    REPLACED_FRAMES_FIELD_NUMBER: _builtins.int
     stored_frames: _builtins.int
     """Frames stored by this call."""
     unchanged_frames: _builtins.int
     """Frames that had these very labels already."""
+    replaced_frames: _builtins.int
+    """Of the frames stored: those that had other labels before, which are gone now. The audit says whose they were."""
     def __init__(
         self,
         *,
         stored_frames: _builtins.int = ...,
         unchanged_frames: _builtins.int = ...,
+        replaced_frames: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["stored_frames", b"stored_frames", "unchanged_frames", b"unchanged_frames"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["replaced_frames", b"replaced_frames", "stored_frames", b"stored_frames", "unchanged_frames", b"unchanged_frames"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

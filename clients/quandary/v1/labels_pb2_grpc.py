@@ -30,7 +30,8 @@ class LabelServiceStub(object):
     INVALID_ARGUMENT  a label cannot be: a class is unknown; a box is outside the bounds of Box3D, of a size that its class never
     has (a Car 12 m long), more than 10 m beside or 2 m above or below all points of the frame (where the
     cloud can be read), or shares 0.7 or more in volume with another label's. Or a page token is malformed.
-    Each wrong field is named with value and bound, and nothing of the request is stored;
+    Each wrong field is named with value and bound (where there are many the first ten or so, and how many in
+    all), and nothing of the request is stored;
     UNAUTHENTICATED, PERMISSION_DENIED  no valid token, or one without the role;
     NOT_FOUND         the frame is not known here.
     """
@@ -68,7 +69,8 @@ class LabelServiceServicer(object):
     INVALID_ARGUMENT  a label cannot be: a class is unknown; a box is outside the bounds of Box3D, of a size that its class never
     has (a Car 12 m long), more than 10 m beside or 2 m above or below all points of the frame (where the
     cloud can be read), or shares 0.7 or more in volume with another label's. Or a page token is malformed.
-    Each wrong field is named with value and bound, and nothing of the request is stored;
+    Each wrong field is named with value and bound (where there are many the first ten or so, and how many in
+    all), and nothing of the request is stored;
     UNAUTHENTICATED, PERMISSION_DENIED  no valid token, or one without the role;
     NOT_FOUND         the frame is not known here.
     """
@@ -139,7 +141,8 @@ class LabelService(object):
     INVALID_ARGUMENT  a label cannot be: a class is unknown; a box is outside the bounds of Box3D, of a size that its class never
     has (a Car 12 m long), more than 10 m beside or 2 m above or below all points of the frame (where the
     cloud can be read), or shares 0.7 or more in volume with another label's. Or a page token is malformed.
-    Each wrong field is named with value and bound, and nothing of the request is stored;
+    Each wrong field is named with value and bound (where there are many the first ten or so, and how many in
+    all), and nothing of the request is stored;
     UNAUTHENTICATED, PERMISSION_DENIED  no valid token, or one without the role;
     NOT_FOUND         the frame is not known here.
     """

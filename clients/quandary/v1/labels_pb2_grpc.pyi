@@ -31,7 +31,8 @@ class LabelServiceStub:
       INVALID_ARGUMENT  a label cannot be: a class is unknown; a box is outside the bounds of Box3D, of a size that its class never
                         has (a Car 12 m long), more than 10 m beside or 2 m above or below all points of the frame (where the
                         cloud can be read), or shares 0.7 or more in volume with another label's. Or a page token is malformed.
-                        Each wrong field is named with value and bound, and nothing of the request is stored;
+                        Each wrong field is named with value and bound (where there are many the first ten or so, and how many in
+                        all), and nothing of the request is stored;
       UNAUTHENTICATED, PERMISSION_DENIED  no valid token, or one without the role;
       NOT_FOUND         the frame is not known here.
     """
@@ -58,7 +59,8 @@ class LabelServiceAsyncStub(LabelServiceStub):
       INVALID_ARGUMENT  a label cannot be: a class is unknown; a box is outside the bounds of Box3D, of a size that its class never
                         has (a Car 12 m long), more than 10 m beside or 2 m above or below all points of the frame (where the
                         cloud can be read), or shares 0.7 or more in volume with another label's. Or a page token is malformed.
-                        Each wrong field is named with value and bound, and nothing of the request is stored;
+                        Each wrong field is named with value and bound (where there are many the first ten or so, and how many in
+                        all), and nothing of the request is stored;
       UNAUTHENTICATED, PERMISSION_DENIED  no valid token, or one without the role;
       NOT_FOUND         the frame is not known here.
     """
@@ -81,7 +83,8 @@ class LabelServiceServicer(metaclass=_abc_1.ABCMeta):
       INVALID_ARGUMENT  a label cannot be: a class is unknown; a box is outside the bounds of Box3D, of a size that its class never
                         has (a Car 12 m long), more than 10 m beside or 2 m above or below all points of the frame (where the
                         cloud can be read), or shares 0.7 or more in volume with another label's. Or a page token is malformed.
-                        Each wrong field is named with value and bound, and nothing of the request is stored;
+                        Each wrong field is named with value and bound (where there are many the first ten or so, and how many in
+                        all), and nothing of the request is stored;
       UNAUTHENTICATED, PERMISSION_DENIED  no valid token, or one without the role;
       NOT_FOUND         the frame is not known here.
     """

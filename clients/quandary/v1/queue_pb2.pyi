@@ -189,6 +189,7 @@ class Task(_message.Message):
     NEAREST_LABELLED_FRAME_FIELD_NUMBER: _builtins.int
     FOLDED_UNDER_FIELD_NUMBER: _builtins.int
     NEAREST_LABELLED_DISTANCE_FIELD_NUMBER: _builtins.int
+    STANDS_IN_FOR_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """queues/{queue}/tasks/{frame_id}."""
     frame_id: _builtins.str
@@ -224,6 +225,10 @@ class Task(_message.Message):
     """Frame id of the task that this one is a near-duplicate of and waits folded under; empty if it can be leased."""
     nearest_labelled_distance: _builtins.float
     """How far nearest_labelled_frame is, 0 (alike) to 2; set where it is."""
+    stands_in_for: _builtins.str
+    """FULL view of GetTask: frame id of the task that ended without labels, and whose rank this near copy of it took over; empty
+    where the last query gave the rank to this frame itself.
+    """
     @_builtins.property
     def stamp(self) -> _timestamp_pb2.Timestamp:
         """When the sweep was taken."""
@@ -273,10 +278,11 @@ class Task(_message.Message):
         nearest_labelled_frame: _builtins.str = ...,
         folded_under: _builtins.str = ...,
         nearest_labelled_distance: _builtins.float | None = ...,
+        stands_in_for: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_nearest_labelled_distance", b"_nearest_labelled_distance", "_rank", b"_rank", "_score", b"_score", "enqueue_time", b"enqueue_time", "frame_score", b"frame_score", "lease", b"lease", "nearest_labelled_distance", b"nearest_labelled_distance", "rank", b"rank", "record", b"record", "score", b"score", "stamp", b"stamp"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_nearest_labelled_distance", b"_nearest_labelled_distance", "_rank", b"_rank", "_score", b"_score", "band", b"band", "crops", b"crops", "drive_id", b"drive_id", "enqueue_time", b"enqueue_time", "failed_leases", b"failed_leases", "folded_under", b"folded_under", "frame_id", b"frame_id", "frame_score", b"frame_score", "generation", b"generation", "lease", b"lease", "name", b"name", "nearest_labelled_distance", b"nearest_labelled_distance", "nearest_labelled_frame", b"nearest_labelled_frame", "pinned", b"pinned", "rank", b"rank", "reason", b"reason", "record", b"record", "score", b"score", "siblings", b"siblings", "skip_reason", b"skip_reason", "stamp", b"stamp", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_nearest_labelled_distance", b"_nearest_labelled_distance", "_rank", b"_rank", "_score", b"_score", "band", b"band", "crops", b"crops", "drive_id", b"drive_id", "enqueue_time", b"enqueue_time", "failed_leases", b"failed_leases", "folded_under", b"folded_under", "frame_id", b"frame_id", "frame_score", b"frame_score", "generation", b"generation", "lease", b"lease", "name", b"name", "nearest_labelled_distance", b"nearest_labelled_distance", "nearest_labelled_frame", b"nearest_labelled_frame", "pinned", b"pinned", "rank", b"rank", "reason", b"reason", "record", b"record", "score", b"score", "siblings", b"siblings", "skip_reason", b"skip_reason", "stamp", b"stamp", "stands_in_for", b"stands_in_for", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__nearest_labelled_distance: _TypeAlias = _typing.Literal["nearest_labelled_distance"]  # noqa: Y015
     _WhichOneofArgType__nearest_labelled_distance: _TypeAlias = _typing.Literal["_nearest_labelled_distance", b"_nearest_labelled_distance"]  # noqa: Y015
@@ -1061,22 +1067,26 @@ class ListAuditEventsRequest(_message.Message):
     TASK_FIELD_NUMBER: _builtins.int
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    NEWEST_FIRST_FIELD_NUMBER: _builtins.int
     task: _builtins.str
     """Only events of this task. Empty: all."""
     page_size: _builtins.int
     """Events per page, 1 to 500. 0: 50."""
     page_token: _builtins.str
     """next_page_token of the page before. Empty: from the start."""
+    newest_first: _builtins.bool
+    """The newest first."""
     def __init__(
         self,
         *,
         task: _builtins.str = ...,
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
+        newest_first: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token", "task", b"task"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["newest_first", b"newest_first", "page_size", b"page_size", "page_token", b"page_token", "task", b"task"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1144,8 +1154,8 @@ class AuditEvent(_message.Message):
     subject: _builtins.str
     """Who: the subject of the token."""
     action: _builtins.str
-    """What: lease, renew, acknowledge, skip, release, expire, pin, band, import, requeue; of the current generation: promote,
-    roll_back.
+    """What: lease, renew, acknowledge, skip, release, expire, pin, band, import, requeue, and succeed, where a near copy takes the
+    place of a task that ended without labels; of the current generation: promote, roll_back.
     """
     task: _builtins.str
     """The task it was done to; empty where it was done to the current generation."""
@@ -1158,7 +1168,9 @@ class AuditEvent(_message.Message):
         """Further facts, by name. Of a lease, a pin and a band: the task's place at that moment (pinned, band, rank, score and the
         generation that gave it), and of a lease that a band got since it had been passed over, `passed_over`: how often.
         Of a promotion and a rollback: the generation, the one before, the cause and, where there is one, the reason.
-        Where a task ended without labels, `heir`: the sibling that is asked for instead. Of an import, `ended_lease_of`: who held it.
+        Where a task ended without labels, `heir`: the sibling that is asked for instead; of that one's succession, `of`: the task that
+        ended, and the rank it has taken over, with the number of the query that gave it. Of an import, `ended_lease_of`: who held it,
+        and `replaced_labels_of`: whose labels are gone by it.
         """
 
     def __init__(

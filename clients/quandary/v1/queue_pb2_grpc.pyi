@@ -83,7 +83,7 @@ class QueueServiceStub:
     ListQueues: _grpc.UnaryUnaryMultiCallable[_queue_pb2.ListQueuesRequest, _queue_pb2.ListQueuesResponse]
     """Lists the queues."""
     ListAuditEvents: _grpc.UnaryUnaryMultiCallable[_queue_pb2.ListAuditEventsRequest, _queue_pb2.ListAuditEventsResponse]
-    """Lists the audit: who did what to which task and when, oldest first."""
+    """Lists the audit: who did what to which task and when, oldest first by default."""
 
 @_typing.type_check_only
 class QueueServiceAsyncStub(QueueServiceStub):
@@ -140,7 +140,7 @@ class QueueServiceAsyncStub(QueueServiceStub):
     ListQueues: _aio.UnaryUnaryMultiCallable[_queue_pb2.ListQueuesRequest, _queue_pb2.ListQueuesResponse]  # type: ignore[assignment]
     """Lists the queues."""
     ListAuditEvents: _aio.UnaryUnaryMultiCallable[_queue_pb2.ListAuditEventsRequest, _queue_pb2.ListAuditEventsResponse]  # type: ignore[assignment]
-    """Lists the audit: who did what to which task and when, oldest first."""
+    """Lists the audit: who did what to which task and when, oldest first by default."""
 
 class QueueServiceServicer(metaclass=_abc_1.ABCMeta):
     """The ranked queues that labelling ops work from. Role: labeller; pins, bands and what is put back: admin.
@@ -272,6 +272,6 @@ class QueueServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _queue_pb2.ListAuditEventsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_queue_pb2.ListAuditEventsResponse, _abc.Awaitable[_queue_pb2.ListAuditEventsResponse]]:
-        """Lists the audit: who did what to which task and when, oldest first."""
+        """Lists the audit: who did what to which task and when, oldest first by default."""
 
 def add_QueueServiceServicer_to_server(servicer: QueueServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -1,5 +1,6 @@
 """Why a task is asked for, as a picture: the cloud from above, what the detector made of it, and the reasons in words."""
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from textwrap import fill
@@ -12,28 +13,32 @@ from quandary import BACKGROUND, Box3D, Calibration, FrameRecord, ImageBox, Inva
 from quandary.convert import box3d, record
 from quandary.v1 import queue_pb2, scoring_pb2
 from quandary_server.cli.label_layout import placed
+from quandary_server.cli.queue_watch import skip_reason_of, time_of
+from quandary_server.wire.spread import centre_sigma_m, deviations_m
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from matplotlib.text import Annotation
 
-INK, GREY, PALE, FRUSTUM = "#1f2937", "#6b7280", "#d1d5db", "#0072b2"
+INK, GREY, PALE, FRUSTUM, SPREAD = "#1f2937", "#6b7280", "#d1d5db", "#0072b2", "#7b1fa2"
 LEAST_M, LARGEST_M = 30.0, 90.0
+BEHIND_M = -2.0
 MARGIN_M = 4.0
 SIDE_SHARE = 0.5
 SURE = 0.9
 SIZE_INCHES = (14.0, 9.0)
 DPI = 110
 MOST_NAMED = 14
-WORDS_WIDTH = 62
-LINE_HEIGHT = 0.02
+MOST_SIBLINGS = 6
+TITLE_WIDTH, WORDS_WIDTH = 85, 62
+LINE_HEIGHT, ROW_HEIGHT, NOTE_TOP = 0.02, 0.0158, 0.12
 GAP_PIXELS = 5.0
 OBJECT = "object"
 
 NOTE = (
     "Wedges: the proposals' frusta, numbered. Boxes: what the detector predicts, a line from the centre to the front; "
-    "dashed where it rather sees background, left out where it is sure of that; dotted: one standard deviation of the centre. "
+    "dashed where it rather sees background, left out where it is sure of that. Purple: one standard deviation of the centre. "
     "Entropy and disagreement are in nats, box +- is that deviation in metres."
 )
 
@@ -67,8 +72,10 @@ def draw(path: Path, task: queue_pb2.Task, points: NDArray[np.float32]) -> None:
     if objects:
         bar = figure.colorbar(ScalarMappable(worth, colours), ax=above, fraction=0.04, pad=0.02)
         bar.set_label("score of the object", color=GREY)
-    above.set_title(f"{task.frame_id}, drive {task.drive_id}: from above", color=INK, loc="left")
-    _write_words(words, task, objects)
+    title = _filled(f"{task.frame_id}, drive {task.drive_id}: from above", TITLE_WIDTH)
+    above.set_title(title, color=INK, loc="left", fontsize=10)
+    outside = [found for found in drawn if abs(found.box.y_m) > reach[0] or not BEHIND_M <= found.box.x_m <= reach[1]]
+    _write_words(words, task, objects, len(outside))
     _spread(figure, above, labels)
     figure.savefig(path, format="png")
 
@@ -92,7 +99,7 @@ def _draw_points(axes: "Axes", points: NDArray[np.float32], reach: tuple[float, 
     # the heights between street and roofs tell most
     shade = np.clip((points[:, 2] + 2.0) / 3.0, 0.0, 1.0)
     axes.scatter(-points[:, 1], points[:, 0], c=0.8 - 0.6 * shade, s=0.6, cmap="gray", vmin=0, vmax=1, linewidths=0)
-    axes.set(xlim=(-side, side), ylim=(-2.0, ahead), aspect="equal", xlabel="metres to the right", ylabel="metres ahead")
+    axes.set(xlim=(-side, side), ylim=(BEHIND_M, ahead), aspect="equal", xlabel="metres to the right", ylabel="metres ahead")
     axes.tick_params(colors=GREY)
     for edge in ("top", "right"):
         axes.spines[edge].set_visible(False)
@@ -131,10 +138,16 @@ def _draw_object(axes: "Axes", found: scoring_pb2.ObjectScore, colour: tuple[flo
     outline = np.stack([-corners[:, 1], corners[:, 0]], axis=1)
     axes.add_patch(Polygon(outline, closed=True, facecolor=colour, alpha=0.35, edgecolor="none", gid=OBJECT))
     axes.add_patch(Polygon(outline, closed=True, fill=False, edgecolor=colour, linewidth=2.0, linestyle=line))
-    if (spread := _deviations_m(found)) is not None:
+    if (spread := deviations_m(found.box_uncertainty)) is not None:
         toward = np.degrees(np.arctan2(box.x_m, -box.y_m))
         ellipse = Ellipse(
-            (-box.y_m, box.x_m), *(2 * spread), angle=toward, fill=False, edgecolor=INK, linewidth=1.2, linestyle=":"
+            (-box.y_m, box.x_m),
+            2 * spread[0],
+            2 * spread[1],
+            angle=toward,
+            fill=False,
+            edgecolor=SPREAD,
+            linewidth=1.3,
         )
         axes.add_patch(ellipse)
     tip = box.centre[:2] + box.length_m / 2 * np.array([np.cos(box.yaw_rad), np.sin(box.yaw_rad)])
@@ -180,32 +193,40 @@ def _box(found: scoring_pb2.ObjectScore) -> Box3D | None:
         return None
 
 
-def _write_words(axes: "Axes", task: queue_pb2.Task, objects: Sequence[scoring_pb2.ObjectScore]) -> None:
+def _write_words(axes: "Axes", task: queue_pb2.Task, objects: Sequence[scoring_pb2.ObjectScore], outside: int) -> None:
+    """Write the reasons, the table of the objects and what the drawing means; outside: objects that are not in the drawing."""
     axes.set_axis_off()
-    sentences = "\n\n".join(fill(text, WORDS_WIDTH) for text in (task.reason, *told(task)))
+    said = [task.reason, *told(task)]
+    if outside:
+        said.append(f"Outside of the picture: {outside} of the objects.")
+    sentences = "\n\n".join(_filled(text, WORDS_WIDTH) for text in said)
     axes.text(0.0, 1.0, "Why", transform=axes.transAxes, va="top", fontsize=13, fontweight="bold", color=INK)
     axes.text(0.0, 0.955, sentences, transform=axes.transAxes, va="top", fontsize=9.5, color=INK)
-    below = 0.955 - LINE_HEIGHT * (sentences.count("\n") + 3)
-    axes.text(
-        0.0, below, "\n".join(_rows(objects)), transform=axes.transAxes, va="top", fontsize=7.6, family="monospace", color=INK
-    )
+    below = 0.955 - LINE_HEIGHT * (sentences.count("\n") + 2)
+    rows = _rows(objects, most=min(MOST_NAMED, int((below - NOTE_TOP) / ROW_HEIGHT) - 2))
+    axes.text(0.0, below, "\n".join(rows), transform=axes.transAxes, va="top", fontsize=7.6, family="monospace", color=INK)
     axes.text(0.0, 0.02, fill(NOTE, WORDS_WIDTH + 10), transform=axes.transAxes, va="bottom", fontsize=8, color=GREY)
 
 
-def _rows(objects: Sequence[scoring_pb2.ObjectScore]) -> list[str]:
+def _filled(text: str, width: int) -> str:
+    """Return the text in lines; ids are broken where they must be, a number stays with its unit."""
+    return fill(re.sub(r"(\d) (m|nats)\b", "\\1\N{NO-BREAK SPACE}\\2", text), width, break_on_hyphens=False)
+
+
+def _rows(objects: Sequence[scoring_pb2.ObjectScore], most: int) -> list[str]:
     """Return the table of the objects, those most worth a label first."""
     if not objects:
         return ["No object was scored."]
-    ordered = sorted(objects, key=lambda found: -found.score)[:MOST_NAMED]
+    ordered = sorted(objects, key=lambda found: -found.score)[: max(most, 0)]
     head = f"{'#':>3} {'class':<15}{'prob':>5} {'score':>6} {'entropy':>8} {'disagr.':>8} {'box +-':>7} {'points':>7}"
-    more = [f"and {len(objects) - MOST_NAMED} more of lower score"] if len(objects) > MOST_NAMED else []
+    more = [f"and {len(objects) - len(ordered)} more of lower score"] if len(objects) > len(ordered) else []
     return [head, *(_row(found) for found in ordered), *more]
 
 
 def _row(found: scoring_pb2.ObjectScore) -> str:
     doubt = found.class_uncertainty
     disagreement = f"{doubt.mutual_information_nats:.3f}" if doubt.HasField("mutual_information_nats") else "-"
-    sigma = centre_sigma_m(found)
+    sigma = centre_sigma_m(found.box_uncertainty)
     return (
         f"{found.proposal_index:>3} {found.predicted_class:<15}{max(found.class_probabilities, default=0.0):>5.0%} "
         f"{found.score:>6.3f} {doubt.predictive_entropy_nats:>8.3f} {disagreement:>8} "
@@ -213,24 +234,16 @@ def _row(found: scoring_pb2.ObjectScore) -> str:
     )
 
 
-def centre_sigma_m(found: scoring_pb2.ObjectScore) -> float | None:
-    """Return the standard deviation of an object's centre on the ground in metres, both kinds of variance; None if unknown."""
-    spread = _deviations_m(found)
-    return None if spread is None else float(np.linalg.norm(spread))
-
-
-def _deviations_m(found: scoring_pb2.ObjectScore) -> NDArray[np.float64] | None:
-    """Return the standard deviations (2,) of the centre along the frustum and across it, in metres."""
-    variances = [found.box_uncertainty.aleatoric_variance, found.box_uncertainty.epistemic_variance]
-    known = [np.array(values[:2], np.float64) for values in variances if len(values) == 7]
-    return np.asarray(np.sqrt(np.sum(known, axis=0))) if known else None
-
-
 def told(task: queue_pb2.Task) -> list[str]:
     """Return what else stands behind the task's place in the queue, a sentence each."""
     objects = list(task.frame_score.objects)
-    found = []
-    if task.HasField("rank"):
+    found = [_state(task)] if task.state != queue_pb2.TASK_STATE_WAITING else []
+    if task.stands_in_for:
+        found.append(
+            f"It stands in for {task.stands_in_for}, a near copy that ended without labels: the last query picked that one, as "
+            f"number {task.rank + 1} of those that waited then."
+        )
+    elif task.HasField("rank"):
         found.append(f"The last query picked it as number {task.rank + 1} of those that waited then.")
     elif task.HasField("score") and not task.folded_under:
         found.append("No query has picked it: it comes behind those picked, by its score.")
@@ -240,17 +253,35 @@ def told(task: queue_pb2.Task) -> list[str]:
             f"Of {len(objects)} proposals the detector takes {len(likely)} for objects and {len(objects) - len(likely)} for "
             f"background; a label costs all {task.crops} crops."
         )
-    by_box = max(likely, key=lambda item: centre_sigma_m(item) or 0.0, default=None)
-    if by_box is not None and (sigma := centre_sigma_m(by_box)):
+    by_box = max(likely, key=lambda item: centre_sigma_m(item.box_uncertainty) or 0.0, default=None)
+    if by_box is not None and (sigma := centre_sigma_m(by_box.box_uncertainty)):
         found.append(f"It is least sure where object {by_box.proposal_index} is: its centre is known to {sigma:.1f} m.")
     few = [str(item.proposal_index) for item in objects if scoring_pb2.OBJECT_FLAG_TOO_FEW_POINTS in item.flags]
     if few:
         found.append(f"Few points show object {', '.join(few)}.")
     if task.siblings:
-        found.append(f"{len(task.siblings)} near copies along the drive are folded under it.")
+        named = ", ".join(task.siblings[:MOST_SIBLINGS])
+        more = f" and {len(task.siblings) - MOST_SIBLINGS} more" if len(task.siblings) > MOST_SIBLINGS else ""
+        copies = (
+            "1 near copy along the drive is"
+            if len(task.siblings) == 1
+            else f"{len(task.siblings)} near copies along the drive are"
+        )
+        found.append(f"{copies} folded under it: {named}{more}.")
     if task.nearest_labelled_frame:
         away = f" (cosine distance {task.nearest_labelled_distance:.2f})" if task.HasField("nearest_labelled_distance") else ""
         found.append(f"The labelled frame most like it is {task.nearest_labelled_frame}{away}.")
     if task.failed_leases:
         found.append(f"{task.failed_leases} leases of it ran out without an answer.")
     return found
+
+
+def _state(task: queue_pb2.Task) -> str:
+    """Return how a task stands that does not wait."""
+    if task.state == queue_pb2.TASK_STATE_LEASED:
+        return f"{task.lease.holder} has it until {time_of(task.lease.expire_time)} UTC."
+    if task.state == queue_pb2.TASK_STATE_SKIPPED:
+        return f"It was skipped for good ({skip_reason_of(task)}), and is not asked for any more."
+    if task.state == queue_pb2.TASK_STATE_DEAD_LETTER:
+        return "It is a dead letter: nobody gets it until it is requeued."
+    return "Its labels are in."

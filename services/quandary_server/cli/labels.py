@@ -1,16 +1,27 @@
 """quandary labels import | export | list: labels without leases."""
 
-import csv
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from quandary import InvalidArgument, LabellingClient, NotFound, QuandaryError
 from quandary.convert import frame_labels, record
 from quandary.v1 import labels_pb2
+from quandary_server.cli import lease_folder, provenance
 from quandary_server.cli.frames import FolderArgument, SplitOption
+from quandary_server.cli.label_files import (
+    ReadFile,
+    UnchangedOption,
+    located,
+    read_label_files,
+    tell_refused,
+    tell_untouched,
+)
+from quandary_server.cli.lease_folder import untouched
 from quandary_server.cli.output import err, print_json, print_table, progress_bar
 from quandary_server.cli.session import DataOption, JsonOption, labelling_client, settings_of
 
@@ -20,7 +31,6 @@ if TYPE_CHECKING:
 app = typer.Typer(help="Bring labels in and out, and list those there are.", no_args_is_help=True)
 
 BATCH = 100
-PROVENANCE = "provenance.csv"
 SWEEP_PERIOD = timedelta(milliseconds=100)
 
 
@@ -29,24 +39,65 @@ def import_(
     folder: FolderArgument,
     split: SplitOption = None,
     frame: Annotated[list[str] | None, typer.Option("--frame", help="only these frames; may be repeated")] = None,
+    unchanged: UnchangedOption = False,
     data: DataOption = None,
 ) -> None:
-    """Import the labels of a KITTI folder (label_2) for frames that the fleet log brought. Their waiting tasks are closed."""
+    """Import the labels of a KITTI folder (label_2, calib) for frames that the fleet log brought. Their open tasks are closed.
+
+    All label files are read before the first is stored. A file that is refused is named with the line, and holds up no other.
+    How long it took and whose boxes were shown is kept where the folder tells it, by the provenance.csv of an export or the
+    leases.json of a lease. Of the latter, pre-labels that nobody changed are left out, as by `queue ack`.
+    """
     from quandary_server.datasets.kitti import KittiFolder
 
-    dataset = KittiFolder(folder)
-    ids = frame or [entry.frame_id for entry in dataset.frames(split)]
-    stored = unchanged = 0
+    dataset, known = KittiFolder(folder), provenance.of_folder(folder)
+    ids = list(dict.fromkeys(frame)) if frame else [entry.frame_id for entry in dataset.frames(split)]
+    left = set() if unchanged else {task.frame_id for task in lease_folder.held_in(folder) if untouched(folder, task)} & {*ids}
+    files = read_label_files(dataset, [frame_id for frame_id in ids if frame_id not in left])
+    found = {frame_id: known[frame_id].told(file) if frame_id in known else file for frame_id, file in files.read.items()}
+    done = Imported()
     try:
-        with labelling_client(settings_of(data)) as client, progress_bar("importing", len(ids)) as advance:
-            for start in range(0, len(ids), BATCH):
-                batch = [dataset.labels(frame_id) for frame_id in ids[start : start + BATCH]]
-                done = client.submit_labels(batch)
-                stored, unchanged = stored + done.stored_frames, unchanged + done.unchanged_frames
-                advance(start + len(batch))
+        with labelling_client(settings_of(data)) as client, progress_bar("importing", len(found)) as advance:
+            for start in range(0, len(found), BATCH):
+                done.submit(client, list(found.values())[start : start + BATCH])
+                advance(start + BATCH)
     finally:
-        # a batch that is refused takes none back that came before it
-        err.print(f"{stored} frames stored, {unchanged} had these labels already")
+        # what is refused takes nothing back that came before it
+        tell_refused({**files.faults, **done.refused}, files.missing, done.unknown)
+        tell_untouched(sorted(left))
+        others = f", {done.replaced} of them in place of other labels" if done.replaced else ""
+        err.print(f"{done.stored} frames stored{others}; {done.unchanged} had these labels already")
+    raise typer.Exit(int(bool(files.faults or files.missing or left or done.refused or done.unknown)))
+
+
+@dataclass
+class Imported:
+    """What an import came to so far."""
+
+    stored: int = 0
+    unchanged: int = 0
+    replaced: int = 0
+    refused: dict[str, QuandaryError] = field(default_factory=dict)
+    unknown: list[str] = field(default_factory=list)
+
+    def submit(self, client: LabellingClient, files: Sequence[ReadFile]) -> None:
+        """Submit files together; where that is refused, each for itself, so that one costs the others nothing."""
+        try:
+            answer = client.submit_labels([file.labels for file in files])
+        except (InvalidArgument, NotFound) as error:
+            if len(files) > 1:
+                for file in files:
+                    self.submit(client, [file])
+                return
+            (file,) = files
+            if isinstance(error, NotFound):
+                self.unknown.append(file.labels.frame_id)
+            else:
+                self.refused[file.labels.frame_id] = located(error, "frames[0].", file.lines)
+        else:
+            self.stored += answer.stored_frames
+            self.unchanged += answer.unchanged_frames
+            self.replaced += answer.replaced_frames
 
 
 @app.command("list")
@@ -64,7 +115,7 @@ def list_(
         (
             f.frame_id,
             f.drive_id,
-            "control" if f.control else "active",
+            "judging" if f.control else "training",
             ", ".join(sorted(label.class_name for label in f.labels)) or "nothing",
             f.labeller,
             _time(f),
@@ -73,7 +124,7 @@ def list_(
         )
         for f in frames
     ]
-    columns = ["frame", "?drive", "queue", "~labels", "by", "?at (UTC)", "?pre-labels of", "?#seconds"]
+    columns = ["frame", "?drive", "?for", "~labels", "by", "?at (UTC)", "?pre-labels of", "?#seconds"]
     print_table(columns, rows, empty="no labels yet")
 
 
@@ -91,18 +142,18 @@ def export(
 
     if folder.exists() and any(folder.iterdir()):
         raise typer.BadParameter(f"{folder} is not empty", param_hint="FOLDER")
-    entries, told = [], []
+    # by frame: labels that are replaced meanwhile come once more
+    found: dict[str, tuple[labels_pb2.StreamFrameLabelsResponse, int]] = {}
     with labelling_client(settings_of(data)) as client:
-        total = client.queue_stats("active").acknowledged + client.queue_stats("control").acknowledged
+        total = sum(queue.acknowledged for queue in client.list_queues())
         with progress_bar("exporting", total) as advance:
             for answer in client.stream_labelled_frames():
                 points = _export_frame(folder, answer, clouds=clouds)
-                entries.append((answer, points))
-                told.append(answer.frame)
-                advance(len(entries))
-    write_index(folder, _index(entries))
-    _write_provenance(folder / PROVENANCE, told)
-    err.print(f"{len(entries)} labelled frames in {folder}")
+                found[answer.frame.frame_id] = (answer, points)
+                advance(len(found))
+    write_index(folder, _index(found.values()))
+    provenance.write(folder, [answer.frame for answer, _ in found.values()])
+    err.print(f"{len(found)} labelled frames in {folder}")
 
 
 def _export_frame(folder: Path, answer: labels_pb2.StreamFrameLabelsResponse, *, clouds: bool) -> int:
@@ -139,16 +190,6 @@ def _index(frames: Iterable[tuple[labels_pb2.StreamFrameLabelsResponse, int]]) -
         )
         for labelled, frame, points in found
     ]
-
-
-def _write_provenance(path: Path, frames: Iterable[labels_pb2.FrameLabels]) -> None:
-    with path.open("w", newline="") as file:
-        table = csv.writer(file)
-        table.writerow(["id", "drive", "labeller", "label_time", "prelabel_generation", "seconds_spent", "labels"])
-        for f in frames:
-            seconds = f"{f.time_spent.ToTimedelta().total_seconds():g}"
-            time = f.label_time.ToJsonString()
-            table.writerow([f.frame_id, f.drive_id, f.labeller, time, f.prelabel_generation, seconds, len(f.labels)])
 
 
 def _time(frame: labels_pb2.FrameLabels) -> str:

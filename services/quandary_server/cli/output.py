@@ -160,7 +160,9 @@ def print_error(error: QuandaryError) -> None:
     """Print an error on stderr: what happened, then each wrong field on a line of its own."""
     kind = type(error).__name__
     if len(error.violations) > 1:
-        err.print(f"[red]{kind}[/red]")
+        # of a server's, how many are wrong where not all are told
+        head = error.message.partition(error.violations[0].field)[0].strip(" :")
+        err.print(f"[red]{kind}[/red]" + (f": {escape(head)}" if head else ""))
         for violation in error.violations:
             err.print(f"  {escape(str(violation))}")
     else:

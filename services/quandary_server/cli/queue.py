@@ -1,54 +1,35 @@
 """quandary queue ...: what labelling ops do."""
 
+from collections.abc import Callable, Mapping
 from enum import StrEnum
 from itertools import islice
-from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.markup import escape
 
 from quandary.names import task_name
 from quandary.v1 import queue_pb2
-from quandary_server.cli import queue_hold, queue_lease, queue_watch
-from quandary_server.cli.output import err, out, print_json, print_table
+from quandary_server.cli import queue_ack, queue_hold, queue_lease, queue_skip, queue_watch, queue_why
+from quandary_server.cli.output import out, print_json, print_table
 from quandary_server.cli.queue_options import FrameArgument, QueueOption, QueuesOption
-from quandary_server.cli.queue_watch import counts_of, rank_of, score_of
-from quandary_server.cli.session import DataOption, JsonOption, check_file, labelling_client, settings_of
+from quandary_server.cli.queue_watch import counts_of, rank_of, score_of, skip_reason_of, time_of
+from quandary_server.cli.session import DataOption, JsonOption, labelling_client, settings_of
 
 app = typer.Typer(help="Lease tasks from the ranked queue, and hand them back.", no_args_is_help=True)
-queue_lease.add_to(app)
-queue_hold.add_to(app)
-queue_watch.add_to(app)
-
-TokenOption = Annotated[str, typer.Option("--lease-token", help="the lease token that `queue lease` gave")]
+for module in (queue_lease, queue_ack, queue_skip, queue_hold, queue_watch, queue_why):
+    module.add_to(app)
 
 TaskStateName = StrEnum("TaskStateName", ["waiting", "leased", "acknowledged", "skipped", "dead_letter"])
-SkipReasonName = StrEnum("SkipReasonName", ["unreadable", "nothing_to_label", "ambiguous", "duplicate", "not_allowed", "other"])
-RequeueName = StrEnum("RequeueName", ["never", "anybody", "others"])
 BandName = StrEnum("BandName", ["safety", "campaign", "active_learning"])
 
+OF_STATE: Mapping[TaskStateName, tuple[list[str], Callable[[queue_pb2.Task], tuple[object, ...]]]] = {
+    TaskStateName.leased: (["holder", "ends (UTC)"], lambda task: (task.lease.holder, time_of(task.lease.expire_time))),
+    TaskStateName.skipped: (["skipped as"], lambda task: (skip_reason_of(task),)),
+    TaskStateName.dead_letter: (["#failed leases"], lambda task: (task.failed_leases,)),
+}
+"""What a list tells of the tasks in a state beside what it tells of all: names of columns, and their cells."""
+
 CommentOption = Annotated[str, typer.Option(help="why, for the audit")]
-
-
-@app.command()
-def skip(
-    frame: FrameArgument,
-    lease_token: TokenOption,
-    reason: Annotated[SkipReasonName, typer.Option(help="why")],
-    comment: Annotated[str, typer.Option(help="in words; needed for `other`")] = "",
-    requeue: Annotated[
-        RequeueName, typer.Option(help="who may get it next: nobody, anybody, or others than the token's subject")
-    ] = RequeueName.never,
-    queue: QueueOption = "active",
-    data: DataOption = None,
-) -> None:
-    """Give a leased task up, by default for good."""
-    number = queue_pb2.SkipReason.Value(f"SKIP_REASON_{reason.value.upper()}")
-    policy = queue_pb2.RequeuePolicy.Value(f"REQUEUE_POLICY_{requeue.value.upper()}")
-    with labelling_client(settings_of(data)) as client:
-        client.skip_task(task_name(queue, frame), lease_token, number, comment, requeue=policy)
-    out.print(f"{frame} skipped: {reason.value}" + ("" if requeue is RequeueName.never else f"; it waits for {requeue.value}"))
 
 
 @app.command()
@@ -106,63 +87,25 @@ def list_(
     if as_json:
         print_json(tasks)
         return
-    rows = [(rank_of(t), t.frame_id, t.drive_id, score_of(t), t.crops, t.generation, t.reason) for t in tasks]
-    print_table(
-        ["#rank", "frame", "?drive", "#score", "#crops", "?generation", "~why"], rows, empty=f"no task is {state.value}"
-    )
-
-
-@app.command()
-def why(
-    frame: FrameArgument,
-    queue: QueueOption = "active",
-    png: Annotated[Path | None, typer.Option("--png", help="draw it from above into this file")] = None,
-    data: DataOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Show why a task is asked for: every object with its class and uncertainty, in words and as a picture."""
-    from quandary_server.cli import birds_eye
-    from quandary_server.storage.blobs import read_cloud
-
-    check_file(png, "--png")
-    with labelling_client(settings_of(data)) as client:
-        task = client.get_task(task_name(queue, frame))
-    if png is not None:
-        birds_eye.draw(png, task, read_cloud(task.record.cloud_uri))
-        err.print(f"drawn: {png}")
-    if as_json:
-        print_json(task)
-        return
-    for sentence in (task.reason, *birds_eye.told(task)):
-        out.print(escape(sentence))
-    rows = [
-        (
-            found.proposal_index,
-            found.predicted_class,
-            f"{max(found.class_probabilities, default=0.0):.0%}",
-            f"{found.score:.3f}",
-            f"{found.class_uncertainty.predictive_entropy_nats:.3f}",
-            f"{found.class_uncertainty.mutual_information_nats:.3f}",
-            found.points,
-        )
-        for found in task.frame_score.objects
-    ]
-    columns = ["#object", "class", "#probability", "#score", "#entropy\n(nats)", "#disagreement\n(nats)", "#points"]
-    print_table(columns, rows, empty="no object was scored")
+    more, told = OF_STATE.get(state, ([], lambda _: ()))
+    rows = [(rank_of(t), t.frame_id, t.drive_id, score_of(t), t.crops, *told(t), t.generation, t.reason) for t in tasks]
+    columns = ["#rank", "frame", "?drive", "#score", "#crops", *more, "?generation", "~why"]
+    print_table(columns, rows, empty=f"no task is {state.value}")
 
 
 @app.command()
 def audit(
-    frame: Annotated[str | None, typer.Argument(metavar="[FRAME]", help="frame id; by default all of them")] = None,
+    frame: Annotated[str | None, typer.Argument(metavar="FRAME", help="frame id; by default all of them")] = None,
     count: Annotated[int, typer.Option("-n", min=1, help="how many")] = 50,
     queue: QueueOption = "active",
     data: DataOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Tell who did what to a task, when, and why it had its place then; oldest first."""
+    """Tell who did what to a task, when, and why it had its place then: what happened last, oldest first."""
     with labelling_client(settings_of(data)) as client:
-        found = client.list_audit_events(task_name(queue, frame) if frame else "", page_size=min(count, 500))
-        events = list(islice(found, count))
+        name = task_name(queue, frame) if frame else ""
+        found = client.list_audit_events(name, newest_first=True, page_size=min(count, 500))
+        events = list(islice(found, count))[::-1]
         if frame and not events:
             client.get_task(task_name(queue, frame))  # raises for a task that there is not
     if as_json:
@@ -170,7 +113,7 @@ def audit(
         return
     rows = [
         (
-            event.time.ToDatetime().isoformat(sep=" ", timespec="seconds"),
+            time_of(event.time),
             event.subject or "-",
             event.action,
             event.task.removeprefix("queues/").replace("/tasks/", "/"),

@@ -114,6 +114,16 @@ def score_of(task: queue_pb2.Task) -> str:
     return f"{task.score:.4f}" if task.HasField("score") else "-"
 
 
+def skip_reason_of(task: queue_pb2.Task) -> str:
+    """Return why the task was skipped, as text."""
+    return queue_pb2.SkipReason.Name(task.skip_reason).removeprefix("SKIP_REASON_").lower()
+
+
+def time_of(message: Timestamp) -> str:
+    """Return a time, in UTC, as text."""
+    return message.ToDatetime().isoformat(sep=" ", timespec="seconds")
+
+
 def age(length: timedelta) -> str:
     """Return a length of time in its two largest units."""
     seconds = max(round(length.total_seconds()), 0)

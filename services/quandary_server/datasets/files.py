@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from quandary.errors import InvalidArgument
 
 TRAINING = "training"
+UTF_16 = (b"\xff\xfe", b"\xfe\xff")
 
 
 def training_file(root: Path, kind: str, frame_id: str, suffix: str) -> tuple[Path, str]:
@@ -18,13 +19,20 @@ def training_file(root: Path, kind: str, frame_id: str, suffix: str) -> tuple[Pa
 
 
 def read_lines(path: Path, name: str) -> list[str]:
-    """Return the lines of a text file; raises InvalidArgument if it is missing or not UTF-8."""
+    """Return the lines of a text file, without the byte order mark that some editors write before them.
+
+    Raises InvalidArgument if it is missing or not UTF-8.
+    """
     try:
-        return path.read_text(encoding="utf-8").splitlines()
+        data = path.read_bytes()
     except (FileNotFoundError, NotADirectoryError):
         raise InvalidArgument.of(name, "missing", "a file") from None
+    if data.startswith(UTF_16):
+        raise InvalidArgument.of(name, "UTF-16", "UTF-8 text")
+    try:
+        return data.decode("utf-8-sig").splitlines()
     except UnicodeDecodeError as error:
-        raise InvalidArgument.of(name, f"byte {error.start} is no UTF-8", "UTF-8 text") from None
+        raise InvalidArgument.of(name, f"no UTF-8 at byte {error.start}", "UTF-8 text") from None
 
 
 def numbers(name: str, texts: Iterable[str]) -> NDArray[np.float64]:

@@ -45,18 +45,18 @@ class FrameEntry:
 def read_index(root: Path) -> list[FrameEntry]:
     """Return the frames of a folder in drive order (drive, raw frame).
 
-    Without frames.csv every cloud is a frame, its own drive and in the pool. Raises InvalidArgument, named by file and
-    line, for a missing column or folder, a bad row, an id given twice.
+    Without frames.csv every cloud is a frame, without clouds every label file, its own drive and in the pool. Raises
+    InvalidArgument, named by file and line, for a missing column or folder, a bad row, an id given twice.
     """
     path = root / INDEX
     if path.is_file():
         return parse_index(INDEX, read_lines(path, INDEX))
-    clouds = sorted((root / TRAINING / "velodyne").glob("*.bin"))
-    if not clouds:
-        raise InvalidArgument.of(
-            str(root), "without frames.csv or training/velodyne/*.bin", "a folder in the KITTI object layout"
-        )
-    return [FrameEntry(cloud.stem, cloud.stem, 0, cloud.stat().st_size // 16) for cloud in clouds]
+    if clouds := sorted((root / TRAINING / "velodyne").glob("*.bin")):
+        return [FrameEntry(cloud.stem, cloud.stem, 0, cloud.stat().st_size // 16) for cloud in clouds]
+    if labels := sorted((root / TRAINING / "label_2").glob("*.txt")):
+        return [FrameEntry(file.stem, file.stem, 0, 0) for file in labels]
+    missing = "without frames.csv, training/velodyne/*.bin or training/label_2/*.txt"
+    raise InvalidArgument.of(str(root), missing, "a folder in the KITTI object layout")
 
 
 def parse_index(name: str, lines: Sequence[str]) -> list[FrameEntry]:

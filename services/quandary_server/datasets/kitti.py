@@ -87,10 +87,15 @@ class KittiFolder:
             image_path=image_path,
         )
 
-    def labels(self, frame_id: str) -> FrameLabels:
-        """Return the labels of one frame; the folder need not have its cloud. Raises as `read` does."""
+    def labels(self, frame_id: str) -> tuple[FrameLabels, tuple[str, ...]]:
+        """Return the labels of one frame, and where each stands (`label_2/000002.txt:3`); the folder need not have its cloud.
+
+        Raises as `read` does.
+        """
         _, content = self._labels(self._entry(frame_id))
-        return FrameLabels(frame_id, content.labels, content.ignored_regions)
+        _, name = training_file(self.root, "label_2", frame_id, ".txt")
+        lines = tuple(f"{name}:{line}" for line in content.lines)
+        return FrameLabels(frame_id, content.labels, content.ignored_regions), lines
 
     def _entry(self, frame_id: str) -> FrameEntry:
         entry = self._entries.get(frame_id)

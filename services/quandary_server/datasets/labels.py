@@ -6,12 +6,12 @@ upright in the other; the heading moves by some 1e-4 rad.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
-from quandary.errors import InvalidArgument, within
+from quandary.errors import InvalidArgument, Violation, within
 from quandary.geometry import Box3D, Calibration, ImageBox
 from quandary.labels import LABEL_CLASSES, Label
 from quandary_server.datasets.files import numbers
@@ -25,39 +25,61 @@ UNKNOWN = -1.0
 
 @dataclass(frozen=True)
 class LabelFile:
-    """What a label_2 file holds: labels with their 2D boxes (one each), and the regions marked DontCare."""
+    """What a label_2 file holds: labels with their 2D boxes (one each), and the regions marked DontCare.
+
+    lines: where each label stands in the file, from 1 on; empty for labels of no file.
+    """
 
     labels: tuple[Label, ...] = ()
     boxes: tuple[ImageBox, ...] = ()
     ignored_regions: tuple[ImageBox, ...] = ()
+    lines: tuple[int, ...] = field(default=(), compare=False)
 
 
 def parse_labels(name: str, lines: Sequence[str], calibration: Calibration, *, truncation_is_level: bool = False) -> LabelFile:
-    """Return the labels of a file's lines.
+    """Return the labels of a file's lines; blank ones hold nothing.
 
     A sixteenth column, the score of a pre-label, must be a number and is otherwise left alone.
 
     truncation_is_level: the column holds 0, 1 or 2 (KITTI tracking) and not a share; levels above 0 become unknown.
-    Raises InvalidArgument, named by file and line, for a wrong number of columns, an unknown class, a bad number or box.
+    Raises InvalidArgument with every line that is wrong, named by file and line: a wrong number of columns, an unknown class, a
+    bad number or box.
     """
-    labels, boxes, regions = [], [], []
+    labels, boxes, regions, places = [], [], [], []
+    wrong: list[Violation] = []
     for i, line in enumerate(lines, start=1):
-        with within(f"{name}:{i}"):
-            columns = line.split()
-            if len(columns) not in (COLUMNS, COLUMNS_WITH_SCORE):
-                raise InvalidArgument.of("", f"{len(columns)} columns", f"{COLUMNS} columns, or one more with a score")
-            class_name, values = columns[0], numbers("", columns[1:])
-            image_box = ImageBox(*values[3:7].tolist())
-            if class_name == DONT_CARE:
-                regions.append(image_box)
-                continue
-            if class_name not in LABEL_CLASSES:
-                raise InvalidArgument.of("", repr(class_name), f"one of {', '.join((*LABEL_CLASSES, DONT_CARE))}")
-            box = box_from_camera(values[10:13], values[7:10], float(values[13]), calibration)
-            truncation = _truncation(float(values[0]), is_level=truncation_is_level)
-            labels.append(Label(class_name, box, truncation, _occlusion(float(values[1]))))
+        if not (columns := line.split()):
+            continue
+        try:
+            with within(f"{name}:{i}"):
+                label, image_box = _parsed(columns, calibration, truncation_is_level)
+        except InvalidArgument as error:
+            wrong += error.violations
+            continue
+        if label is None:
+            regions.append(image_box)
+        else:
+            labels.append(label)
             boxes.append(image_box)
-    return LabelFile(tuple(labels), tuple(boxes), tuple(regions))
+            places.append(i)
+    if wrong:
+        raise InvalidArgument.all(wrong)
+    return LabelFile(tuple(labels), tuple(boxes), tuple(regions), tuple(places))
+
+
+def _parsed(columns: Sequence[str], calibration: Calibration, truncation_is_level: bool) -> tuple[Label | None, ImageBox]:
+    """Return the label of a line and its 2D box; None for a region where nothing was labelled."""
+    if len(columns) not in (COLUMNS, COLUMNS_WITH_SCORE):
+        raise InvalidArgument.of("", f"{len(columns)} columns", f"{COLUMNS} columns, or one more with a score")
+    class_name, values = columns[0], numbers("", columns[1:])
+    image_box = ImageBox(*values[3:7].tolist())
+    if class_name == DONT_CARE:
+        return None, image_box
+    if class_name not in LABEL_CLASSES:
+        raise InvalidArgument.of("", repr(class_name), f"one of {', '.join((*LABEL_CLASSES, DONT_CARE))}")
+    box = box_from_camera(values[10:13], values[7:10], float(values[13]), calibration)
+    truncation = _truncation(float(values[0]), is_level=truncation_is_level)
+    return Label(class_name, box, truncation, _occlusion(float(values[1]))), image_box
 
 
 def format_labels(

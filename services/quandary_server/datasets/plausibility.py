@@ -29,6 +29,9 @@ KITTI's 40,570 labels have. What is outside is a slip (feet, two cars in one box
 MARGIN_M = np.array([10.0, 10.0, 2.0])
 """So far outside of all points a box may be: of 1,425 labels of real frames one, a tram, is by 6.7 m."""
 
+AXES = ("ahead of the LiDAR", "to the left of the LiDAR", "above the LiDAR")
+"""What x, y and z are: who edits KITTI files thinks in the camera's axes."""
+
 MIN_DUPLICATE_IOU = 0.7
 """In volume: two labels of one KITTI frame share 0.44 at the most."""
 
@@ -78,7 +81,8 @@ def _place_violations(field: str, label: Label, extent: Extent) -> list[Violatio
         Violation(
             f"{field}.{names[axis]}",
             f"{label.box.centre[axis]:g}",
-            f"so that the box reaches into [{low[axis]:.1f}, {high[axis]:.1f}] m, {MARGIN_M[axis]:g} m around the points",
+            f"so that the box reaches into [{low[axis]:.1f}, {high[axis]:.1f}] m {AXES[axis]}, the points and "
+            f"{MARGIN_M[axis]:g} m around them",
         )
         for axis in np.flatnonzero(outside)
     ]

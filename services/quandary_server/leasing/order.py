@@ -7,7 +7,7 @@ from enum import IntEnum
 
 from quandary.errors import InvalidArgument
 
-__all__ = ["FOLDED_KEYS", "Place", "PriorityBand", "epoch_and_rank", "epoch_of", "keys_of", "ranks_of"]
+__all__ = ["FOLDED_KEYS", "Place", "PriorityBand", "epoch_and_rank", "epoch_of", "keys_of", "query_of", "ranks_of"]
 
 PINNED, OPEN, FOLDED = range(3)
 FOLDED_KEYS = bytes([FOLDED])
@@ -107,6 +107,11 @@ def epoch_of(query: int) -> int:
     if not 0 < query < EPOCHS:
         raise InvalidArgument.of("query", query, "in [1, 2^31)")
     return EPOCHS - query
+
+
+def query_of(epoch: int) -> int:
+    """Return the number of the query whose epoch this is."""
+    return EPOCHS - epoch
 
 
 def _descending(score: float) -> bytes:

@@ -4,7 +4,7 @@ import logging
 from collections.abc import Sequence
 from datetime import datetime
 
-from quandary.errors import QuandaryError, within
+from quandary.errors import InvalidArgument, QuandaryError, Violation, within
 from quandary.labels import FrameLabels
 from quandary.v1 import fleet_log_pb2
 from quandary_server.datasets.plausibility import Extent, check_plausible
@@ -30,11 +30,17 @@ class LabelCheck:
         check_plausible(labels.labels, _extent(record) if labels.labels else None)
 
     def of_frames(self, frames: Sequence[FrameLabels]) -> None:
-        """Raise InvalidArgument for the first frame, below frames[i], whose labels cannot be; frames may be unknown."""
+        """Raise InvalidArgument with every label that cannot be, below frames[i]; frames may be unknown."""
         records = self._store.labels.records([frame.frame_id for frame in frames if frame.labels])
+        wrong: list[Violation] = []
         for i, frame in enumerate(frames):
-            with within(f"frames[{i}]"):
-                check_plausible(frame.labels, _extent(records[frame.frame_id]) if frame.frame_id in records else None)
+            try:
+                with within(f"frames[{i}]"):
+                    check_plausible(frame.labels, _extent(records[frame.frame_id]) if frame.frame_id in records else None)
+            except InvalidArgument as error:
+                wrong += error.violations
+        if wrong:
+            raise InvalidArgument.all(wrong)
 
 
 def _extent(record: bytes) -> Extent | None:

@@ -37,7 +37,9 @@ class LabelServicer(labels_pb2_grpc.LabelServiceServicer):
                 frames.append(labels_of(message))
         await asyncio.to_thread(self._check.of_frames, frames)
         done = await asyncio.to_thread(self._store.labels.submit, frames, labeller=caller.subject, now=self._clock())
-        return labels_pb2.SubmitLabelsResponse(stored_frames=done.stored, unchanged_frames=done.unchanged)
+        return labels_pb2.SubmitLabelsResponse(
+            stored_frames=done.stored, unchanged_frames=done.unchanged, replaced_frames=done.replaced
+        )
 
     @unary(Role.LABELLER, labels_pb2.GetFrameLabelsResponse)
     async def GetFrameLabels(

@@ -183,8 +183,10 @@ class QueueServicer(queue_pb2_grpc.QueueServiceServicer):
         view = view_of(request.view, view_pb2.VIEW_FULL)
         task = await asyncio.to_thread(self._store.tasks.get, queue, frame_id, now=self._clock())
         full = view == view_pb2.VIEW_FULL
-        nearest = await asyncio.to_thread(self._labelled.nearest, task) if full else None
-        return queue_pb2.GetTaskResponse(task=task_message(task, view, nearest=nearest))
+        message = task_message(task, view, nearest=await asyncio.to_thread(self._labelled.nearest, task) if full else None)
+        if full:
+            message.stands_in_for = await asyncio.to_thread(self._store.audit.stands_in_for, queue, task.place)
+        return queue_pb2.GetTaskResponse(task=message)
 
     @unary(Role.LABELLER, queue_pb2.ListTasksResponse)
     async def ListTasks(self, request: queue_pb2.ListTasksRequest, caller: Caller) -> queue_pb2.ListTasksResponse:
@@ -222,10 +224,11 @@ class QueueServicer(queue_pb2_grpc.QueueServiceServicer):
     async def ListAuditEvents(
         self, request: queue_pb2.ListAuditEventsRequest, caller: Caller
     ) -> queue_pb2.ListAuditEventsResponse:
-        """Return a page of the audit, oldest first."""
+        """Return a page of the audit, oldest first by default."""
         page = await asyncio.to_thread(
             self._store.audit.list,
             task=task_of("task", request.task) if request.task else None,
+            newest_first=request.newest_first,
             page_size=request.page_size or DEFAULT_PAGE,
             page_token=request.page_token,
         )

@@ -9,14 +9,14 @@ from typing import Any
 from sqlalchemy import Connection, Row, select
 
 from quandary_server.leasing.events import Action
-from quandary_server.leasing.order import Place
+from quandary_server.leasing.order import Place, query_of
 from quandary_server.storage.conflicts import again_after_conflict
 from quandary_server.storage.database import Database
 from quandary_server.storage.many_rows import RowInsert
 from quandary_server.storage.paging import Page, check_page_size, continued_behind, page_of, serial
 from quandary_server.storage.schema import audit
 
-__all__ = ["Audit", "AuditEvent", "PointerAction", "place_facts", "write_audit"]
+__all__ = ["Audit", "AuditEvent", "PlaceAction", "PointerAction", "place_facts", "rank_facts", "write_audit"]
 
 
 class PointerAction(StrEnum):
@@ -24,6 +24,12 @@ class PointerAction(StrEnum):
 
     PROMOTE = "promote"
     ROLL_BACK = "roll_back"
+
+
+class PlaceAction(StrEnum):
+    """What happens to a task's place because of another task."""
+
+    SUCCEED = "succeed"
 
 
 APPEND = RowInsert(audit, [each for each in audit.columns if each.name != "id"])
@@ -35,7 +41,7 @@ class AuditEvent:
 
     time: datetime
     subject: str
-    action: Action | PointerAction
+    action: Action | PlaceAction | PointerAction
     queue: str
     frame_id: str
     details: Mapping[str, str] = field(default_factory=dict)
@@ -47,14 +53,23 @@ class Audit:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def list(self, *, task: tuple[str, str] | None = None, page_size: int = 50, page_token: str = "") -> Page[AuditEvent]:
-        """Return a page of the events, oldest first; task: only those of this queue and frame id.
+    def list(
+        self,
+        *,
+        task: tuple[str, str] | None = None,
+        newest_first: bool = False,
+        page_size: int = 50,
+        page_token: str = "",
+    ) -> Page[AuditEvent]:
+        """Return a page of the events, oldest first by default; task: only those of this queue and frame id.
 
         Raises InvalidArgument for a page size outside 1 to 500 or a malformed token.
         """
-        listing = "audit/" + "/".join(task or ())
-        after = continued_behind(listing, page_token, serial) or 0
-        query = select(audit).where(audit.c.id > after).order_by(audit.c.id).limit(check_page_size(page_size) + 1)
+        listing = f"audit/{'newest/' if newest_first else ''}{'/'.join(task or ())}"
+        last = continued_behind(listing, page_token, serial)
+        query = select(audit).order_by(audit.c.id.desc() if newest_first else audit.c.id).limit(check_page_size(page_size) + 1)
+        if last is not None:
+            query = query.where(audit.c.id < last if newest_first else audit.c.id > last)
         if task is not None:
             query = query.where(audit.c.queue == task[0], audit.c.frame_id == task[1])
         # ids are given before the commit: between writes no smaller one can turn up behind the page
@@ -62,6 +77,16 @@ class Audit:
             rows = connection.execute(query).all()
         page = page_of(listing, rows, page_size, lambda row: row.id)
         return Page(tuple(map(_event_of, page.items)), page.next_token)
+
+    def stands_in_for(self, queue: str, place: Place) -> str:
+        """Return the frame that ended without labels and whose rank this place took over; empty if the query gave it itself."""
+        if place.rank is None:
+            return ""
+        mine = (audit.c.queue == queue) & (audit.c.frame_id == place.frame_id) & (audit.c.action == PlaceAction.SUCCEED.value)
+        query = select(audit.c.details).where(mine).order_by(audit.c.id.desc()).limit(1)
+        with self._database.read() as connection:
+            details = connection.execute(query).scalar_one_or_none() or {}
+        return str(details["of"]) if details.items() >= rank_facts(place).items() else ""
 
     def last_move(self) -> AuditEvent | None:
         """Return the last thing that happened to the pointer, None where nothing has."""
@@ -78,8 +103,8 @@ class Audit:
 
 
 def _event_of(row: Row[Any]) -> AuditEvent:
-    action = PointerAction(row.action) if row.action in set(PointerAction) else Action(row.action)
-    return AuditEvent(row.time, row.subject, action, row.queue, row.frame_id, row.details)
+    kind = next((kind for kind in (PlaceAction, PointerAction) if row.action in set(kind)), Action)
+    return AuditEvent(row.time, row.subject, kind(row.action), row.queue, row.frame_id, row.details)
 
 
 def place_facts(place: Place, generation: str) -> dict[str, str]:
@@ -94,6 +119,11 @@ def place_facts(place: Place, generation: str) -> dict[str, str]:
     if generation:
         facts["generation"] = generation
     return facts
+
+
+def rank_facts(place: Place) -> dict[str, str]:
+    """Return the details that tell a place's rank from those of all other queries; none without a rank."""
+    return {} if place.rank is None else {"rank": str(place.rank), "query": str(query_of(place.epoch))}
 
 
 def write_audit(connection: Connection, events: Iterable[AuditEvent]) -> None:

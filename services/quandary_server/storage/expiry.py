@@ -19,7 +19,7 @@ from quandary_server.storage.conflicts import again_after_conflict
 from quandary_server.storage.database import Database
 from quandary_server.storage.prepared import Prepared
 from quandary_server.storage.schema import LEASED, tasks
-from quandary_server.storage.succession import Ended, pass_on
+from quandary_server.storage.succession import Ended, Heir, pass_on, successions
 from quandary_server.storage.task_rows import STATUS_COLUMNS, moved_to, status_of, write_statuses
 
 __all__ = ["LOCKED", "expire", "expire_due", "reading_settled"]
@@ -50,13 +50,14 @@ def expire(connection: Connection, due: Sequence[Any], now: datetime, max_failed
             ended.append(Ended(row.queue, row.frame_id))
     write_statuses(connection, moved)
     if ended:
-        found = pass_on(connection, ended)
-        events = [_with_heir(event, found.get((event.queue, event.frame_id))) for event in events]
+        heirs = pass_on(connection, ended)
+        events = [_with_heir(event, heirs.get((event.queue, event.frame_id))) for event in events]
+        events += successions(heirs, subject="", now=now)
     write_audit(connection, events)
 
 
-def _with_heir(event: AuditEvent, heir: str | None) -> AuditEvent:
-    return event if heir is None else replace(event, details={**event.details, "heir": heir})
+def _with_heir(event: AuditEvent, heir: Heir | None) -> AuditEvent:
+    return event if heir is None else replace(event, details={**event.details, "heir": heir.frame_id})
 
 
 @contextmanager

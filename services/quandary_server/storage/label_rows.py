@@ -1,6 +1,7 @@
 """Labels as rows: how they are read and written within a transaction."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -11,7 +12,7 @@ from quandary_server.storage import counters
 from quandary_server.storage.label_values import LabelledFrame, frame_labels_from, frame_labels_json
 from quandary_server.storage.schema import frames, labels
 
-__all__ = ["LABELLED_FRAMES", "labelled_frame_of", "stored_labels", "write_labels"]
+__all__ = ["LABELLED_FRAMES", "Stored", "labelled_frame_of", "stored_labels", "write_labels"]
 
 LABELLED_FRAMES: Select[Any] = select(labels, frames.c.drive_id, frames.c.crops, frames.c.record).join(
     frames, frames.c.frame_id == labels.c.frame_id
@@ -33,11 +34,22 @@ def labelled_frame_of(row: Row[Any]) -> LabelledFrame:
     )
 
 
-def stored_labels(connection: Connection, frame_ids: Iterable[str]) -> dict[str, tuple[dict[str, Any], str]]:
-    """Return by frame id the labels' JSON and the lease token they came under, of those frames that have labels."""
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """What is stored of a frame: the labels' JSON, who gave them, and the lease token they came under."""
+
+    labels: Mapping[str, Any]
+    labeller: str
+    lease_token: str
+
+
+def stored_labels(connection: Connection, frame_ids: Iterable[str]) -> dict[str, Stored]:
+    """Return by frame id what is stored, of those frames that have labels."""
     query = select(labels).where(labels.c.frame_id.in_(list(frame_ids)))
     return {
-        row.frame_id: (frame_labels_json(frame_labels_from(row.frame_id, dict(row._mapping))), row.lease_token)
+        row.frame_id: Stored(
+            frame_labels_json(frame_labels_from(row.frame_id, dict(row._mapping))), row.labeller, row.lease_token
+        )
         for row in connection.execute(query)
     }
 

@@ -55,10 +55,11 @@ class LabelCounts:
 
 @dataclass(frozen=True, slots=True)
 class Submitted:
-    """What an import did: frames stored, and frames that had these very labels already."""
+    """What an import did: frames stored, frames that had these very labels already; replaced: stored ones that had others."""
 
     stored: int
     unchanged: int
+    replaced: int = 0
 
 
 def frame_labels_json(frame: FrameLabels) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """The labels of a store: one set per frame, the last one handed in."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -51,13 +52,15 @@ class Labels:
             queue_of = _queue_of(known)
             _check_known(ids, queue_of)
             stored = stored_labels(connection, ids)
-            changed = [f for f in found if f.frame_id not in stored or _differ(f, stored[f.frame_id][0])]
+            changed = [f for f in found if f.frame_id not in stored or _differ(f, stored[f.frame_id].labels)]
             write_labels(connection, changed, queue_of, labeller=labeller, now=now)
             closed = close_labelled(connection, known, labeller=labeller, now=now)
             told = {(event.queue, event.frame_id) for event in closed}
             others = sorted({(queue_of[f.frame_id], f.frame_id) for f in changed} - told)
-            write_audit(connection, closed + [AuditEvent(now, labeller, Action.IMPORT, *of_frame) for of_frame in others])
-        return Submitted(len(changed), len(found) - len(changed))
+            events = closed + [AuditEvent(now, labeller, Action.IMPORT, *of_frame) for of_frame in others]
+            gone = {f.frame_id: stored[f.frame_id].labeller for f in changed if f.frame_id in stored}
+            write_audit(connection, [_with_replaced(event, gone) for event in events])
+        return Submitted(len(changed), len(found) - len(changed), len(gone))
 
     def records(self, frame_ids: Sequence[str]) -> dict[str, bytes]:
         """Return the serialised FrameRecords of those of the frames that are known, labelled or not."""
@@ -114,6 +117,11 @@ class Labels:
         with self._database.read() as connection:
             counted = connection.execute(query).one()
             return LabelCounts(*counted, sequence=counters.last_drawn(connection, counters.LABELS))
+
+
+def _with_replaced(event: AuditEvent, gone: Mapping[str, str]) -> AuditEvent:
+    whose = gone.get(event.frame_id)
+    return event if whose is None else replace(event, details={**event.details, "replaced_labels_of": whose})
 
 
 def _differ(found: FrameLabels, stored: Mapping[str, Any]) -> bool:

@@ -26,7 +26,7 @@ from quandary_server.storage.lease_order import ask_first, next_tasks
 from quandary_server.storage.prepared import together
 from quandary_server.storage.schema import exclusions, tasks
 from quandary_server.storage.siblings import ask_siblings, siblings_of
-from quandary_server.storage.succession import SAME_SCENE, Ended, pass_on
+from quandary_server.storage.succession import SAME_SCENE, Ended, Heir, pass_on, successions
 from quandary_server.storage.task_rows import (
     THIS_TASK,
     check_queue,
@@ -200,11 +200,13 @@ def _move(
     if status == task.status:
         return task, False
     write_statuses(connection, [moved_to(queue, frame_id, status)])
+    heirs: dict[tuple[str, str], Heir] = {}
     if status.state in ENDED_WITHOUT_LABELS:
-        ended = Ended(queue, frame_id, same_scene=details.get("reason") == SAME_SCENE)
-        if heir := pass_on(connection, [ended]).get((queue, frame_id)):
-            details = {**details, "heir": heir}
-    write_audit(connection, [AuditEvent(event.now, subject, event.action, queue, frame_id, details)])
+        heirs = pass_on(connection, [Ended(queue, frame_id, same_scene=details.get("reason") == SAME_SCENE)])
+        if heir := heirs.get((queue, frame_id)):
+            details = {**details, "heir": heir.frame_id}
+    told = AuditEvent(event.now, subject, event.action, queue, frame_id, details)
+    write_audit(connection, [told, *successions(heirs, subject=subject, now=event.now)])
     return replace(task, status=status), True
 
 
@@ -224,6 +226,6 @@ def _others_left(connection: Connection, queue: str, frame_id: str, labellers: C
 
 def _check_repeated(connection: Connection, labels: FrameLabels, token: str) -> None:
     # Labels that differ are no repetition: to accept them in silence would lose them.
-    found, under = stored_labels(connection, [labels.frame_id])[labels.frame_id]
-    if under == token and found != frame_labels_json(labels):
+    found = stored_labels(connection, [labels.frame_id])[labels.frame_id]
+    if found.lease_token == token and found.labels != frame_labels_json(labels):
         raise WrongState("acknowledge: the task was acknowledged with other labels; submit labels to replace them")

@@ -10,6 +10,7 @@ from sqlalchemy import ColumnElement, Select, func, null, select, update
 
 from quandary.errors import InvalidArgument
 from quandary_server.leasing.status import TaskState
+from quandary_server.storage.audit import write_audit
 from quandary_server.storage.conflicts import again_after_conflict
 from quandary_server.storage.database import Database
 from quandary_server.storage.elections import Lead, check_leads
@@ -28,7 +29,7 @@ from quandary_server.storage.rank_pieces import (
     write_piece,
 )
 from quandary_server.storage.schema import IS_FOLDED, LEASED, WAITS, frame_scores, frames, queues, tasks
-from quandary_server.storage.succession import ended_leaders, pass_on
+from quandary_server.storage.succession import ended_leaders, pass_on, successions
 from quandary_server.storage.task_rows import KEYS, TASKS, place_of, task_of, this_task, write_frame_scores
 from quandary_server.storage.task_values import NewScore, ScoredTask, TakenTask, Task
 
@@ -173,7 +174,7 @@ class Ranking:
             before = stale(connection, query)
         ranked |= self._write_pieces(query, _cut(before, self._rows_at_once))
 
-        self._finish(query, generation)
+        self._finish(query, generation, now)
         return len(ranked)
 
     @again_after_conflict
@@ -203,12 +204,13 @@ class Ranking:
             return write_piece(connection, query, read, piece) if is_latest(connection, query) else None
 
     @again_after_conflict
-    def _finish(self, query: RankedQuery, generation: str) -> None:
+    def _finish(self, query: RankedQuery, generation: str, now: datetime) -> None:
         with self._database.write() as connection:
             check_leads(connection, query.lead)
             if finish(connection, query):
                 # what was given up between the reading and the writing of a piece
-                pass_on(connection, ended_leaders(connection, query.queue))
+                heirs = pass_on(connection, ended_leaders(connection, query.queue))
+                write_audit(connection, successions(heirs, subject="", now=now))
                 of_queue = queues.c.name == query.queue
                 connection.execute(update(queues).where(of_queue).values(ranked_generation=generation or None))
 

@@ -1,8 +1,9 @@
 """A task that ended without labels: what was folded under it is asked for in its place, in the same transaction."""
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, Row, select, update
@@ -10,10 +11,11 @@ from sqlalchemy import Connection, Row, select, update
 from quandary_server.leasing.heirs import Copy, heirs
 from quandary_server.leasing.machine import ENDED_WITHOUT_LABELS
 from quandary_server.leasing.order import Place
+from quandary_server.storage.audit import AuditEvent, PlaceAction, rank_facts
 from quandary_server.storage.schema import IS_FOLDED, WAITS, frames, tasks
 from quandary_server.storage.task_rows import THIS_TASK, place_of, this_task
 
-__all__ = ["SAME_SCENE", "Ended", "ended_leaders", "pass_on", "unfold_before"]
+__all__ = ["SAME_SCENE", "Ended", "Heir", "ended_leaders", "pass_on", "successions", "unfold_before"]
 
 IDS_PER_QUERY = 5_000
 
@@ -39,13 +41,21 @@ class Ended:
     same_scene: bool = False
 
 
-def pass_on(connection: Connection, ended: Sequence[Ended]) -> dict[tuple[str, str], str]:
+@dataclass(frozen=True, slots=True)
+class Heir:
+    """Who stands in for a task that ended, and the place that it has now."""
+
+    frame_id: str
+    place: Place
+
+
+def pass_on(connection: Connection, ended: Sequence[Ended]) -> dict[tuple[str, str], Heir]:
     """Unfold what waits folded under tasks that ended, and return by queue and frame who takes their places.
 
     The best copy gets the rank, and its own near copies are folded under it (`leasing.heirs`). Pins and bands are not
     inherited: they were decided of one frame.
     """
-    found: dict[tuple[str, str], str] = {}
+    found: dict[tuple[str, str], Heir] = {}
     for queue in sorted({task.queue for task in ended}):
         same_scene = {task.frame_id: task.same_scene for task in ended if task.queue == queue}
         copies = _copies(connection, queue, list(same_scene))
@@ -55,14 +65,25 @@ def pass_on(connection: Connection, ended: Sequence[Ended]) -> dict[tuple[str, s
         for best in connection.execute(ENDED.where(tasks.c.queue == queue, tasks.c.frame_id.in_(list(copies)))).all():
             places = {copy.place.frame_id: copy.place for copy in copies[best.frame_id]}
             under = heirs(best.stamp, copies[best.frame_id])
-            found[queue, best.frame_id] = heir = next(iter(under))
+            heir = next(iter(under))
             of_best = place_of(best)
             for frame_id, leader in under.items():
                 inherits = frame_id == heir and not same_scene[best.frame_id]
                 rank, epoch = (of_best.rank, of_best.epoch) if inherits else (None, 0)
-                moved.append(_placed(queue, replace(places[frame_id], rank=rank, epoch=epoch), leader))
+                place = replace(places[frame_id], rank=rank, epoch=epoch)
+                moved.append(_placed(queue, place, leader))
+                if frame_id == heir:
+                    found[queue, best.frame_id] = Heir(heir, place)
         connection.execute(update(tasks).where(THIS_TASK), moved)
     return found
+
+
+def successions(heirs_of: Mapping[tuple[str, str], Heir], *, subject: str, now: datetime) -> list[AuditEvent]:
+    """Return what the audit is to tell of those who stand in for others; subject: who ended those."""
+    return [
+        AuditEvent(now, subject, PlaceAction.SUCCEED, queue, heir.frame_id, {"of": frame_id, **rank_facts(heir.place)})
+        for (queue, frame_id), heir in heirs_of.items()
+    ]
 
 
 def unfold_before(connection: Connection, queue: str, frame_id: str, band: int) -> None:

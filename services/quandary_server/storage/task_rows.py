@@ -86,7 +86,9 @@ def load_task(connection: Connection, queue: str, frame_id: str, *, locked: bool
     """Return one task, locked: to write it; raises NotFound if there is none."""
     found = (LOCKED_TASK if locked else FOUND_TASK).rows(connection, {"queue": queue, "frame_id": frame_id})
     if not found:
-        raise NotFound(f"there is no task {frame_id} in queue {queue}")
+        elsewhere = connection.execute(select(tasks.c.queue).where(tasks.c.frame_id == frame_id).order_by(tasks.c.queue))
+        names = ", ".join(elsewhere.scalars())
+        raise NotFound(f"there is no task {frame_id} in queue {queue}" + (f"; it is in {names}" if names else ""))
     return task_of(found[0])
 
 

@@ -175,8 +175,11 @@ def refuse(context: Context, error: QuandaryError) -> str:
     for violation in message.violations:
         violation.value = violation.value[:MAX_VIOLATION_CHARACTERS]
         violation.bound = violation.bound[:MAX_VIOLATION_CHARACTERS]
+    wrong = len(message.violations)
     while message.violations and message.ByteSize() > MAX_ERROR_BYTES:
         del message.violations[-1]
+    if left := wrong - len(message.violations):
+        message.message = f"{wrong} fields are wrong, {left} more than told here: {message.message}"[:MAX_TEXT_CHARACTERS]
     context.set_code(STATUS_CODES[message.status_code])
     context.set_details(message.message)
     context.set_trailing_metadata(

@@ -16,7 +16,9 @@ def view_of(view: view_pb2.View.ValueType, default: view_pb2.View.ValueType) -> 
 
 
 def labels_of(message: labels_pb2.FrameLabels) -> FrameLabels:
-    """Return the labels of a frame; raises InvalidArgument for malformed ones and for more than 1000."""
+    """Return the labels of a frame; raises InvalidArgument for malformed ones, and for more than 1000 of them or of regions."""
     if len(message.labels) > MAX_LABELS:
         raise InvalidArgument.of("labels", f"{len(message.labels)} labels", f"at most {MAX_LABELS}")
+    if len(message.ignored_regions) > MAX_LABELS:
+        raise InvalidArgument.of("ignored_regions", f"{len(message.ignored_regions)} regions", f"at most {MAX_LABELS}")
     return convert.frame_labels(message)

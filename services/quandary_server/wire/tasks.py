@@ -8,6 +8,7 @@ from quandary_server.leasing.status import Lease, TaskState
 from quandary_server.storage.audit import AuditEvent
 from quandary_server.storage.label_values import LabelledFrame
 from quandary_server.storage.task_values import CONTROL_QUEUE, QueueStats, Task
+from quandary_server.wire.spread import centre_sigma_m
 
 
 def task_message(
@@ -81,8 +82,13 @@ def _asked_for(task: Task, frame_score: scoring_pb2.FrameScore | None) -> str:
     return (
         f"Score {task.place.score:.3f} by {task.generation}; most doubtful is object {most.proposal_index} of {len(objects)}: "
         f"{most.predicted_class} at {likely:.0%}, {most.class_uncertainty.predictive_entropy_nats:.2f} nats of class entropy, "
-        f"{most.class_uncertainty.mutual_information_nats:.2f} of them disagreement."
+        f"{most.class_uncertainty.mutual_information_nats:.2f} of them disagreement{_placed(most)}."
     )
+
+
+def _placed(found: scoring_pb2.ObjectScore) -> str:
+    sigma = centre_sigma_m(found.box_uncertainty)
+    return "" if sigma is None else f", its centre known to {sigma:.1f} m"
 
 
 def stats_message(stats: QueueStats, *, generation: str, ranked_generation: str, log_lag: int) -> queue_pb2.QueueStats:
