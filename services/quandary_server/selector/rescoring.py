@@ -3,26 +3,30 @@
 import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import numpy as np
 
 from quandary import convert
-from quandary.errors import Aborted, QuandaryError
+from quandary.errors import Aborted, QuandaryError, Unavailable
 from quandary.v1 import fleet_log_pb2
 from quandary_server.selection.query import asked
 from quandary_server.selector.frame_scores import FrameRefused, Scorer
 from quandary_server.selector.frame_views import FrameView
 from quandary_server.selector.pace import Pace
+from quandary_server.selector.put_off import PutOff
 from quandary_server.selector.query_input import query_input
 from quandary_server.selector.viewer import Viewer
 from quandary_server.settings import QuerySettings
 from quandary_server.storage.elections import Lead
 from quandary_server.storage.store import Store
-from quandary_server.storage.task_values import ACTIVE_QUEUE, NewScore, ScoredTask, TakenTask, Task
+from quandary_server.storage.task_values import ACTIVE_QUEUE, NewScore, RejectKind, ScoredTask, TakenTask, Task
 
 ALONE = Lead("nothing", 0)
 """Of who was not elected, since nobody else is there."""
+
+LOOK_AGAIN = timedelta(seconds=10)
+"""How long nothing is looked for where all that is left cannot be scored now."""
 
 log = logging.getLogger(__name__)
 
@@ -51,7 +55,9 @@ class Rescorer:
         self._clock, self._rescored = clock, rescored
         self._pace, self._rng, self._asked_lead = pace, rng, lead
         self._slots = asyncio.Semaphore(pace.in_flight)
-        self._unscorable: set[str] = set()
+        self._put_off = PutOff()
+        self._came_back = False
+        self._look_again: datetime | None = None
         self._viewer = Viewer(store, self._score, query.plan, clock, pace.batch, query.budget is not None, queue)
         self._refill_below = query.refill_below
         self._lead: Lead | None = None
@@ -70,7 +76,8 @@ class Rescorer:
         if generation != self.generation:
             log.info("generation_seen generation=%s", generation)
             self.generation, self.generation_seen = generation, self._clock()
-            self._unscorable.clear()
+            # one that was current before is ranked anew as well: what the other has scored is folded no more
+            self._begin_anew()
         if not self._leads():
             return False
 
@@ -84,23 +91,37 @@ class Rescorer:
         """Return whether this selector leads; who comes to lead ranks anew, whatever the one before had done."""
         lead = self._asked_lead()
         if lead is not None and lead != self._lead:
-            self.ranked_generation = ""
-            self._unscorable.clear()
+            self._begin_anew()
         self._lead = lead
         return lead is not None
 
+    def _begin_anew(self) -> None:
+        self.ranked_generation = ""
+        self._put_off.clear()
+        self._came_back, self._look_again = False, None
+
     async def _move_on(self) -> bool:
         behind = await asyncio.to_thread(self._behind)
-        if behind:
-            return await self._score_batch(behind)
-        return await self._rank()
+        if not behind:
+            return await self._rank()
+        moved = await self._score_batch(behind)
+        if await asyncio.to_thread(self._store.ranking.ranks_run_out, self._queue, 1, now=self._clock()):
+            await self._rank_meanwhile()
+        return moved
 
-    def _behind(self) -> list[Task]:
-        limit = self._pace.batch + len(self._unscorable)
-        found = self._store.ranking.waiting_behind(self._queue, self.generation, limit=limit, now=self._clock())
-        return [task for task in found if task.frame_id not in self._unscorable][: self._pace.batch]
+    def _behind(self) -> tuple[Task, ...]:
+        now = self._clock()
+        if self._put_off.come_back(now):
+            self._came_back, self._look_again = True, None
+        if self._look_again is not None and now < self._look_again:
+            return ()
+        left_out = self._put_off.frame_ids()
+        found = self._store.ranking.waiting_behind(self._queue, self.generation, limit=self._pace.batch, now=now, but=left_out)
+        # passing over thousands that cannot be scored takes the store a while
+        self._look_again = now + LOOK_AGAIN if left_out and not found else None
+        return found
 
-    async def _score_batch(self, behind: list[Task]) -> bool:
+    async def _score_batch(self, behind: Sequence[Task]) -> bool:
         found = await asyncio.gather(*(self._score(task) for task in behind))
         for generation in {generation for generation, _ in filter(None, found)}:
             scores = [score for by, score in filter(None, found) if by == generation]
@@ -113,36 +134,50 @@ class Rescorer:
                 lead=self._lead_held(),
             )
             self._rescored(self._queue, written)
+        if any(found) and self._came_back:
+            self.ranked_generation, self._came_back = "", False  # ranked without what came back
         return any(found)
 
     async def _score(self, task: Task) -> tuple[str, NewScore] | None:
-        """Return a task's new score and the generation that gave it; None if it cannot be scored."""
+        """Return a task's new score and the generation that gave it; None if it cannot be scored: it keeps the one it has."""
         async with self._slots:
             try:
                 record = convert.record(fleet_log_pb2.FrameRecord.FromString(task.record))
                 scored = await self._scorer.score(record)
+                return (
+                    None if scored is None else (scored.generation, NewScore(task.frame_id, scored.score, scored.frame_score))
+                )
             except (QuandaryError, FrameRefused) as error:
-                # its cloud is gone or broken: it keeps its old score, and is tried again with the next generation
                 log.warning("task_not_rescored frame=%s problem=%s", task.frame_id, error)
-                self._unscorable.add(task.frame_id)
+                if isinstance(error, Unavailable) or (isinstance(error, FrameRefused) and error.kind is RejectKind.CLOUD):
+                    self._put_off.a_while(task.frame_id, self._clock())
+                else:
+                    self._put_off.until_cleared(task.frame_id)
                 return None
-        if scored is None:
-            return None
-        return scored.generation, NewScore(task.frame_id, scored.score, scored.frame_score)
 
     async def _rank(self) -> bool:
         """Run the query where the generation is new, or too few ranked tasks wait; return whether it ran."""
         if not await asyncio.to_thread(self._is_due):
             return False
-
-        waiting, taken = await asyncio.to_thread(self._viewer.tasks)
-
-        views = await self._viewer.views(waiting, taken, self.generation)
-
         self.ranked_generation = ""  # if the ranks are not written to their end, a query is due again
-        await asyncio.to_thread(self._write_ranks, waiting, taken, views)
+        await self._run_query(self.generation)
         self.ranked_generation = self.generation
         return True
+
+    async def _rank_meanwhile(self) -> None:
+        """Run the query on the scores there are, old ones among them, where labellers have taken all that was ranked.
+
+        Until all is scored they would be given near copies of what they have, by score alone.
+        """
+        before = await asyncio.to_thread(self._store.ranking.ranked_generation, self._queue)
+        await self._run_query(before, embed=False)
+
+    async def _run_query(self, generation: str, *, embed: bool = True) -> None:
+        waiting, taken = await asyncio.to_thread(self._viewer.tasks)
+
+        views = await self._viewer.views(waiting, taken, self.generation, embed=embed)
+
+        await asyncio.to_thread(self._write_ranks, waiting, taken, views, generation)
 
     def _lead_held(self) -> Lead | None:
         return None if self._lead is ALONE else self._lead
@@ -151,7 +186,9 @@ class Rescorer:
         new = self.ranked_generation != self.generation
         return new or self._store.ranking.ranks_run_out(self._queue, self._refill_below, now=self._clock())
 
-    def _write_ranks(self, waiting: Sequence[ScoredTask], taken: Sequence[TakenTask], views: Mapping[str, FrameView]) -> None:
+    def _write_ranks(
+        self, waiting: Sequence[ScoredTask], taken: Sequence[TakenTask], views: Mapping[str, FrameView], generation: str
+    ) -> None:
         settings = self._query
         candidates, held = query_input(waiting, taken, views, settings.labelling_cost, self.generation, settings.plan.tag_keys)
         budget_s = None if settings.budget is None else settings.budget.total_seconds()
@@ -166,7 +203,7 @@ class Rescorer:
             picked,
             folded=folded,
             now=self._clock(),
-            generation=self.generation,
+            generation=generation,
             lead=self._lead_held(),
         )
         # a query that its limits end before refill_below would be due again at once: so it is when what it ranked runs out,
