@@ -27,6 +27,7 @@ plans = st.builds(
     class_floor=st.sampled_from([0.0, 0.3, 1.0]),
     gap_s=st.sampled_from([0.0, 1.0, 4.0]),
     max_distance=st.sampled_from([None, 0.3]),
+    gap_m=st.sampled_from([None, 2.0]),
     power=st.floats(0, 3),
     chance=st.sampled_from([0.0, 0.5]),
 )
@@ -39,7 +40,7 @@ def picked(candidates: Candidates, plan: QueryPlan, k: int, held: Taken = NOTHIN
 
 
 def held(before: Candidates) -> Taken:
-    return Taken(before.drives, before.stamps_s, before.embeddings)
+    return Taken(before.drives, before.stamps_s, before.embeddings, positions_m=before.positions_m)
 
 
 def test_the_best_come_first_and_near_copies_fill_up_behind_them() -> None:
@@ -99,6 +100,7 @@ def test_a_share_is_drawn_by_chance_among_likely_objects_and_spread_over_the_pic
     assert len(drawn) == 10
     assert all(60 <= i < 80 for i in drawn)
     assert drawn != [i for i in picked(found, plan, 20, seed=1) if i >= 10]
+    assert picked(found, plan, 1) == [0]  # half of one is none
     # every start holds half of either
     assert all(abs(sum(i < 10 for i in picks[:start]) - start / 2) <= 1 for start in range(21))
 
