@@ -1,7 +1,7 @@
 """A new generation scores what waits, and the query ranks it."""
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta
 from itertools import combinations, pairwise
@@ -21,7 +21,7 @@ from quandary.v1 import fleet_log_pb2
 from quandary_server.selection.plan import Strategy
 from quandary_server.selector.assignment import Assignment
 from quandary_server.selector.consumer import Consumer
-from quandary_server.selector.frame_scores import FrameScorer
+from quandary_server.selector.frame_scores import FrameScorer, Scored
 from quandary_server.selector.pace import Pace
 from quandary_server.selector.put_off import FIRST_WAIT
 from quandary_server.selector.rescoring import Rescorer
@@ -36,6 +36,21 @@ QUERY = QuerySettings(strategy=Strategy.TOP_K, gap=timedelta(seconds=2), picked=
 FRAMES = 8
 
 
+class Reached:
+    """A scorer that can be out of reach: all of it, or for some frames, whose time runs out at once."""
+
+    def __init__(self, scorer: FrameScorer, away: Callable[[], bool], never: Callable[[], Collection[str]]) -> None:
+        self._scorer, self._away, self._never = scorer, away, never
+
+    async def score(self, record: FrameRecord) -> Scored | None:
+        if record.frame_id in self._never():
+            raise TimeoutError
+        return await self._scorer.score(record)
+
+    async def generation(self) -> str:
+        return "" if self._away() else await self._scorer.generation()
+
+
 class Selector:
     """Consumer and rescorer over real parts, which live on from one call to the next while query and pace stay the same."""
 
@@ -43,6 +58,8 @@ class Selector:
         self._scoring, self._log, self._store = scoring, fleet_log, store
         self.rescored = 0
         self.query, self.pace = QUERY, PACE
+        self.away = False
+        self.never: Collection[str] = ()
         self.clock: Callable[[], datetime] = lambda: NOW
         self._loop = asyncio.Runner()
         self._client = self._loop.run(self._connect())
@@ -67,6 +84,9 @@ class Selector:
             self._rescorer, self._made_for = self._made(), (self.query, self.pace)
         return self._loop.run(self._step())
 
+    def restart(self) -> None:
+        self._rescorer = self._made()
+
     def close(self) -> None:
         self._loop.run(self._client.close())
         self._loop.close()
@@ -75,7 +95,7 @@ class Selector:
         return AsyncScoringClient(self._scoring.target, token=self._scoring.token)
 
     def _made(self) -> Rescorer:
-        scorer, rng = self._scorer(), np.random.default_rng(0)
+        scorer, rng = Reached(self._scorer(), lambda: self.away, lambda: self.never), np.random.default_rng(0)
         return Rescorer(self._store, scorer, self.query, lambda: self.clock(), self._count, self.pace, rng)
 
     def _scorer(self) -> FrameScorer:
@@ -260,6 +280,45 @@ def test_a_cloud_that_was_away_for_a_minute_is_scored_when_it_is_back_and_ranked
     assert begun == store.ranking.ranked_generation("active") == second
     ranked = ranked_of(store)
     assert ranked[0].place.score == max(task.place.score for task in tasks_of(store).values())
+
+
+def test_while_scoring_is_away_what_was_scored_is_ranked_on(
+    scoring: ScoringService, selector: Selector, store: Store, make_frame: Callable[..., Any]
+) -> None:
+    selector.query = QUERY.model_copy(update={"picked": 1, "refill_below": 1})
+    generation = scoring.register()
+    scoring.promote(generation)
+    selector.settle()
+    selector.away = True
+    leased: list[Task] = []
+    for _ in range(3):
+        leased += lease(store, 1)
+        selector.settle()
+    assert all(abs(a.stamp - b.stamp) >= QUERY.gap for a, b in combinations(leased, 2))
+    assert len(ranked_of(store)) <= 1
+    assert store.ranking.ranked_generation("active") == generation
+    selector.restart()
+    lease(store, 1)
+    selector.settle()
+    assert selector.generation == ""
+    stats = store.tasks.stats("active", generation=generation, now=NOW)
+    assert stats.waiting == len(ranked_of(store)), "what is not ranked is folded"
+
+
+def test_a_frame_that_scoring_never_answers_for_holds_up_nobody(
+    scoring: ScoringService, selector: Selector, store: Store
+) -> None:
+    first, second = scoring.register(), scoring.register(temperature=3.0)
+    scoring.promote(first)
+    selector.settle()
+    (best, *_) = ranked_of(store)
+    selector.never = {best.frame_id}
+    scoring.promote(second)
+    selector.settle()
+    tasks = tasks_of(store)
+    assert tasks.pop(best.frame_id).generation == first
+    assert {task.generation for task in tasks.values()} == {second}
+    assert store.ranking.ranked_generation("active") == second
 
 
 def test_the_query_runs_again_when_few_ranked_tasks_are_left_and_keeps_its_distance(

@@ -28,6 +28,9 @@ ALONE = Lead("nothing", 0)
 LOOK_AGAIN = timedelta(seconds=10)
 """How long nothing is looked for where all that is left cannot be scored now."""
 
+PATIENCE = timedelta(minutes=2)
+"""How long scoring may take for a frame before others have their turn."""
+
 log = logging.getLogger(__name__)
 
 
@@ -68,12 +71,10 @@ class Rescorer:
     async def step(self, generation: str | None = None) -> bool:
         """Score the next batch, or rank if all is scored; return whether there was anything to do, and this one leads.
 
-        generation: the current one, empty for none; None: asked for.
+        generation: the current one, empty for none; None: asked for. While none answers, what was scored before is ranked on.
         """
         generation = await self._scorer.generation() if generation is None else generation
-        if not generation:
-            return False
-        if generation != self.generation:
+        if generation and generation != self.generation:
             log.info("generation_seen generation=%s", generation)
             self.generation, self.generation_seen = generation, self._clock()
             # one that was current before is ranked anew as well: what the other has scored is folded no more
@@ -82,7 +83,7 @@ class Rescorer:
             return False
 
         try:
-            return await self._move_on()
+            return await (self._move_on() if generation else self._rank_meanwhile())
         except Aborted as error:
             log.warning("another_leads problem=%s", error)
             return False
@@ -105,9 +106,7 @@ class Rescorer:
         if not behind:
             return await self._rank()
         moved = await self._score_batch(behind)
-        if await asyncio.to_thread(self._store.ranking.ranks_run_out, self._queue, 1, now=self._clock()):
-            await self._rank_meanwhile()
-        return moved
+        return await self._rank_meanwhile() or moved
 
     def _behind(self) -> tuple[Task, ...]:
         now = self._clock()
@@ -122,7 +121,8 @@ class Rescorer:
         return found
 
     async def _score_batch(self, behind: Sequence[Task]) -> bool:
-        found = await asyncio.gather(*(self._score(task) for task in behind))
+        stuck = asyncio.Event()
+        found = await asyncio.gather(*(self._score(task, stuck) for task in behind))
         for generation in {generation for generation, _ in filter(None, found)}:
             scores = [score for by, score in filter(None, found) if by == generation]
             written = await asyncio.to_thread(
@@ -138,46 +138,63 @@ class Rescorer:
             self.ranked_generation, self._came_back = "", False  # ranked without what came back
         return any(found)
 
-    async def _score(self, task: Task) -> tuple[str, NewScore] | None:
-        """Return a task's new score and the generation that gave it; None if it cannot be scored: it keeps the one it has."""
+    async def _score(self, task: Task, stuck: asyncio.Event | None = None) -> tuple[str, NewScore] | None:
+        """Return a task's new score and the generation that gave it; None if it cannot be scored: it keeps the one it has.
+
+        stuck: set once scoring leaves a frame without an answer; the frames behind it are not asked for then.
+        """
         async with self._slots:
+            if stuck is not None and stuck.is_set():
+                return None
             try:
-                record = convert.record(fleet_log_pb2.FrameRecord.FromString(task.record))
-                scored = await self._scorer.score(record)
-                return (
-                    None if scored is None else (scored.generation, NewScore(task.frame_id, scored.score, scored.frame_score))
-                )
+                return await asyncio.wait_for(self._scored(task), PATIENCE.total_seconds())
+            except TimeoutError:
+                log.warning("task_not_rescored frame=%s problem=no answer within %s", task.frame_id, PATIENCE)
+                self._put_off.a_while(task.frame_id, self._clock())
+                if stuck is not None:
+                    stuck.set()
             except (QuandaryError, FrameRefused) as error:
                 log.warning("task_not_rescored frame=%s problem=%s", task.frame_id, error)
-                if isinstance(error, Unavailable) or (isinstance(error, FrameRefused) and error.kind is RejectKind.CLOUD):
+                if isinstance(error, Unavailable) or getattr(error, "kind", None) is RejectKind.CLOUD:
                     self._put_off.a_while(task.frame_id, self._clock())
                 else:
                     self._put_off.until_cleared(task.frame_id)
-                return None
+            return None
+
+    async def _scored(self, task: Task) -> tuple[str, NewScore] | None:
+        scored = await self._scorer.score(convert.record(fleet_log_pb2.FrameRecord.FromString(task.record)))
+        if scored is None:
+            return None
+        return scored.generation, NewScore(task.frame_id, scored.score, scored.frame_score)
 
     async def _rank(self) -> bool:
         """Run the query where the generation is new, or too few ranked tasks wait; return whether it ran."""
         if not await asyncio.to_thread(self._is_due):
             return False
         self.ranked_generation = ""  # if the ranks are not written to their end, a query is due again
-        await self._run_query(self.generation)
+        await self._run_query(self.generation, self.generation)
         self.ranked_generation = self.generation
         return True
 
-    async def _rank_meanwhile(self) -> None:
-        """Run the query on the scores there are, old ones among them, where labellers have taken all that was ranked.
+    async def _rank_meanwhile(self) -> bool:
+        """Run the query on the scores there are, old ones among them, if all that was ranked is taken; return whether it ran.
 
-        Until all is scored they would be given near copies of what they have, by score alone.
+        While others are scored, or scoring is away, labellers would be given near copies of what they have, by score alone.
         """
         before = await asyncio.to_thread(self._store.ranking.ranked_generation, self._queue)
-        await self._run_query(before, embed=False)
+        newest = self.generation or before
+        if not newest or not await asyncio.to_thread(self._store.ranking.ranks_run_out, self._queue, 1, now=self._clock()):
+            return False
+        await self._run_query(newest, before, embed=False)
+        return True
 
-    async def _run_query(self, generation: str, *, embed: bool = True) -> None:
+    async def _run_query(self, newest: str, ranked: str, *, embed: bool = True) -> None:
+        """Run the query as of the newest generation, and note whose scores were ranked."""
         waiting, taken = await asyncio.to_thread(self._viewer.tasks)
 
-        views = await self._viewer.views(waiting, taken, self.generation, embed=embed)
+        views = await self._viewer.views(waiting, taken, newest, embed=embed)
 
-        await asyncio.to_thread(self._write_ranks, waiting, taken, views, generation)
+        await asyncio.to_thread(self._write_ranks, waiting, taken, views, newest, ranked)
 
     def _lead_held(self) -> Lead | None:
         return None if self._lead is ALONE else self._lead
@@ -187,10 +204,15 @@ class Rescorer:
         return new or self._store.ranking.ranks_run_out(self._queue, self._refill_below, now=self._clock())
 
     def _write_ranks(
-        self, waiting: Sequence[ScoredTask], taken: Sequence[TakenTask], views: Mapping[str, FrameView], generation: str
+        self,
+        waiting: Sequence[ScoredTask],
+        taken: Sequence[TakenTask],
+        views: Mapping[str, FrameView],
+        newest: str,
+        ranked_generation: str,
     ) -> None:
         settings = self._query
-        candidates, held = query_input(waiting, taken, views, settings.labelling_cost, self.generation, settings.plan.tag_keys)
+        candidates, held = query_input(waiting, taken, views, settings.labelling_cost, newest, settings.plan.tag_keys)
         budget_s = None if settings.budget is None else settings.budget.total_seconds()
         found = asked(candidates, held, settings.plan, settings.picked, self._rng, budget_s)
         picked = [waiting[index].frame_id for index in found.picks.tolist()]
@@ -203,7 +225,7 @@ class Rescorer:
             picked,
             folded=folded,
             now=self._clock(),
-            generation=generation,
+            generation=ranked_generation,
             lead=self._lead_held(),
         )
         # a query that its limits end before refill_below would be due again at once: so it is when what it ranked runs out,
