@@ -87,6 +87,12 @@ def test_a_class_floor_reaches_beyond_the_shortlist() -> None:
         assert picked(found, replace(plan, class_floor=1.0), 3)[-1] == 8
 
 
+def test_a_core_set_keeps_away_from_what_the_class_floor_reserves() -> None:
+    nothing, tram = [0.0] * CLASSES, [0.0, 0.0, 0.9, 0.1]
+    found = pool([9.0, 8.0, 7.0], class_shares=[nothing, nothing, tram], embeddings=[EAST, NORTH, EAST])
+    assert picked(found, replace(DIVERSE, class_floor=1.0), 2) == [1, 2]
+
+
 def test_a_share_is_drawn_by_chance_among_likely_objects_and_spread_over_the_picks() -> None:
     scores = np.arange(100, 0, -1.0)
     shares = np.zeros((100, CLASSES))
