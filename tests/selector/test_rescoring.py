@@ -305,6 +305,23 @@ def test_while_scoring_is_away_what_was_scored_is_ranked_on(
     assert stats.waiting == len(ranked_of(store)), "what is not ranked is folded"
 
 
+def test_who_could_score_nothing_is_not_told_to_be_ranked(
+    scoring: ScoringService, selector: Selector, store: Store, tmp_path: Path
+) -> None:
+    first, second = scoring.register(), scoring.register(temperature=3.0)
+    scoring.promote(first)
+    selector.settle()
+    (tmp_path / "clouds").rename(tmp_path / "away")
+    scoring.promote(second)
+    selector.settle()
+    assert {task.generation for task in tasks_of(store).values()} == {first}
+    assert store.ranking.ranked_generation("active") == first
+    (tmp_path / "away").rename(tmp_path / "clouds")
+    selector.clock = lambda: NOW + FIRST_WAIT
+    selector.settle()
+    assert store.ranking.ranked_generation("active") == second
+
+
 def test_a_frame_that_scoring_never_answers_for_holds_up_nobody(
     scoring: ScoringService, selector: Selector, store: Store
 ) -> None:

@@ -172,7 +172,7 @@ class Rescorer:
         if not await asyncio.to_thread(self._is_due):
             return False
         self.ranked_generation = ""  # if the ranks are not written to their end, a query is due again
-        await self._run_query(self.generation, self.generation)
+        await self._run_query(self.generation)
         self.ranked_generation = self.generation
         return True
 
@@ -185,15 +185,17 @@ class Rescorer:
         newest = self.generation or before
         if not newest or not await asyncio.to_thread(self._store.ranking.ranks_run_out, self._queue, 1, now=self._clock()):
             return False
-        await self._run_query(newest, before, embed=False)
+        await self._run_query(newest, meanwhile=True)
         return True
 
-    async def _run_query(self, newest: str, ranked: str, *, embed: bool = True) -> None:
-        """Run the query as of the newest generation, and note whose scores were ranked."""
+    async def _run_query(self, newest: str, *, meanwhile: bool = False) -> None:
+        """Run the query as of the newest generation; meanwhile: it has not scored all, and nothing is scored for the query."""
         waiting, taken = await asyncio.to_thread(self._viewer.tasks)
 
-        views = await self._viewer.views(waiting, taken, newest, embed=embed)
+        views = await self._viewer.views(waiting, taken, newest, embed=not meanwhile)
 
+        by_newest = not meanwhile and (not waiting or any(task.generation == newest for task in waiting))
+        ranked = newest if by_newest else await asyncio.to_thread(self._store.ranking.ranked_generation, self._queue)
         await asyncio.to_thread(self._write_ranks, waiting, taken, views, newest, ranked)
 
     def _lead_held(self) -> Lead | None:
