@@ -42,6 +42,8 @@ class PutOff:
         self._wait = min(2 * self._wait, LONGEST_WAIT)
         return True
 
-    def frame_ids(self) -> list[str]:
-        """Return all that are not tried now."""
-        return [*self._at_fault, *self._unread]
+    def __contains__(self, frame_id: str) -> bool:
+        return frame_id in self._at_fault or frame_id in self._unread
+
+    def __len__(self) -> int:
+        return len(self._at_fault) + len(self._unread)

@@ -108,17 +108,18 @@ class Rescorer:
         moved = await self._score_batch(behind)
         return await self._rank_meanwhile() or moved
 
-    def _behind(self) -> tuple[Task, ...]:
+    def _behind(self) -> list[Task]:
         now = self._clock()
         if self._put_off.come_back(now):
             self._came_back, self._look_again = True, None
         if self._look_again is not None and now < self._look_again:
-            return ()
-        left_out = self._put_off.frame_ids()
-        found = self._store.ranking.waiting_behind(self._queue, self.generation, limit=self._pace.batch, now=now, but=left_out)
-        # passing over thousands that cannot be scored takes the store a while
-        self._look_again = now + LOOK_AGAIN if left_out and not found else None
-        return found
+            return []
+        limit = self._pace.batch + len(self._put_off)
+        found = self._store.ranking.waiting_behind(self._queue, self.generation, limit=limit, now=now)
+        left = [task for task in found if task.frame_id not in self._put_off][: self._pace.batch]
+        # to pass over thousands that cannot be scored takes a while
+        self._look_again = now + LOOK_AGAIN if found and not left else None
+        return left
 
     async def _score_batch(self, behind: Sequence[Task]) -> bool:
         stuck = asyncio.Event()

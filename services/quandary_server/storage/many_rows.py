@@ -37,24 +37,20 @@ DOCUMENT = "document"
 
 
 class RowsOf:
-    """Reads those rows of a query whose column has one of many values: the query's text is the same however many.
+    """Reads those rows of a query whose column has one of many values: the query's text is the same however many."""
 
-    but: those whose column has none of them.
-    """
-
-    def __init__(self, query: Select[Any], column: Column[Any], *, but: bool = False) -> None:
+    def __init__(self, query: Select[Any], column: Column[Any]) -> None:
         document = bindparam(DOCUMENT, type_=Text)
         in_file = select(func.json_each(document).table_valued("value").c.value)
         on_server = select(func.json_array_elements_text(cast(document, JSON)).column_valued("value"))
-        self._but = but
         self._texts = {
-            name: Prepared(query.where(column.not_in(values) if but else column.in_(values)))
-            for name, values in (("sqlite", in_file), ("postgresql", on_server))
+            "sqlite": Prepared(query.where(column.in_(in_file))),
+            "postgresql": Prepared(query.where(column.in_(on_server))),
         }
 
     def rows(self, connection: Connection, values: Mapping[str, Any], listed: Sequence[str]) -> list[Any]:
-        """Return the rows, in no order but the query's; values: those of the query's other parameters."""
-        if not listed and not self._but:
+        """Return the rows, in no order; values: those of the query's other parameters."""
+        if not listed:
             return []
         return self._texts[connection.dialect.name].rows(connection, {**values, DOCUMENT: DOCUMENTS.encode(listed)})
 

@@ -6,7 +6,7 @@ from datetime import datetime
 from types import MappingProxyType
 from typing import Any, TypeVar
 
-from sqlalchemy import ColumnElement, Select, bindparam, func, null, select, update
+from sqlalchemy import ColumnElement, Select, func, null, select, update
 
 from quandary.errors import InvalidArgument
 from quandary_server.leasing.status import TaskState
@@ -14,7 +14,7 @@ from quandary_server.storage.conflicts import again_after_conflict
 from quandary_server.storage.database import Database
 from quandary_server.storage.elections import Lead, check_leads
 from quandary_server.storage.expiry import expire_due, reading_settled
-from quandary_server.storage.many_rows import RowsOf, RowUpdate
+from quandary_server.storage.many_rows import RowUpdate
 from quandary_server.storage.rank_pieces import (
     WAITING,
     RankedQuery,
@@ -38,14 +38,6 @@ OF_FRAME = (frames.c.crops, frames.c.ego_position_m)
 
 WRITE_SCORE = RowUpdate(tasks, KEYS, [tasks.c.score, tasks.c.generation, tasks.c.folded_under, tasks.c.lease_key])
 
-BEHIND = RowsOf(
-    TASKS.where(tasks.c.queue == bindparam("queue"), WAITS, tasks.c.generation != bindparam("generation"))
-    .order_by(tasks.c.lease_key)
-    .limit(bindparam("at_most")),
-    tasks.c.frame_id,
-    but=True,
-)
-
 T = TypeVar("T")
 
 NOTHING_FOLDED: Mapping[str, str] = MappingProxyType({})
@@ -59,13 +51,11 @@ class Ranking:
         self._max_failed_leases = max_failed_leases
         self._rows_at_once = rows_at_once
 
-    def waiting_behind(
-        self, queue: str, generation: str, *, limit: int, now: datetime, but: Sequence[str] = ()
-    ) -> tuple[Task, ...]:
-        """Return the first `limit` waiting tasks, in lease order, that this generation has not scored; but: frames left out."""
-        values = {"queue": queue, "generation": generation, "at_most": limit}
+    def waiting_behind(self, queue: str, generation: str, *, limit: int, now: datetime) -> tuple[Task, ...]:
+        """Return the first `limit` waiting tasks, in lease order, that this generation has not scored."""
+        query = TASKS.where(tasks.c.queue == queue, WAITS, tasks.c.generation != generation).order_by(tasks.c.lease_key)
         with reading_settled(self._database, now, self._max_failed_leases) as connection:
-            return tuple(map(task_of, BEHIND.rows(connection, values, but)))
+            return tuple(map(task_of, connection.execute(query.limit(limit))))
 
     def rescore(
         self, queue: str, scores: Sequence[NewScore], *, generation: str, now: datetime, lead: Lead | None = None
