@@ -162,15 +162,13 @@ def test_the_budget_holds_and_the_next_would_break_it(
 def test_picks_are_apart_while_there_are_enough_that_are(
     found: Candidates, before: Candidates, plan: QueryPlan, k: int, seed: int
 ) -> None:
-    picks = np.array(picked(found, plan, k, held(before), seed), np.intp)
-    by_score = picks[np.argsort(-found.scores[picks])]
-    within = spaced(by_score, found, NOTHING, plan.nearness)[1]
-    by_score = np.argsort(-found.scores)
-    apart, _ = spaced(by_score, found, held(before), plan.nearness)
-    if plan.strategy in (Strategy.RANDOM, Strategy.POWER) or len(apart) < k:
-        return  # another order keeps others apart, perhaps fewer
-    assert len(within) == 0
+    if plan.strategy in (Strategy.RANDOM, Strategy.POWER):
+        plan = replace(plan, strategy=Strategy.TOP_K)  # in an order by chance others are apart, perhaps fewer
+    apart, _ = spaced(np.argsort(-found.scores), found, held(before), plan.nearness)
+    picks = np.array(picked(found, plan, min(k, len(apart)), held(before), seed), np.intp)
     assert set(picks.tolist()) <= set(apart.tolist())
+    by_score = picks[np.argsort(-found.scores[picks])]
+    assert len(spaced(by_score, found, NOTHING, plan.nearness)[1]) == 0
 
 
 @given(pools(), plans, counts, seeds)
