@@ -208,6 +208,13 @@ def test_a_cover_asks_first_for_what_tells_most_in_all() -> None:
     assert picked(replace(found, objects=objects), QueryPlan(Strategy.COVER), 3) == [1, 0, 2]
 
 
+def test_what_the_class_floor_reserves_stands_where_the_cover_has_it() -> None:
+    nothing, tram = [0.0] * CLASSES, [0.0, 0.0, 0.9, 0.1]
+    objects = Objects(np.arange(3), np.array([0.9, 0.5, 0.1]), np.eye(3, dtype=np.float32))
+    found = replace(pool([0.9, 0.5, 0.1], class_shares=[nothing, nothing, tram]), objects=objects)
+    assert picked(found, QueryPlan(Strategy.COVER, class_floor=1.0), 2) == [0, 2]
+
+
 def test_with_folds_near_copies_are_not_asked_for_but_named() -> None:
     found = pool([9.0, 8.0, 7.0, 6.0], drives=["x", "x", "y", "x"], stamps_s=[0.0, 0.5, 0.5, 1.0])
     plan = replace(TOP_K, gap_s=1.0, fold=True)
