@@ -61,8 +61,10 @@ def pools(draw: st.DrawFn, max_size: int = 30) -> Candidates:
 
 
 def random_pool(rng: np.random.Generator, count: int, size: int = SIZE) -> Candidates:
-    """Candidates by chance; some have no embedding, and some are in the same place."""
+    """Candidates by chance; some have no embedding, some are in the same place, and of half of them it is not known which."""
     embeddings: NDArray[np.float32] = rng.integers(-1, 2, size=(count, size)).astype(np.float32)
+    positions_m = rng.integers(0, 4, size=(count, 3)).astype(np.float64)
+    positions_m[rng.random(count) < 0.5] = np.nan
     return Candidates(
         ids=np.array([f"f{i}" for i in rng.permutation(count)], np.str_),
         drives=rng.choice(["x", "y", "z"], size=count).astype(np.str_),
@@ -71,4 +73,5 @@ def random_pool(rng: np.random.Generator, count: int, size: int = SIZE) -> Candi
         embeddings=embeddings,
         class_shares=rng.dirichlet(np.full(CLASSES, 0.3), size=count),
         seconds=rng.uniform(1, 10, size=count),
+        positions_m=positions_m,
     )

@@ -28,6 +28,11 @@ def test_one_that_stands_for_two_classes_counts_for_both() -> None:
     assert class_floor(np.array([1, 0, 2]), shares, k=2, floor=1.0).tolist() == [1]
 
 
+def test_a_class_that_has_its_due_is_due_nothing_for_another_that_comes_with_it() -> None:
+    shares = np.array([[0.9, 0.0, 0.0], [0.9, 0.9, 4.0], [0.9, 0.0, 0.0]])
+    assert class_floor(np.array([0, 1, 2]), shares, k=3, floor=0.5).tolist() == [0, 1]
+
+
 def test_where_rounding_makes_it_too_many_the_first_are_reserved() -> None:
     shares = np.eye(9)
     assert class_quota(5, 9, 1.0) == 1

@@ -1,3 +1,4 @@
+import math
 from dataclasses import replace
 from time import process_time
 
@@ -53,20 +54,24 @@ def test_crops_of_one_frame_are_near_copies_only_where_they_look_alike() -> None
     assert split(found, taken(["d"], [7.5]), 1.0, 0.1) == ([], [0, 1, 2, 3])
 
 
-@given(pools(), pools(8), st.floats(0, 5), st.sampled_from([None, 0.2, 2.0]))
+@given(pools(), pools(8), st.floats(0, 5), st.sampled_from([None, 0.2, 2.0]), st.sampled_from([None, 0.0, 2.0]))
 def test_kept_are_apart_and_passed_over_are_near(
-    found: Candidates, before: Candidates, gap_s: float, max_distance: float | None
+    found: Candidates, before: Candidates, gap_s: float, max_distance: float | None, gap_m: float | None
 ) -> None:
-    held = taken(before.drives.tolist(), before.stamps_s, before.embeddings)
+    held = replace(taken(before.drives.tolist(), before.stamps_s, before.embeddings), positions_m=before.positions_m)
+    assert held.positions_m is not None
+    assert found.positions_m is not None
+    mine_m = found.positions_m
     order = top_k(found.scores, found.ids)
-    kept, passed = spaced(order, found, held, Nearness(gap_s, max_distance))
+    kept, passed = spaced(order, found, held, Nearness(gap_s, max_distance, gap_m))
     assert sorted([*kept, *passed]) == list(range(len(found)))
 
-    def near(index: int, drive: str, stamp_s: float, embedding: np.ndarray) -> bool:
+    def near(index: int, drive: str, stamp_s: float, embedding: np.ndarray, position_m: np.ndarray) -> bool:
         close = found.drives[index] == drive and abs(found.stamps_s[index] - stamp_s) < gap_s - 5e-7
         lengths = np.linalg.norm(found.embeddings[index]) * np.linalg.norm(embedding)
         copies = max_distance is None or lengths == 0 or 1 - found.embeddings[index] @ embedding / lengths < max_distance
-        return bool(close and copies)
+        moved_m = math.dist(mine_m[index], position_m)  # NaN where either is not known
+        return bool(close and copies and not (gap_m is not None and moved_m >= gap_m))
 
     place = {int(index): at for at, index in enumerate(order)}
     for index in order.tolist():
@@ -75,6 +80,7 @@ def test_kept_are_apart_and_passed_over_are_near(
             [*held.drives, *found.drives[earlier]],
             [*held.stamps_s, *found.stamps_s[earlier]],
             [*held.embeddings, *found.embeddings[earlier]],
+            [*held.positions_m, *mine_m[earlier]],
             strict=True,
         )
         assert any(near(index, *other) for other in others) == (index in passed)

@@ -27,6 +27,7 @@ plans = st.builds(
     class_floor=st.sampled_from([0.0, 0.3, 1.0]),
     gap_s=st.sampled_from([0.0, 1.0, 4.0]),
     max_distance=st.sampled_from([None, 0.3]),
+    gap_m=st.sampled_from([None, 2.0]),
     power=st.floats(0, 3),
     chance=st.sampled_from([0.0, 0.5]),
 )
@@ -39,7 +40,7 @@ def picked(candidates: Candidates, plan: QueryPlan, k: int, held: Taken = NOTHIN
 
 
 def held(before: Candidates) -> Taken:
-    return Taken(before.drives, before.stamps_s, before.embeddings)
+    return Taken(before.drives, before.stamps_s, before.embeddings, positions_m=before.positions_m)
 
 
 def test_the_best_come_first_and_near_copies_fill_up_behind_them() -> None:
@@ -86,6 +87,12 @@ def test_a_class_floor_reaches_beyond_the_shortlist() -> None:
         assert picked(found, replace(plan, class_floor=1.0), 3)[-1] == 8
 
 
+def test_a_core_set_keeps_away_from_what_the_class_floor_reserves() -> None:
+    nothing, tram = [0.0] * CLASSES, [0.0, 0.0, 0.9, 0.1]
+    found = pool([9.0, 8.0, 7.0], class_shares=[nothing, nothing, tram], embeddings=[EAST, NORTH, EAST])
+    assert picked(found, replace(DIVERSE, class_floor=1.0), 2) == [1, 2]
+
+
 def test_a_share_is_drawn_by_chance_among_likely_objects_and_spread_over_the_picks() -> None:
     scores = np.arange(100, 0, -1.0)
     shares = np.zeros((100, CLASSES))
@@ -99,6 +106,7 @@ def test_a_share_is_drawn_by_chance_among_likely_objects_and_spread_over_the_pic
     assert len(drawn) == 10
     assert all(60 <= i < 80 for i in drawn)
     assert drawn != [i for i in picked(found, plan, 20, seed=1) if i >= 10]
+    assert picked(found, plan, 1) == [0]  # half of one is none
     # every start holds half of either
     assert all(abs(sum(i < 10 for i in picks[:start]) - start / 2) <= 1 for start in range(21))
 
@@ -154,15 +162,13 @@ def test_the_budget_holds_and_the_next_would_break_it(
 def test_picks_are_apart_while_there_are_enough_that_are(
     found: Candidates, before: Candidates, plan: QueryPlan, k: int, seed: int
 ) -> None:
-    picks = np.array(picked(found, plan, k, held(before), seed), np.intp)
-    by_score = picks[np.argsort(-found.scores[picks])]
-    within = spaced(by_score, found, NOTHING, plan.nearness)[1]
-    by_score = np.argsort(-found.scores)
-    apart, _ = spaced(by_score, found, held(before), plan.nearness)
-    if plan.strategy in (Strategy.RANDOM, Strategy.POWER) or len(apart) < k:
-        return  # another order keeps others apart, perhaps fewer
-    assert len(within) == 0
+    if plan.strategy in (Strategy.RANDOM, Strategy.POWER):
+        plan = replace(plan, strategy=Strategy.TOP_K)  # in an order by chance others are apart, perhaps fewer
+    apart, _ = spaced(np.argsort(-found.scores), found, held(before), plan.nearness)
+    picks = np.array(picked(found, plan, min(k, len(apart)), held(before), seed), np.intp)
     assert set(picks.tolist()) <= set(apart.tolist())
+    by_score = picks[np.argsort(-found.scores[picks])]
+    assert len(spaced(by_score, found, NOTHING, plan.nearness)[1]) == 0
 
 
 @given(pools(), plans, counts, seeds)
@@ -200,6 +206,13 @@ def test_a_cover_asks_first_for_what_tells_most_in_all() -> None:
     objects = Objects(np.array([0, 1, 1, 1]), np.array([0.9, 0.4, 0.4, 0.4]), np.zeros((4, 3), np.float32))
     # three objects of 0.4 tell more than one of 0.9; of the last nothing but its score is known
     assert picked(replace(found, objects=objects), QueryPlan(Strategy.COVER), 3) == [1, 0, 2]
+
+
+def test_what_the_class_floor_reserves_stands_where_the_cover_has_it() -> None:
+    nothing, tram = [0.0] * CLASSES, [0.0, 0.0, 0.9, 0.1]
+    objects = Objects(np.arange(3), np.array([0.9, 0.5, 0.1]), np.eye(3, dtype=np.float32))
+    found = replace(pool([0.9, 0.5, 0.1], class_shares=[nothing, nothing, tram]), objects=objects)
+    assert picked(found, QueryPlan(Strategy.COVER, class_floor=1.0), 2) == [0, 2]
 
 
 def test_with_folds_near_copies_are_not_asked_for_but_named() -> None:

@@ -44,7 +44,9 @@ def test_classes_go_by_name() -> None:
     assert view.class_shares.tolist() == [0, 0.5, 0, 0, 0, 0, 0, 0, 0.25]
 
 
-@pytest.mark.parametrize("probabilities", [[0.5], [], [*CAR, 0.0], [float("nan"), *CAR[1:]], [-0.5, *CAR[1:]]])
+@pytest.mark.parametrize(
+    "probabilities", [[0.5], [], [*CAR, 0.0], [float("nan"), *CAR[1:]], [-0.5, *CAR[1:]], [3e38, *CAR[1:]]]
+)
 def test_an_object_with_malformed_probabilities_does_not_count(probabilities: list[float]) -> None:
     assert score_of(object_of(probabilities), object_of(VAN)).class_shares.tolist() == VAN
 

@@ -1,6 +1,7 @@
 """The settings of the query as the plan it follows."""
 
 from datetime import timedelta
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -56,10 +57,15 @@ def test_every_strategy_is_reached_by_its_name(name: str, monkeypatch: pytest.Mo
         ("strategy", "best"),
         ("shortlist", 0.5),
         ("shortlist", np.inf),
+        ("shortlist", 20_000),
+        ("picked", 0),
+        ("picked", 10**30),
+        ("refill_below", 0),
         ("class_floor", 1.5),
         ("max_distance", 3.0),
         ("power", -1.0),
         ("power", np.nan),
+        ("power", 1e4),
         ("chance", 1.5),
         ("budget", timedelta(seconds=-1)),
         ("box_time", timedelta(seconds=-1)),
@@ -84,3 +90,21 @@ def test_what_is_out_of_bounds_is_named(field: str, value: object) -> None:
 def test_class_times_are_held_to_the_classes(times: dict[str, timedelta], problem: str) -> None:
     with pytest.raises(InvalidArgument, match=rf"selector\.query\.class_times\.{problem}"):
         load_settings(selector={"query": {"class_times": times}})
+
+
+@pytest.mark.parametrize("field", ["gap_m", "max_distance", "budget"])
+def test_what_may_be_unset_is_so_by_a_word_in_file_and_environment(
+    field: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "quandary.toml").write_text(f'[selector.query]\n{field} = "none"\n')
+    with monkeypatch.context() as patch:
+        patch.setenv("QUANDARY_CONFIG", str(tmp_path / "quandary.toml"))
+        assert getattr(load_settings().selector.query, field) is None
+    monkeypatch.setenv(f"QUANDARY_SELECTOR__QUERY__{field.upper()}", "none")
+    assert getattr(load_settings().selector.query, field) is None
+
+
+def test_what_is_no_duration_is_told_how_one_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("QUANDARY_SELECTOR__QUERY__BUDGET", "8h")
+    with pytest.raises(InvalidArgument, match=r"selector\.query\.budget is 8h, must be a duration: PT8H, PT1M30S"):
+        load_settings()

@@ -1,7 +1,8 @@
 """A new generation scores what waits, and the query ranks it."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import replace
 from datetime import datetime, timedelta
 from itertools import combinations, pairwise
 from pathlib import Path
@@ -20,12 +21,14 @@ from quandary.v1 import fleet_log_pb2
 from quandary_server.selection.plan import Strategy
 from quandary_server.selector.assignment import Assignment
 from quandary_server.selector.consumer import Consumer
-from quandary_server.selector.frame_scores import FrameScorer
+from quandary_server.selector.frame_scores import FrameScorer, Scored
 from quandary_server.selector.pace import Pace
+from quandary_server.selector.put_off import FIRST_WAIT
 from quandary_server.selector.rescoring import Rescorer
 from quandary_server.settings import QuerySettings
 from quandary_server.storage.fleet_log import SqliteFleetLog
 from quandary_server.storage.store import Store
+from quandary_server.storage.task_values import Task
 
 PACE = Pace(batch=3, in_flight=2, poll=timedelta(milliseconds=10))
 NOW = START + timedelta(hours=1)
@@ -33,32 +36,78 @@ QUERY = QuerySettings(strategy=Strategy.TOP_K, gap=timedelta(seconds=2), picked=
 FRAMES = 8
 
 
+class Reached:
+    """A scorer that can be out of reach: all of it, or for some frames, whose time runs out at once."""
+
+    def __init__(self, scorer: FrameScorer, away: Callable[[], bool], never: Callable[[], Collection[str]]) -> None:
+        self._scorer, self._away, self._never = scorer, away, never
+
+    async def score(self, record: FrameRecord) -> Scored | None:
+        if record.frame_id in self._never():
+            raise TimeoutError
+        return await self._scorer.score(record)
+
+    async def generation(self) -> str:
+        return "" if self._away() else await self._scorer.generation()
+
+
 class Selector:
-    """Consumer and rescorer over real parts; the rescorer lives through `settle` calls."""
+    """Consumer and rescorer over real parts, which live on from one call to the next while query and pace stay the same."""
 
     def __init__(self, scoring: ScoringService, fleet_log: SqliteFleetLog, store: Store) -> None:
         self._scoring, self._log, self._store = scoring, fleet_log, store
         self.rescored = 0
-        self.generation = self.ranked_generation = ""
-        self.query = QUERY
+        self.query, self.pace = QUERY, PACE
+        self.away = False
+        self.never: Collection[str] = ()
         self.clock: Callable[[], datetime] = lambda: NOW
+        self._loop = asyncio.Runner()
+        self._client = self._loop.run(self._connect())
+        self._rescorer, self._made_for = self._made(), (self.query, self.pace)
+
+    @property
+    def generation(self) -> str:
+        return self._rescorer.generation
+
+    @property
+    def ranked_generation(self) -> str:
+        return self._rescorer.ranked_generation
 
     def settle(self) -> None:
-        async def go() -> None:
-            async with AsyncScoringClient(self._scoring.target, token=self._scoring.token) as client:
-                options = ScoringOptions(include_embedding=self.query.plan.needs_embeddings)
-                scorer = FrameScorer(client, options, lambda: None, lambda _: None)
-                assignment = Assignment(0.0, frozenset(), seed=0)
-                consumer = Consumer(self._log, self._store, scorer, assignment, lambda: NOW, CountingTally(), PACE)
-                while await consumer.step():
-                    pass
-                rescorer = Rescorer(self._store, scorer, self.query, self.clock, self._count, PACE, np.random.default_rng(0))
-                rescorer.ranked_generation = self.ranked_generation
-                while await rescorer.step():
-                    pass
-                self.generation, self.ranked_generation = rescorer.generation, rescorer.ranked_generation
+        """Take in and score and rank until there is nothing left to do."""
+        while self.step():
+            pass
 
-        asyncio.run(go())
+    def step(self) -> bool:
+        """Take in what is logged, and score the next batch or rank; return whether there was anything to do."""
+        if (self.query, self.pace) != self._made_for:
+            self._rescorer, self._made_for = self._made(), (self.query, self.pace)
+        return self._loop.run(self._step())
+
+    def restart(self) -> None:
+        self._rescorer = self._made()
+
+    def close(self) -> None:
+        self._loop.run(self._client.close())
+        self._loop.close()
+
+    async def _connect(self) -> AsyncScoringClient:
+        return AsyncScoringClient(self._scoring.target, token=self._scoring.token)
+
+    def _made(self) -> Rescorer:
+        scorer, rng = Reached(self._scorer(), lambda: self.away, lambda: self.never), np.random.default_rng(0)
+        return Rescorer(self._store, scorer, self.query, lambda: self.clock(), self._count, self.pace, rng)
+
+    def _scorer(self) -> FrameScorer:
+        options = ScoringOptions(include_embedding=self.query.plan.needs_embeddings)
+        return FrameScorer(self._client, options, lambda: None, lambda _: None)
+
+    async def _step(self) -> bool:
+        assignment = Assignment(0.0, frozenset(), seed=0)
+        consumer = Consumer(self._log, self._store, self._scorer(), assignment, lambda: NOW, CountingTally(), PACE)
+        while await consumer.step():
+            pass
+        return await self._rescorer.step()
 
     def _count(self, queue: str, count: int) -> None:
         assert queue == "active"
@@ -68,15 +117,30 @@ class Selector:
 @pytest.fixture
 def selector(
     scoring: ScoringService, fleet_log: SqliteFleetLog, store: Store, make_frame: Callable[..., Any], tmp_path: Path
-) -> Selector:
+) -> Iterator[Selector]:
     frames = [make_frame(f"f{i}", seed=i) for i in range(FRAMES)]
     found = [record_of(frame, tmp_path / "clouds", at_s=i) for i, frame in enumerate(frames)]
     fleet_log.append([log_record(record) for record in found], now=NOW)
-    return Selector(scoring, fleet_log, store)
+    selector = Selector(scoring, fleet_log, store)
+    yield selector
+    selector.close()
 
 
 def tasks_of(store: Store) -> dict[str, Any]:
     return {task.frame_id: task for task in store.tasks.list("active", page_size=500, now=NOW).items}
+
+
+def standing(store: Store) -> dict[str, tuple[float | None, bool, str]]:
+    """Score, whether it is ranked, and fold of all tasks."""
+    return {name: (task.place.score, task.place.rank is not None, task.folded_under) for name, task in tasks_of(store).items()}
+
+
+def roll_back(scoring: ScoringService, generation: str) -> None:
+    """Go back to the generation before, which this is."""
+    pointer = scoring.registry.pointer()
+    assert pointer is not None
+    scoring.registry.roll_back(pointer, NOW, "test")
+    scoring.wait_for(generation)
 
 
 def test_without_a_generation_there_is_nothing_to_do(selector: Selector, store: Store) -> None:
@@ -128,12 +192,150 @@ def test_a_rollback_is_followed_too(scoring: ScoringService, selector: Selector,
     before = {name: task.place.score for name, task in tasks_of(store).items()}
     scoring.promote(second)
     selector.settle()
-    pointer = scoring.registry.pointer()
-    assert pointer is not None
-    scoring.registry.roll_back(pointer, NOW, "test")
-    scoring.wait_for(first)
+    roll_back(scoring, first)
     selector.settle()
     assert {name: task.place.score for name, task in tasks_of(store).items()} == before
+
+
+def lease(store: Store, count: int = FRAMES) -> list[Task]:
+    return list(store.leases.lease("active", holder="lena", max_tasks=count, duration=timedelta(hours=1), now=NOW))
+
+
+def folds(store: Store) -> dict[str, str]:
+    return {name: task.folded_under for name, task in tasks_of(store).items() if task.folded_under}
+
+
+def test_a_rollback_amid_a_rescoring_folds_again_what_the_other_generation_opened(
+    scoring: ScoringService, selector: Selector, store: Store
+) -> None:
+    first, second = scoring.register(), scoring.register(temperature=3.0)
+    scoring.promote(first)
+    selector.settle()
+    before = standing(store)
+    assert folds(store)
+    scoring.promote(second)
+    while folds(store):
+        assert selector.step()
+    assert selector.ranked_generation == ""
+    roll_back(scoring, first)
+    selector.settle()
+    assert standing(store) == before
+    assert store.ranking.ranked_generation("active") == first
+
+
+def test_a_second_promotion_amid_a_rescoring_goes_on_with_the_newest(
+    scoring: ScoringService, selector: Selector, store: Store
+) -> None:
+    scoring.promote(scoring.register())
+    selector.settle()
+    for temperature in (3.0, 2.0):
+        newest = scoring.register(temperature=temperature)
+        scoring.promote(newest)
+        selector.step()
+        with_it = {name for name, task in tasks_of(store).items() if task.generation == newest}
+        assert with_it == set(sorted(tasks_of(store), key=lambda name: tasks_of(store)[name].place.order())[: PACE.batch])
+    selector.settle()
+    assert {task.generation for task in tasks_of(store).values()} == {newest}
+    assert store.ranking.ranked_generation("active") == newest
+
+
+def test_labellers_who_take_all_that_is_ranked_amid_a_rescoring_get_no_near_copies(
+    scoring: ScoringService, selector: Selector, store: Store
+) -> None:
+    first = scoring.register()
+    scoring.promote(first)
+    selector.pace = replace(PACE, batch=1)
+    selector.settle()
+    scoring.promote(scoring.register(temperature=3.0))
+    leased = lease(store, QUERY.picked)
+    while selector.step() and store.tasks.stats("active", generation=selector.generation, now=NOW).behind:
+        assert store.ranking.ranked_generation("active") == first
+        leased += lease(store, 1)
+        assert all(abs(a.stamp - b.stamp) >= QUERY.gap for a, b in combinations(leased, 2))
+    assert len(leased) >= QUERY.picked
+    selector.settle()
+    assert store.ranking.ranked_generation("active") == selector.generation
+
+
+def test_a_cloud_that_was_away_for_a_minute_is_scored_when_it_is_back_and_ranked_then(
+    scoring: ScoringService, selector: Selector, store: Store, tmp_path: Path
+) -> None:
+    first, second = scoring.register(), scoring.register(temperature=3.0)
+    scoring.promote(first)
+    selector.settle()
+    (best, *_) = ranked_of(store)
+    cloud, away = tmp_path / "clouds" / f"{best.frame_id}.bin", tmp_path / "away.bin"
+    cloud.rename(away)
+    scoring.promote(second)
+    selector.settle()
+    assert tasks_of(store)[best.frame_id].generation == first
+    away.rename(cloud)
+    selector.settle()
+    assert tasks_of(store)[best.frame_id].generation == first
+
+    begun = store.ranking.ranked_generation("active")
+    selector.clock = lambda: NOW + FIRST_WAIT
+    selector.settle()
+    assert {task.generation for task in tasks_of(store).values()} == {second}
+    assert begun == store.ranking.ranked_generation("active") == second
+    ranked = ranked_of(store)
+    assert ranked[0].place.score == max(task.place.score for task in tasks_of(store).values())
+
+
+def test_while_scoring_is_away_what_was_scored_is_ranked_on(
+    scoring: ScoringService, selector: Selector, store: Store, make_frame: Callable[..., Any]
+) -> None:
+    selector.query = QUERY.model_copy(update={"picked": 1, "refill_below": 1})
+    generation = scoring.register()
+    scoring.promote(generation)
+    selector.settle()
+    selector.away = True
+    leased: list[Task] = []
+    for _ in range(3):
+        leased += lease(store, 1)
+        selector.settle()
+    assert all(abs(a.stamp - b.stamp) >= QUERY.gap for a, b in combinations(leased, 2))
+    assert len(ranked_of(store)) <= 1
+    assert store.ranking.ranked_generation("active") == generation
+    selector.restart()
+    lease(store, 1)
+    selector.settle()
+    assert selector.generation == ""
+    stats = store.tasks.stats("active", generation=generation, now=NOW)
+    assert stats.waiting == len(ranked_of(store)), "what is not ranked is folded"
+
+
+def test_who_could_score_nothing_is_not_told_to_be_ranked(
+    scoring: ScoringService, selector: Selector, store: Store, tmp_path: Path
+) -> None:
+    first, second = scoring.register(), scoring.register(temperature=3.0)
+    scoring.promote(first)
+    selector.settle()
+    (tmp_path / "clouds").rename(tmp_path / "away")
+    scoring.promote(second)
+    selector.settle()
+    assert {task.generation for task in tasks_of(store).values()} == {first}
+    assert store.ranking.ranked_generation("active") == first
+    (tmp_path / "away").rename(tmp_path / "clouds")
+    selector.clock = lambda: NOW + FIRST_WAIT
+    selector.settle()
+    assert store.ranking.ranked_generation("active") == second
+
+
+def test_a_frame_that_scoring_never_answers_for_holds_up_nobody(
+    scoring: ScoringService, selector: Selector, store: Store
+) -> None:
+    first, second = scoring.register(), scoring.register(temperature=3.0)
+    scoring.promote(first)
+    selector.settle()
+    (best, *_) = ranked_of(store)
+    selector.never = {best.frame_id}
+    scoring.promote(second)
+    selector.settle()
+    tasks = tasks_of(store)
+    assert tasks.pop(best.frame_id).generation == first
+    assert {task.generation for task in tasks.values()} == {second}
+    assert store.ranking.ranked_generation("active") == second
 
 
 def test_the_query_runs_again_when_few_ranked_tasks_are_left_and_keeps_its_distance(
@@ -274,7 +476,6 @@ def test_a_query_by_another_plan_has_frames_embedded_that_were_scored_without(
     selector.settle()
     scored = len(scoring.calls)
     selector.query = QuerySettings(chance=0.0, strategy=Strategy.K_CENTRE, picked=3, refill_below=2)
-    selector.ranked_generation = ""
     selector.settle()
     assert len([method for method, _ in scoring.calls[scored:] if method.endswith("ScoreFrames")]) == FRAMES
     assert selector.rescored == 0  # none of them for its score

@@ -7,6 +7,8 @@ from enum import StrEnum
 from quandary_server.selection.folding import Nearness
 from quandary_server.selection.quotas import ClassQuota, Quota, TagQuota
 
+MAX_SHORTLIST, MAX_POWER = 1e4, 1e3
+
 
 class Strategy(StrEnum):
     """What makes a candidate be asked for before another."""
@@ -53,10 +55,10 @@ class QueryPlan:
     quotas: tuple[Quota, ...] = ()
 
     def __post_init__(self) -> None:
-        _check("shortlist", self.shortlist, 1.0, math.inf)
+        _check("shortlist", self.shortlist, 1.0, MAX_SHORTLIST)
         _check("class_floor", self.class_floor, 0.0, 1.0)
         _check("gap_s", self.gap_s, 0.0, math.inf)
-        _check("power", self.power, 0.0, math.inf)
+        _check("power", self.power, 0.0, MAX_POWER)
         _check("chance", self.chance, 0.0, 1.0)
         if self.max_distance is not None:
             _check("max_distance", self.max_distance, 0.0, 2.0)

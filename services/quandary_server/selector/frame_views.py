@@ -15,6 +15,9 @@ from quandary_server.selection.core_set import unit
 
 Embedding = NDArray[np.float32]
 
+SUM_TOLERANCE = 1e-3
+"""Of class probabilities, which are float32."""
+
 
 @dataclass(frozen=True, eq=False)
 class ObjectViews:
@@ -91,7 +94,7 @@ def _embeddings(objects: Sequence[scoring_pb2.ObjectScore]) -> tuple[Embedding |
 def _probabilities(found: scoring_pb2.ObjectScore, classes: int) -> NDArray[np.float64]:
     """Return the class probabilities of an object, zeros where they are malformed."""
     row = np.array(found.class_probabilities, np.float64)
-    sound = len(row) == classes and np.isfinite(row).all() and (row >= 0).all()
+    sound = len(row) == classes and (row >= 0).all() and row.sum() <= 1 + SUM_TOLERANCE  # NaN fails both
     return row if sound else np.zeros(classes)
 
 

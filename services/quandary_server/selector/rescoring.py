@@ -3,26 +3,33 @@
 import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import numpy as np
 
 from quandary import convert
-from quandary.errors import Aborted, QuandaryError
+from quandary.errors import Aborted, QuandaryError, Unavailable
 from quandary.v1 import fleet_log_pb2
 from quandary_server.selection.query import asked
 from quandary_server.selector.frame_scores import FrameRefused, Scorer
 from quandary_server.selector.frame_views import FrameView
 from quandary_server.selector.pace import Pace
+from quandary_server.selector.put_off import PutOff
 from quandary_server.selector.query_input import query_input
 from quandary_server.selector.viewer import Viewer
 from quandary_server.settings import QuerySettings
 from quandary_server.storage.elections import Lead
 from quandary_server.storage.store import Store
-from quandary_server.storage.task_values import ACTIVE_QUEUE, NewScore, ScoredTask, TakenTask, Task
+from quandary_server.storage.task_values import ACTIVE_QUEUE, NewScore, RejectKind, ScoredTask, TakenTask, Task
 
 ALONE = Lead("nothing", 0)
 """Of who was not elected, since nobody else is there."""
+
+LOOK_AGAIN = timedelta(seconds=10)
+"""How long nothing is looked for where all that is left cannot be scored now."""
+
+PATIENCE = timedelta(minutes=2)
+"""How long scoring may take for a frame before others have their turn."""
 
 log = logging.getLogger(__name__)
 
@@ -51,7 +58,9 @@ class Rescorer:
         self._clock, self._rescored = clock, rescored
         self._pace, self._rng, self._asked_lead = pace, rng, lead
         self._slots = asyncio.Semaphore(pace.in_flight)
-        self._unscorable: set[str] = set()
+        self._put_off = PutOff()
+        self._came_back = False
+        self._look_again: datetime | None = None
         self._viewer = Viewer(store, self._score, query.plan, clock, pace.batch, query.budget is not None, queue)
         self._refill_below = query.refill_below
         self._lead: Lead | None = None
@@ -62,20 +71,19 @@ class Rescorer:
     async def step(self, generation: str | None = None) -> bool:
         """Score the next batch, or rank if all is scored; return whether there was anything to do, and this one leads.
 
-        generation: the current one, empty for none; None: asked for.
+        generation: the current one, empty for none; None: asked for. While none answers, what was scored before is ranked on.
         """
         generation = await self._scorer.generation() if generation is None else generation
-        if not generation:
-            return False
-        if generation != self.generation:
+        if generation and generation != self.generation:
             log.info("generation_seen generation=%s", generation)
             self.generation, self.generation_seen = generation, self._clock()
-            self._unscorable.clear()
+            # one that was current before is ranked anew as well: what the other has scored is folded no more
+            self._begin_anew()
         if not self._leads():
             return False
 
         try:
-            return await self._move_on()
+            return await (self._move_on() if generation else self._rank_meanwhile())
         except Aborted as error:
             log.warning("another_leads problem=%s", error)
             return False
@@ -84,24 +92,38 @@ class Rescorer:
         """Return whether this selector leads; who comes to lead ranks anew, whatever the one before had done."""
         lead = self._asked_lead()
         if lead is not None and lead != self._lead:
-            self.ranked_generation = ""
-            self._unscorable.clear()
+            self._begin_anew()
         self._lead = lead
         return lead is not None
 
+    def _begin_anew(self) -> None:
+        self.ranked_generation = ""
+        self._put_off.clear()
+        self._came_back, self._look_again = False, None
+
     async def _move_on(self) -> bool:
         behind = await asyncio.to_thread(self._behind)
-        if behind:
-            return await self._score_batch(behind)
-        return await self._rank()
+        if not behind:
+            return await self._rank()
+        moved = await self._score_batch(behind)
+        return await self._rank_meanwhile() or moved
 
     def _behind(self) -> list[Task]:
-        limit = self._pace.batch + len(self._unscorable)
-        found = self._store.ranking.waiting_behind(self._queue, self.generation, limit=limit, now=self._clock())
-        return [task for task in found if task.frame_id not in self._unscorable][: self._pace.batch]
+        now = self._clock()
+        if self._put_off.come_back(now):
+            self._came_back, self._look_again = True, None
+        if self._look_again is not None and now < self._look_again:
+            return []
+        limit = self._pace.batch + len(self._put_off)
+        found = self._store.ranking.waiting_behind(self._queue, self.generation, limit=limit, now=now)
+        left = [task for task in found if task.frame_id not in self._put_off][: self._pace.batch]
+        # to pass over thousands that cannot be scored takes a while
+        self._look_again = now + LOOK_AGAIN if found and not left else None
+        return left
 
-    async def _score_batch(self, behind: list[Task]) -> bool:
-        found = await asyncio.gather(*(self._score(task) for task in behind))
+    async def _score_batch(self, behind: Sequence[Task]) -> bool:
+        stuck = asyncio.Event()
+        found = await asyncio.gather(*(self._score(task, stuck) for task in behind))
         for generation in {generation for generation, _ in filter(None, found)}:
             scores = [score for by, score in filter(None, found) if by == generation]
             written = await asyncio.to_thread(
@@ -113,19 +135,35 @@ class Rescorer:
                 lead=self._lead_held(),
             )
             self._rescored(self._queue, written)
+        if any(found) and self._came_back:
+            self.ranked_generation, self._came_back = "", False  # ranked without what came back
         return any(found)
 
-    async def _score(self, task: Task) -> tuple[str, NewScore] | None:
-        """Return a task's new score and the generation that gave it; None if it cannot be scored."""
+    async def _score(self, task: Task, stuck: asyncio.Event | None = None) -> tuple[str, NewScore] | None:
+        """Return a task's new score and the generation that gave it; None if it cannot be scored: it keeps the one it has.
+
+        stuck: set once scoring leaves a frame without an answer; the frames behind it are not asked for then.
+        """
         async with self._slots:
-            try:
-                record = convert.record(fleet_log_pb2.FrameRecord.FromString(task.record))
-                scored = await self._scorer.score(record)
-            except (QuandaryError, FrameRefused) as error:
-                # its cloud is gone or broken: it keeps its old score, and is tried again with the next generation
-                log.warning("task_not_rescored frame=%s problem=%s", task.frame_id, error)
-                self._unscorable.add(task.frame_id)
+            if stuck is not None and stuck.is_set():
                 return None
+            try:
+                return await asyncio.wait_for(self._scored(task), PATIENCE.total_seconds())
+            except TimeoutError:
+                log.warning("task_not_rescored frame=%s problem=no answer within %s", task.frame_id, PATIENCE)
+                self._put_off.a_while(task.frame_id, self._clock())
+                if stuck is not None:
+                    stuck.set()
+            except (QuandaryError, FrameRefused) as error:
+                log.warning("task_not_rescored frame=%s problem=%s", task.frame_id, error)
+                if isinstance(error, Unavailable) or getattr(error, "kind", None) is RejectKind.CLOUD:
+                    self._put_off.a_while(task.frame_id, self._clock())
+                else:
+                    self._put_off.until_cleared(task.frame_id)
+            return None
+
+    async def _scored(self, task: Task) -> tuple[str, NewScore] | None:
+        scored = await self._scorer.score(convert.record(fleet_log_pb2.FrameRecord.FromString(task.record)))
         if scored is None:
             return None
         return scored.generation, NewScore(task.frame_id, scored.score, scored.frame_score)
@@ -134,15 +172,32 @@ class Rescorer:
         """Run the query where the generation is new, or too few ranked tasks wait; return whether it ran."""
         if not await asyncio.to_thread(self._is_due):
             return False
-
-        waiting, taken = await asyncio.to_thread(self._viewer.tasks)
-
-        views = await self._viewer.views(waiting, taken, self.generation)
-
         self.ranked_generation = ""  # if the ranks are not written to their end, a query is due again
-        await asyncio.to_thread(self._write_ranks, waiting, taken, views)
+        await self._run_query(self.generation)
         self.ranked_generation = self.generation
         return True
+
+    async def _rank_meanwhile(self) -> bool:
+        """Run the query on the scores there are, old ones among them, if all that was ranked is taken; return whether it ran.
+
+        While others are scored, or scoring is away, labellers would be given near copies of what they have, by score alone.
+        """
+        before = await asyncio.to_thread(self._store.ranking.ranked_generation, self._queue)
+        newest = self.generation or before
+        if not newest or not await asyncio.to_thread(self._store.ranking.ranks_run_out, self._queue, 1, now=self._clock()):
+            return False
+        await self._run_query(newest, meanwhile=True)
+        return True
+
+    async def _run_query(self, newest: str, *, meanwhile: bool = False) -> None:
+        """Run the query as of the newest generation; meanwhile: it has not scored all, and nothing is scored for the query."""
+        waiting, taken = await asyncio.to_thread(self._viewer.tasks)
+
+        views = await self._viewer.views(waiting, taken, newest, embed=not meanwhile)
+
+        by_newest = not meanwhile and (not waiting or any(task.generation == newest for task in waiting))
+        ranked = newest if by_newest else await asyncio.to_thread(self._store.ranking.ranked_generation, self._queue)
+        await asyncio.to_thread(self._write_ranks, waiting, taken, views, newest, ranked)
 
     def _lead_held(self) -> Lead | None:
         return None if self._lead is ALONE else self._lead
@@ -151,9 +206,16 @@ class Rescorer:
         new = self.ranked_generation != self.generation
         return new or self._store.ranking.ranks_run_out(self._queue, self._refill_below, now=self._clock())
 
-    def _write_ranks(self, waiting: Sequence[ScoredTask], taken: Sequence[TakenTask], views: Mapping[str, FrameView]) -> None:
+    def _write_ranks(
+        self,
+        waiting: Sequence[ScoredTask],
+        taken: Sequence[TakenTask],
+        views: Mapping[str, FrameView],
+        newest: str,
+        ranked_generation: str,
+    ) -> None:
         settings = self._query
-        candidates, held = query_input(waiting, taken, views, settings.labelling_cost, self.generation, settings.plan.tag_keys)
+        candidates, held = query_input(waiting, taken, views, settings.labelling_cost, newest, settings.plan.tag_keys)
         budget_s = None if settings.budget is None else settings.budget.total_seconds()
         found = asked(candidates, held, settings.plan, settings.picked, self._rng, budget_s)
         picked = [waiting[index].frame_id for index in found.picks.tolist()]
@@ -166,7 +228,7 @@ class Rescorer:
             picked,
             folded=folded,
             now=self._clock(),
-            generation=self.generation,
+            generation=ranked_generation,
             lead=self._lead_held(),
         )
         # a query that its limits end before refill_below would be due again at once: so it is when what it ranked runs out,

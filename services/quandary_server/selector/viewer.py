@@ -49,9 +49,12 @@ class Viewer:
         return waiting, ranking.taken(self._queue, now=now, with_scores=self._looks_at_taken, with_tags=with_tags)
 
     async def views(
-        self, waiting: Sequence[ScoredTask], taken: Sequence[TakenTask], generation: str
+        self, waiting: Sequence[ScoredTask], taken: Sequence[TakenTask], generation: str, *, embed: bool = True
     ) -> Mapping[str, FrameView]:
-        """Return views by frame id, of what the query looks at; of a frame that cannot be scored the embedding is unknown."""
+        """Return views by frame id, of what the query looks at; of a frame that cannot be scored the embedding is unknown.
+
+        embed: have what the generation has not embedded scored for it.
+        """
         tasks: list[ScoredTask | TakenTask] = []
         if self._looks_at_waiting:
             tasks += waiting
@@ -63,7 +66,7 @@ class Viewer:
 
         found = await asyncio.to_thread(self._stored, tasks)
 
-        if self._plan.needs_embeddings:
+        if embed and self._plan.needs_embeddings:
             missing = [task.frame_id for task in tasks if task.crops and found[task.frame_id].embedding is None]
             await self._embed([frame_id for frame_id in missing if frame_id not in self._embedded])
         return found | {frame_id: view for frame_id, view in self._embedded.items() if view is not None}

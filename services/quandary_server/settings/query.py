@@ -8,7 +8,7 @@ from pydantic import Field, field_validator
 from quandary.errors import InvalidArgument
 from quandary.labels import CLASSES
 from quandary_server.selection.cost import LabellingCost
-from quandary_server.selection.plan import QueryPlan, Strategy
+from quandary_server.selection.plan import MAX_POWER, MAX_SHORTLIST, QueryPlan, Strategy
 from quandary_server.settings.quotas import QuotaSettings, check_together
 from quandary_server.settings.section import Section, Share
 
@@ -24,7 +24,7 @@ class QuerySettings(Section):
 
     strategy: Strategy = Field(default=DEFAULT_PLAN.strategy, description="what makes a frame be asked for before another")
     shortlist: float = Field(
-        default=DEFAULT_PLAN.shortlist, ge=1, allow_inf_nan=False, description="for diverse and cover: candidates per pick"
+        default=DEFAULT_PLAN.shortlist, ge=1, le=MAX_SHORTLIST, description="for diverse and cover: candidates per pick"
     )
     reach: float = Field(
         default=DEFAULT_PLAN.reach, gt=0, le=2, description="for cover: cosine distance from which an object is another"
@@ -37,7 +37,7 @@ class QuerySettings(Section):
         default=DEFAULT_PLAN.gap_m,
         ge=0,
         allow_inf_nan=False,
-        description="metres that the car moves between two picks of a drive within the gap, where its poses are known; None: "
+        description="metres that the car moves between two picks of a drive within the gap, where its poses are known; none: "
         "the gap holds however far",
     )
     fold: bool = Field(default=DEFAULT_PLAN.fold, description="near copies of picks wait folded under them, not leased besides")
@@ -45,19 +45,19 @@ class QuerySettings(Section):
         default=DEFAULT_PLAN.max_distance,
         ge=0,
         le=2,
-        description="cosine distance below which frames within the gap are near copies; None: all are",
+        description="cosine distance below which frames within the gap are near copies; none: all are",
     )
-    power: float = Field(default=DEFAULT_PLAN.power, ge=0, allow_inf_nan=False, description="for power: of the score")
+    power: float = Field(default=DEFAULT_PLAN.power, ge=0, le=MAX_POWER, description="for power: of the score")
     chance: Share = Field(default=DEFAULT_PLAN.chance, description="share drawn by chance, in proportion to expected objects")
     quotas: tuple[QuotaSettings, ...] = Field(
         default=(), description="shares of classes, drives and tags, which every start of what is asked for keeps"
     )
-    picked: int = Field(default=200, ge=1, description="tasks that a query ranks at most")
-    refill_below: int = Field(default=50, ge=1, description="a new query runs when fewer ranked tasks wait")
+    picked: int = Field(default=200, ge=1, le=1_000_000, description="tasks that a query ranks at most")
+    refill_below: int = Field(default=50, ge=1, le=1_000_000, description="a new query runs when fewer ranked tasks wait")
     budget: timedelta | None = Field(
         default=None,
         ge=timedelta(),
-        description="labelling work that a query ranks at most, a first frame always; None: no limit",
+        description="labelling work that a query ranks at most, a first frame always; none: no limit",
     )
     frame_time: timedelta = Field(
         default=timedelta(seconds=10), ge=timedelta(), description="labelling work of a frame without its boxes"
@@ -69,6 +69,12 @@ class QuerySettings(Section):
     )
     sparse_points: int = Field(default=0, ge=0, description="an object of fewer points takes sparse_factor times as long")
     sparse_factor: float = Field(default=1.0, ge=1, allow_inf_nan=False, description="by which few points slow a box down")
+
+    @field_validator("gap_m", "max_distance", "budget", mode="before")
+    @classmethod
+    def _unset(cls, value: object) -> object:
+        # neither TOML nor the environment has a word for it
+        return None if value == "none" else value
 
     @field_validator("class_times")
     @classmethod

@@ -9,6 +9,8 @@ from quandary.errors import InvalidArgument, Violation, shortened
 
 __all__ = ["refused"]
 
+DURATION = "a duration: PT8H, PT1M30S, P1D, or 08:00:00"
+
 
 def refused(error: ValidationError, model: type[BaseModel] | None = None) -> InvalidArgument:
     """Return what pydantic refused as InvalidArgument, naming each field with its value and bound.
@@ -24,7 +26,8 @@ def refused(error: ValidationError, model: type[BaseModel] | None = None) -> Inv
         elif e["type"] == "extra_forbidden" and model and (names := _beside(e["loc"], model)):
             found.append(Violation(path, "no setting", f"one of {', '.join(names)}"))
         else:
-            found.append(Violation(path, shortened(e.get("input")), _bound(e["msg"])))
+            bound = DURATION if e["type"] in ("time_delta_parsing", "time_delta_type") else _bound(e["msg"])
+            found.append(Violation(path, shortened(e.get("input")), bound))
     return InvalidArgument.all(found)
 
 

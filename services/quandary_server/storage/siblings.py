@@ -29,11 +29,11 @@ def ask_siblings(connection: Connection, queue: str, frame_ids: list[str]) -> An
 
 def siblings_of(answer: Answer) -> dict[str, tuple[str, ...]]:
     """Return the siblings by the frame that they are folded under, which is in it if it has any."""
-    found: dict[str, tuple[str, ...]] = {}
+    found: dict[str, list[str]] = {}
     row: Any
     for row in answer.rows():
-        found[row.folded_under] = (*found.get(row.folded_under, ()), row.frame_id)
-    return found
+        found.setdefault(row.folded_under, []).append(row.frame_id)
+    return {frame_id: tuple(siblings) for frame_id, siblings in found.items()}
 
 
 def with_siblings(connection: Connection, found: Sequence[Task]) -> list[Task]:
