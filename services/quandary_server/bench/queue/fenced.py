@@ -9,9 +9,9 @@ from datetime import timedelta
 import numpy as np
 
 from quandary_server.bench.figures import Figure, at_most, reported
-from quandary_server.bench.progress import Told
+from quandary_server.bench.progress import LeftOut, Told
 from quandary_server.bench.queue.fill import fill, frame_id_of
-from quandary_server.bench.queue.places import LeftOut, kinds
+from quandary_server.bench.queue.places import kinds
 from quandary_server.bench.queue.shift import Report, open_store, work
 from quandary_server.bench.queue.sizes import Sizes
 from quandary_server.clock import now

@@ -2,7 +2,7 @@
 
 from quandary.errors import WrongState
 from quandary_server.bench.figures import Figure, at_least, at_most
-from quandary_server.bench.progress import Told
+from quandary_server.bench.progress import LeftOut, Told
 from quandary_server.bench.queue.bare_sql import BARE
 from quandary_server.bench.queue.fill import fill
 from quandary_server.bench.queue.labellers import (
@@ -17,7 +17,7 @@ from quandary_server.bench.queue.labellers import (
     side_by_side,
     store_lease,
 )
-from quandary_server.bench.queue.places import LeftOut, kinds
+from quandary_server.bench.queue.places import kinds
 from quandary_server.bench.queue.sizes import Sizes
 from quandary_server.storage.store import Store
 

@@ -5,8 +5,7 @@ from enum import StrEnum
 from functools import partial
 
 from quandary_server.bench.figures import Figure, Measured
-from quandary_server.bench.progress import Told
-from quandary_server.bench.queue.places import LeftOut
+from quandary_server.bench.progress import LeftOut, Told
 from quandary_server.bench.queue.sizes import Sizes
 
 

@@ -7,12 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from quandary.errors import NotFound, Unavailable
+from quandary_server.bench.progress import LeftOut
 from quandary_server.bench.queue.postgres import postgres_server
 from quandary_server.storage.options import StoreOptions
 from quandary_server.storage.store import Store
-
-LeftOut = Callable[[str, Exception], None]
-"""Told what was not measured, and why."""
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,10 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 
 from quandary_server.bench.figures import Figure, at_least, at_most, reported
-from quandary_server.bench.progress import Told
+from quandary_server.bench.progress import LeftOut, Told
 from quandary_server.bench.queue.fill import fill, frame_id_of
 from quandary_server.bench.queue.labellers import LABELLERS, p99_ms, side_by_side, store_lease
-from quandary_server.bench.queue.places import LeftOut, kinds
+from quandary_server.bench.queue.places import kinds
 from quandary_server.bench.queue.sizes import Sizes
 from quandary_server.clock import now
 from quandary_server.storage.options import StoreOptions
