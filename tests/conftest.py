@@ -1,5 +1,6 @@
 """Fixtures that several rooms share: a camera, small generations, and what an optional part skips for."""
 
+import multiprocessing
 import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -26,6 +27,17 @@ KITTI_VARIABLE = "QUANDARY_KITTI"
 # how long an example takes is the machine's business; fifty of each keep all checks within their minutes
 settings.register_profile("quandary", deadline=None, max_examples=50)
 settings.load_profile("quandary")
+
+# what is forked off for a test has imported already what most of that time would go to; pytest's script is its __main__
+multiprocessing.set_forkserver_preload(
+    [
+        "__main__",
+        "confluent_kafka",
+        "quandary_server.bench.queue.shift",
+        "quandary_server.selector.service",
+        "quandary_server.storage.mcap_log",
+    ]
+)
 
 
 @pytest.fixture(scope="session")

@@ -34,7 +34,6 @@ DAY = timedelta(days=1)
 def start() -> Iterator[Callable[[Settings], BaseProcess]]:
     """Start a selector in a process of its own, forked off one that has imported everything."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["quandary_server.selector.service"])
     running: list[BaseProcess] = []
 
     def started(settings: Settings) -> BaseProcess:

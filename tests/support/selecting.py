@@ -101,11 +101,10 @@ def serve(settings: Settings) -> None:
 
 
 class Selectors:
-    """Forks selectors off a process that has imported everything already: a start takes milliseconds."""
+    """Forks selectors off a process that has imported everything already (see conftest.py): a start takes milliseconds."""
 
     def __init__(self) -> None:
         self._context = multiprocessing.get_context("forkserver")
-        self._context.set_forkserver_preload(["support.selecting", "confluent_kafka", "quandary_server.storage.mcap_log"])
         self._running: list[BaseProcess] = []
 
     def start(self, settings: Settings) -> BaseProcess:

@@ -53,7 +53,7 @@ def not_once(store: Store, count: int, reports: Sequence[Report]) -> int:
 
 def _work(store: Store, place: str, count: int, told: Told) -> list[Report]:
     holders = [f"labeller-{i}" for i in range(LABELLERS)]
-    with ProcessPoolExecutor(PROCESSES, mp_context=multiprocessing.get_context("spawn")) as pool:
+    with ProcessPoolExecutor(PROCESSES, mp_context=multiprocessing.get_context("forkserver")) as pool:
         shifts = [pool.submit(work, place, holders[i::PROCESSES]) for i in range(PROCESSES)]
         _rerank_until_done(store, shifts, count, told)
         return [report for shift in shifts for report in shift.result()]
