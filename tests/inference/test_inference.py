@@ -7,6 +7,7 @@ import pytest
 from quandary.errors import CorruptArtefact
 from quandary.options import Acquisition, Estimator, ScoringOptions
 from quandary_server.frustum.raster import Rasters
+from quandary_server.inference.device import CROPS_PER_RUN, Floats, Host, Run
 from quandary_server.inference.estimate import usable_objects
 from quandary_server.inference.generation import LoadedGeneration, sample_count
 from quandary_server.inference.masks import dropout_masks, whole_masks
@@ -141,8 +142,22 @@ def test_objects_with_values_that_are_not_finite_are_marked() -> None:
     assert usable_objects(summary).tolist() == [False, False, False, True, False]
 
 
-def test_warming_up_accepts_a_sound_generation(loaded: LoadedGeneration) -> None:
-    warm_up(loaded)
+class Noting(Host):
+    """The host, which notes the crops of each run."""
+
+    def __init__(self) -> None:
+        self.crops: list[int] = []
+
+    def place(self, maps: Floats, geometry: Floats) -> list[Run[Floats]]:
+        placed = super().place(maps, geometry)
+        self.crops += [run.crops for run in placed]
+        return placed
+
+
+def test_warming_up_has_every_member_of_a_sound_generation_draw_for_few_crops_and_for_a_full_run(generation: Artefacts) -> None:
+    device = Noting()
+    warm_up(LoadedGeneration(generation, device))
+    assert device.crops == [2, CROPS_PER_RUN] * len(generation.members)
 
 
 def test_warming_up_refuses_other_classes_and_masks(generation: Artefacts) -> None:

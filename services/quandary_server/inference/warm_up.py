@@ -25,7 +25,7 @@ def warm_up(generation: LoadedGeneration, between: Callable[[], None] = lambda: 
 
 
 def warm_up_member(member: LoadedMember, manifest: Manifest, between: Callable[[], None] = lambda: None) -> None:
-    """Draw once for a single and once for a full batch of blank crops; between: called after each.
+    """Draw once for two and once for a full batch of blank crops; between: called after each.
 
     Raises CorruptArtefact where the model cannot run, answers in other shapes than its manifest says, or not finitely.
     """
