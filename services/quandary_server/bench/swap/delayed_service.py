@@ -1,27 +1,18 @@
 """The scoring service with replicas that load at unequal times: run as a module, in place of `quandary scoring`."""
 
-import signal
 import sys
-import threading
 import time
 from itertools import count
 from pathlib import Path
 from typing import TypeVar
 
-from ray import serve
-
-from quandary_server.cluster import start_cluster
+from quandary_server.bench.changed_service import serve_changed
 from quandary_server.inference.generation import Generation
-from quandary_server.logs import configure_logging
 from quandary_server.registry.place import RegistryPlace
-from quandary_server.scoring.app import APPLICATION, application, prepare_data
 from quandary_server.scoring.ingress import ScoringIngress
 from quandary_server.scoring.keeper import Held, Load
 from quandary_server.scoring.loading import HeldMember
 from quandary_server.scoring.member_replica import MemberReplica
-from quandary_server.scoring.service import start_serve, stop_scoring
-from quandary_server.settings import load_settings
-from quandary_server.supervisor import end_with
 
 DELAYS_S = (0.0, 0.8, 0.3)
 """What loading takes longer, of the first replica that starts, the second and the third, and so on in turns."""
@@ -64,19 +55,5 @@ def _claimed(place: Path) -> bool:
     return True
 
 
-def main(parent: int) -> None:
-    """Run the service until SIGTERM, or until its parent dies."""
-    configure_logging()
-    end_with(parent)
-    settings, stop = load_settings(), threading.Event()
-    start_cluster(settings, metrics_port=settings.scoring.metrics_port)
-    signal.signal(signal.SIGTERM, lambda *_: stop.set())
-    prepare_data(settings)
-    start_serve(settings)
-    serve.run(application(settings, DelayedIngress, DelayedMember), name=APPLICATION, route_prefix="/")
-    stop.wait()
-    stop_scoring()
-
-
 if __name__ == "__main__":
-    main(int(sys.argv[-1]))
+    serve_changed(int(sys.argv[-1]), DelayedIngress, DelayedMember)
