@@ -4,8 +4,6 @@ import json
 import os
 import random
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -14,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.forked import ForkedScript
 
 from quandary_server.leasing.status import TaskState
 from quandary_server.storage import Store
@@ -78,18 +77,11 @@ while True:
 """
 
 
-def start(script: str, *arguments: object) -> "subprocess.Popen[str]":
-    command = [sys.executable, "-c", script, *map(str, arguments)]
-    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-
-
-def line_of(process: "subprocess.Popen[str]") -> str:
-    assert process.stdout is not None
+def line_of(process: ForkedScript) -> str:
     return process.stdout.readline().strip()
 
 
-def tell(process: "subprocess.Popen[str]", text: str) -> None:
-    assert process.stdin is not None
+def tell(process: ForkedScript, text: str) -> None:
     process.stdin.write(text)
     process.stdin.flush()
 
@@ -124,11 +116,11 @@ def test_several_processes_lease_every_task_once_and_each_in_order(
 ) -> None:
     entries: list[TaskEntry] = [entry(i + 1, 9000.0 - i, frame_id=f"f{i:04d}") for i in range(1500)]
     store.intake.apply(entries, log="log", after=0, position=len(entries), now=NOW)
-    workers = [start(LEASE_ALL, place, f"labeller-{i}") for i in range(count)]
+    workers = [ForkedScript(LEASE_ALL, place, f"labeller-{i}") for i in range(count)]
     assert [line_of(worker) for worker in workers] == ["ready"] * count
     for worker in workers:
         tell(worker, "go\n")
-    found = [json.loads(worker.communicate(timeout=120)[0]) for worker in workers]
+    found = [json.loads(worker.communicate(timeout=120)) for worker in workers]
     assert sorted(chain.from_iterable(found)) == [task.frame_id for task in entries]
     assert all(leased == sorted(leased) for leased in found)
     assert min(map(len, found)) >= 3
@@ -139,7 +131,7 @@ def test_a_selector_killed_again_and_again_applies_every_frame_once(place: str, 
     frames, rng = 900, random.Random(0)
     fill_log(tmp_path / "log.db", frames)
     for _ in range(kills):
-        selector = start(SELECT, place, tmp_path / "log.db")
+        selector = ForkedScript(SELECT, place, tmp_path / "log.db")
         batches = rng.randint(1, 12)
         tell(selector, "\n" * (batches + 1))
         assert line_of(selector) == "ready"
@@ -155,7 +147,7 @@ def test_a_selector_killed_again_and_again_applies_every_frame_once(place: str, 
     with Store.open(place) as store, SqliteFleetLog.open(tmp_path / "log.db") as log:
         assert 0 < store.intake.offset(log.name) < frames, "killed in the middle, or the test shows nothing"
 
-    last = start(SELECT, place, tmp_path / "log.db")
+    last = ForkedScript(SELECT, place, tmp_path / "log.db")
     last.communicate(timeout=120)
     assert last.returncode == 0
     with Store.open(place) as store:
@@ -165,8 +157,8 @@ def test_a_selector_killed_again_and_again_applies_every_frame_once(place: str, 
 def test_two_selectors_on_one_log_do_not_both_apply(place: str, tmp_path: Path) -> None:
     frames = 600
     fill_log(tmp_path / "log.db", frames)
-    selectors = [start(SELECT, place, tmp_path / "log.db") for _ in range(2)]
-    outputs = [selector.communicate(timeout=120)[0] for selector in selectors]
+    selectors = [ForkedScript(SELECT, place, tmp_path / "log.db") for _ in range(2)]
+    outputs = [selector.communicate(timeout=120) for selector in selectors]
     assert [selector.returncode for selector in selectors] == [0, 0]
     added = sum(int(line.split()[1]) for output in outputs for line in output.splitlines() if line != "ready")
     assert added == frames - frames // 50

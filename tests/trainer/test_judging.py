@@ -59,8 +59,9 @@ def bench(crops: Crops) -> Bench:
     return Bench(split, training, OPTIONS, GateSettings(), lambda side: split_control(crops("control", side)).gates)
 
 
-def fitted(bench: Bench, examples: Examples, seeds: Sequence[int], net: NetSettings = NET) -> Candidate:
-    members = [Member(*export_onnx(fit_member(examples, net, FIT, seed)), loss=0.5) for seed in seeds]
+def fitted(bench: Bench, examples: Examples, seeds: Sequence[int], net: NetSettings = NET, fit: FitSettings = FIT) -> Candidate:
+    by_seed = {seed: Member(*export_onnx(fit_member(examples, net, fit, seed)), loss=0.5) for seed in set(seeds)}
+    members = [by_seed[seed] for seed in seeds]
     drafted = draft_candidate(members, net, examples, seed=1, now=now(), parent="", run="", snapshot_digest="", settings={})
     if net is not NET:
         return drafted
@@ -132,7 +133,7 @@ def test_a_candidate_with_boxes_out_of_reach_is_refused_and_has_no_figures(bench
 
 
 def test_a_current_generation_of_another_side_sees_the_crops_at_its_own(bench: Bench, crops: Crops, good: Candidate) -> None:
-    older = fitted(bench, crops("pool", SMALLER.side), [4, 5], SMALLER)
+    older = fitted(bench, crops("pool", SMALLER.side), [4, 5], SMALLER, FIT.model_copy(update={"steps": 1}))
     judged = bench.judged(good, older.load())
     nll = next(gate for gate in judged.gates if gate.gate == "nll")
     assert nll.reference is not None
