@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -27,6 +28,10 @@ KITTI_VARIABLE = "QUANDARY_KITTI"
 # how long an example takes is the machine's business; fifty of each keep all checks within their minutes
 settings.register_profile("quandary", deadline=None, max_examples=50)
 settings.load_profile("quandary")
+
+# what a shell starts in the background ignores Ctrl-C, and all that it starts: tests that press it would wait for ever
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # what is forked off for a test has imported already what most of that time would go to; pytest's script is its __main__
 multiprocessing.set_forkserver_preload(
