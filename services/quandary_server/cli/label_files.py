@@ -12,7 +12,6 @@ from quandary.errors import Violation
 from quandary_server.cli.output import err, print_error
 from quandary_server.datasets.files import training_file
 from quandary_server.datasets.kitti import KittiFolder
-from quandary_server.datasets.plausibility import check_plausible
 
 __all__ = [
     "LabelFiles",
@@ -49,6 +48,8 @@ class LabelFiles:
 
 def read_label_files(dataset: KittiFolder, frame_ids: Iterable[str]) -> LabelFiles:
     """Read the label files of frames, and look for what cannot be without the frames' clouds: what no class measures, twins."""
+    from quandary_server.datasets.plausibility import check_plausible  # shapely is for who reads labels
+
     read: dict[str, ReadFile] = {}
     faults: dict[str, QuandaryError] = {}
     missing = []
