@@ -69,6 +69,26 @@ def test_mcap(quandary: Quandary, folder: str, monkeypatch: pytest.MonkeyPatch) 
     assert "torn.mcap" in quandary("log", "lag").out
 
 
+@pytest.mark.parametrize(("kind", "name"), [("sqlite", "fleet.log.db"), ("mcap", "fleet.mcap")])
+def test_before_anything_is_published_it_tells_how_to(
+    quandary: Quandary, monkeypatch: pytest.MonkeyPatch, kind: str, name: str
+) -> None:
+    monkeypatch.setenv("QUANDARY_SELECTOR__LOG_KIND", kind)
+    for command in ("tail", "lag"):
+        said = quandary("log", command)
+        assert said.code == 1
+        assert f"there is no fleet log at quandary-data/{name} yet: `quandary log publish FOLDER` begins it" in said.err
+    assert not Path("quandary-data").exists(), "nothing is made by looking"
+
+
+def test_an_empty_log_tells_how_to_publish(quandary: Quandary, monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("quandary-data", "fleet.mcap").mkdir(parents=True)
+    monkeypatch.setenv("QUANDARY_SELECTOR__LOG_KIND", "mcap")
+    assert "`quandary log publish FOLDER`" in quandary("log", "tail").out
+    assert "`quandary log publish FOLDER`" in quandary("log", "lag").out
+    assert json.loads(quandary("log", "lag", "--json").out) == {"lag": 0, "sources": []}
+
+
 @pytest.fixture
 def broker() -> Iterator[KafkaBroker]:
     running = KafkaBroker()

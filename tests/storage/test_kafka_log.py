@@ -7,10 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
+from confluent_kafka import Consumer, KafkaError, Message, Producer, TopicPartition
 from support.kafka_broker import KafkaBroker
+from support.relay import Relay
+from support.waiting import wait_for
 
 from quandary.errors import InvalidArgument, Unavailable
+from quandary_server.cluster import free_ports
 from quandary_server.selector.dead_letters import DeadLetters
 from quandary_server.storage.frame_log import LogRecord
 from quandary_server.storage.kafka_dead_letters import KafkaDeadLetters
@@ -148,11 +151,11 @@ def test_what_is_rejected_goes_to_the_dead_letter_topic_with_its_reason(client: 
         rejected = [RejectedEntry(i, f"reason {i}", b"poison %d" % i, f"f{i}") for i in (2, 5)]
         store.intake.apply(rejected, log="kafka/c/t/0", after=0, position=9, now=NOW)
         box = KafkaDeadLetters(client, "letters")
-        DeadLetters(box, store, lambda: NOW, sent.append).forward("kafka/c/t/0", 0)  # as after a restart
+        DeadLetters(box, store, lambda: NOW, sent.append).forward("kafka/c/t/0")  # as after a restart
         letters = DeadLetters(box, store, lambda: NOW, sent.append)
-        letters.forward("kafka/c/t/0", 0)
+        letters.forward("kafka/c/t/0")
         store.intake.apply([RejectedEntry(12, "late", b"x")], log="kafka/c/t/0", after=9, position=12, now=NOW)
-        letters.forward("kafka/c/t/0", 1)
+        letters.forward("kafka/c/t/0")
     assert sent == [2, 1]
     found = sorted(letters_in(client, "letters", 3), key=lambda message: int(headers(message)["position"]))
     assert [message.value() for message in found] == [b"poison 2", b"poison 5", b"x"]
@@ -171,14 +174,46 @@ def test_a_letter_that_is_too_large_goes_without_its_payload(client: dict[str, s
 def test_a_cluster_that_does_not_answer_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("quandary_server.storage.kafka_topic.TIMEOUT_S", 0.5)
     nobody = {"bootstrap.servers": "127.0.0.1:1", "log_level": "0"}
-    makers: list[Callable[[], object]] = [
-        lambda: KafkaLogWriter(nobody, "t"),
-        lambda: KafkaView(nobody, "t"),
-        lambda: KafkaLog(nobody, "t", "g", never, 10, never_lost),
-    ]
+    makers: list[Callable[[], object]] = [lambda: KafkaLogWriter(nobody, "t"), lambda: KafkaView(nobody, "t")]
     for make in makers:
         with pytest.raises(Unavailable, match="the topic t cannot be reached"):
             make()
+
+
+def test_a_log_waits_for_brokers_that_are_not_there_yet(client: dict[str, str]) -> None:
+    publish(client, "late", 1, 2)
+    (port,) = free_ports(1)
+    reader = Reader({"bootstrap.servers": f"127.0.0.1:{port}", "log_level": "0", "reconnect.backoff.max.ms": "200"}, "late")
+    assert wait_for(lambda: away(reader)).startswith("the topic late cannot be reached")
+    relay = Relay(client["bootstrap.servers"].split(",")[0], port)
+    wait_for(lambda: not away(reader))
+    assert sorted(reader.read(2)) == ["f0001", "f0002"]
+    reader.log.close()
+    relay.close()
+
+
+def away(reader: Reader) -> str:
+    """Return what keeps the log from being read."""
+    try:
+        reader.log.sources()
+    except Unavailable as error:
+        return str(error)
+    return ""
+
+
+@pytest.mark.parametrize("timestamp", [1_700_000_000_000_000, 2**62])
+def test_a_producer_without_a_clock_harms_nobody(client: dict[str, str], timestamp: int) -> None:
+    topic = f"clock-{timestamp}"
+    producer = Producer(client)
+    producer.produce(topic, b"x", headers=[("frame_id", b"f1")], timestamp=timestamp, partition=0)  # not in milliseconds
+    producer.produce(topic, b"y", headers=[("frame_id", b"f2")], partition=0)
+    producer.flush()
+    reader = Reader(client, topic)
+    assert reader.read(2) == ["f1", "f2"]
+    reader.log.close()
+    view = KafkaView(client, topic)
+    assert [entry.appended.year for entry in view.tail(2)][0] == 1970
+    view.close()
 
 
 def test_a_problem_that_lasts_is_told_now_and_then(caplog: pytest.LogCaptureFixture) -> None:

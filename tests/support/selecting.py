@@ -89,7 +89,8 @@ def consume(settings: Settings) -> None:
         pace = Pace(BATCH, 8, timedelta(milliseconds=20))
         assignment = Assignment(0.0, frozenset(), seed=0)
         tally = WrittenTally(settings.data / f"{settings.selector.member}.applied")
-        await Consumer(opened.frames, store, scorer, assignment, now, tally, pace, letters).run()
+        consumer = Consumer(opened.frames, store, scorer, assignment, now, tally, pace, letters)
+        await asyncio.gather(consumer.run(), *([letters.run(pace.poll)] if letters else []))
 
     asyncio.run(go())
 

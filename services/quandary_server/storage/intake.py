@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, func, insert, select, update
+from sqlalchemy import Connection, bindparam, delete, func, insert, select, update
 
 from quandary.errors import InvalidArgument
 from quandary.frames import check_identifier
@@ -168,6 +168,9 @@ def _write_rejected(connection: Connection, entries: Sequence[RejectedEntry], lo
         for e in entries
     ]
     if rows:
+        # those of a log that was set back, and of one made anew under its name, have been here
+        positions = [row["position"] for row in rows]
+        connection.execute(delete(rejected).where(rejected.c.log == log, rejected.c.position.in_(positions)))
         connection.execute(insert(rejected), rows)
 
 
