@@ -1,5 +1,6 @@
 """A Kafka topic as the fleet log, against librdkafka's mock cluster: small messages, nothing about durability."""
 
+import logging
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
@@ -19,7 +20,7 @@ from quandary_server.storage.frame_log import LogRecord
 from quandary_server.storage.kafka_dead_letters import KafkaDeadLetters
 from quandary_server.storage.kafka_log import KafkaLog
 from quandary_server.storage.kafka_options import options_of
-from quandary_server.storage.kafka_problems import TOLD_AGAIN_S, Problems
+from quandary_server.storage.kafka_problems import TOLD_AGAIN_S, ClientLog, Problems
 from quandary_server.storage.kafka_view import KafkaView
 from quandary_server.storage.kafka_writer import KafkaLogWriter
 from quandary_server.storage.store import Store
@@ -230,6 +231,13 @@ def test_a_problem_that_lasts_is_told_now_and_then(caplog: pytest.LogCaptureFixt
         "code=_ALL_BROKERS_DOWN",
         "code=_TRANSPORT",
     ]
+
+
+def test_connections_that_fail_are_told_once_and_not_by_the_client_too(caplog: pytest.LogCaptureFixture) -> None:
+    client = ClientLog(logging.getLogger("client"))
+    client.log(logging.ERROR, "%s [%s] %s", "FAIL", "rdkafka#consumer-1", "Connect to ipv4#127.0.0.1:1 failed")
+    client.log(logging.WARNING, "%s [%s] %s", "MAXPOLL", "rdkafka#consumer-1", "Application maximum poll interval exceeded")
+    assert caplog.messages == ["MAXPOLL [rdkafka#consumer-1] Application maximum poll interval exceeded"]
 
 
 def test_properties_that_are_none_are_named(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 
 from quandary.errors import QuandaryError, Unavailable
 from quandary_server.storage.frame_log import LogBatch, LogEntry, SourceLag
-from quandary_server.storage.kafka_problems import Problems
+from quandary_server.storage.kafka_problems import ClientLog, Problems
 from quandary_server.storage.kafka_topic import (
     TIMEOUT_S,
     Topic,
@@ -91,7 +91,7 @@ class KafkaLog:
         self._failure: Exception | None = None
         self._topic, self._away = Topic("", topic, ()), ""
         with opened("consumer", client):
-            self._consumer = Consumer(options, logger=events)
+            self._consumer = Consumer(options, logger=ClientLog(events))
         self._thread = threading.Thread(target=self._pump, name="kafka", daemon=True)
         self._thread.start()
 
