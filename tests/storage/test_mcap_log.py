@@ -4,6 +4,7 @@ import errno
 import os
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -25,6 +26,7 @@ from quandary_server.storage.frame_log import LogEntry, SourceLag
 from quandary_server.storage.mcap_cursor import INDEX_BITS
 from quandary_server.storage.mcap_log import McapLog
 from quandary_server.storage.mcap_records import framed_at
+from quandary_server.storage.mcap_reference import McapReference
 
 SETTLE = timedelta(minutes=1)
 
@@ -149,6 +151,22 @@ def test_a_file_being_written_is_read_as_far_as_it_is_there(reader: Reader, begi
     file.add(4).finish()
     assert reader.new() == ["f4"]
     assert reader.state("a.mcap") == "complete"
+
+
+@pytest.mark.parametrize("ending", ["growing", "cut", "whole"])
+def test_a_cloud_is_found_by_topic_and_time_alone_wherever_its_file_ends(
+    reader: Reader, begin: Callable[..., FleetFile], ending: str
+) -> None:
+    file = begin().add(1, 2, 3)
+    reference = replace(McapReference.parse(cloud_uri(reader, "f2")), chunk=None, channel=None)
+    if ending == "cut":
+        whole = file.path.read_bytes()
+        file.path.write_bytes(whole[:-20])
+    elif ending == "whole":
+        file.finish()
+    assert (read_cloud(reference.uri()) == cloud_of(2)).all()
+    with pytest.raises(NotFound, match="there is no cloud at"):
+        read_cloud(replace(reference, time=1).uri())
 
 
 def cloud_uri(reader: Reader, frame_id: str) -> str:
