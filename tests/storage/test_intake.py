@@ -196,6 +196,14 @@ def test_what_is_rejected_again_of_a_log_that_was_set_back_takes_the_place_of_wh
     assert [(found.position, found.reason) for found in store.intake.rejected("log").items] == [(1, "now")]
 
 
+def test_the_last_that_were_rejected_are_found_whatever_their_log(store: Store) -> None:
+    for log, position, now in (("a", 1, NOW), ("b", 7, LATER), ("a", 3, LATER)):
+        entry = RejectedEntry(position, "wrong", b"x" * position, "f1")
+        store.intake.apply([entry], log=log, after=store.intake.offset(log), position=position, now=now)
+    found = store.intake.last_rejected(2)
+    assert [(one.log, one.position, one.time, one.payload_bytes) for one in found] == [("a", 3, LATER, 3), ("b", 7, LATER, 7)]
+
+
 def test_queues_come_into_being_with_their_first_task(store: Store, entry: MakeEntry) -> None:
     assert store.tasks.queues() == ("active", "control")
     apply(store, entry(1, 0.5, queue="night"))

@@ -1,5 +1,6 @@
-"""quandary log publish | tail | lag: the fleet log, whatever holds it."""
+"""quandary log publish | tail | lag | rejected: the fleet log, whatever holds it."""
 
+from dataclasses import asdict
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated
 
@@ -90,6 +91,27 @@ def lag(data: DataOption = None, as_json: JsonOption = False) -> None:
     table = [tuple(_lag(lag).values()) for lag in found]
     print_table(["source", "#applied", "#lag", "?state", "~problem"], table, empty=f"the log has no files yet: {PUBLISH}")
     err.print(f"{total} records wait")
+
+
+@app.command()
+def rejected(
+    count: Annotated[int, typer.Option("-n", min=1, max=10_000, help="how many")] = 20,
+    data: DataOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show the records that were refused last, and why. Mend their producer, and publish those frames again."""
+    from quandary_server.storage.opening import check_there, url_of
+
+    settings = settings_of(data)
+    check_there(url_of(settings.store_place))
+    with settings.open_store() as store:
+        found = store.intake.last_rejected(count)
+    rows = [{**asdict(entry), "time": _local(entry.time)} for entry in found]
+    if as_json:
+        print_json(rows)
+        return
+    table = [(row["time"], row["frame_id"], row["log"], row["position"], row["reason"]) for row in rows]
+    print_table(["?time", "frame", "?source", "?#position", "~reason"], table, empty="no record was refused")
 
 
 def _lag(lag: "SourceLag") -> dict[str, object]:
