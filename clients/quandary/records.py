@@ -29,7 +29,7 @@ class EgoPose:
     qz: float
 
     def __post_init__(self) -> None:
-        norm = self.qw**2 + self.qx**2 + self.qy**2 + self.qz**2
+        norm = sum(part * part for part in (self.qw, self.qx, self.qy, self.qz))  # a power would raise where this is infinite
         if not abs(norm - 1) <= 1e-3:
             raise InvalidArgument.of("qw", f"a quaternion of squared norm {norm:g}", "a unit quaternion")
         if not abs(self.x_m) + abs(self.y_m) + abs(self.z_m) < 1e9:

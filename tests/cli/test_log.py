@@ -11,9 +11,12 @@ import pytest
 from support.kafka_broker import KafkaBroker
 
 from quandary import Calibration
+from quandary_server.clock import now
 from quandary_server.datasets.index import FrameEntry, write_index
 from quandary_server.datasets.labels import LabelFile
 from quandary_server.datasets.writing import write_frame
+from quandary_server.settings import load_settings
+from quandary_server.storage.task_values import RejectedEntry
 
 Quandary = Callable[..., Any]
 
@@ -67,6 +70,46 @@ def test_mcap(quandary: Quandary, folder: str, monkeypatch: pytest.MonkeyPatch) 
     found = {row["source"]: row for row in json.loads(quandary("log", "lag", "--json").out)["sources"]}
     assert (found["torn.mcap"]["state"], found["torn.mcap"]["problem"]) == ("growing", "it ends at byte 9, without an end")
     assert "torn.mcap" in quandary("log", "lag").out
+
+
+@pytest.mark.parametrize(("kind", "name"), [("sqlite", "fleet.log.db"), ("mcap", "fleet.mcap")])
+def test_before_anything_is_published_it_tells_how_to(
+    quandary: Quandary, monkeypatch: pytest.MonkeyPatch, kind: str, name: str
+) -> None:
+    monkeypatch.setenv("QUANDARY_SELECTOR__LOG_KIND", kind)
+    for command in ("tail", "lag"):
+        said = quandary("log", command)
+        assert said.code == 1
+        assert f"there is no fleet log at quandary-data/{name} yet: `quandary log publish FOLDER` begins it" in said.err
+    assert not Path("quandary-data").exists(), "nothing is made by looking"
+
+
+def test_an_empty_log_tells_how_to_publish(quandary: Quandary, monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("quandary-data", "fleet.mcap").mkdir(parents=True)
+    monkeypatch.setenv("QUANDARY_SELECTOR__LOG_KIND", "mcap")
+    assert "`quandary log publish FOLDER`" in quandary("log", "tail").out
+    assert "`quandary log publish FOLDER`" in quandary("log", "lag").out
+    assert json.loads(quandary("log", "lag", "--json").out) == {"lag": 0, "sources": []}
+
+
+def test_what_was_refused_is_shown_with_the_reason(quandary: Quandary) -> None:
+    said = quandary("log", "rejected")
+    assert said.code == 1
+    assert "there is no database quandary-data/quandary.db" in said.err
+    settings = load_settings()
+    settings.data.mkdir()
+    with settings.open_store() as store:
+        assert "no record was refused" in quandary("log", "rejected").out
+        for position in (1, 2):
+            entry = RejectedEntry(position, f"reason {position}", b"xyz", f"f{position}")
+            store.intake.apply([entry], log="mcap-a", after=position - 1, position=position, now=now())
+    rows = json.loads(quandary("log", "rejected", "--json").out)
+    assert [(row["frame_id"], row["log"], row["position"], row["reason"], row["payload_bytes"]) for row in rows] == [
+        ("f2", "mcap-a", 2, "reason 2", 3),
+        ("f1", "mcap-a", 1, "reason 1", 3),
+    ]
+    assert "reason 2" in (said := quandary("log", "rejected", "-n", "1")).out
+    assert "reason 1" not in said.out
 
 
 @pytest.fixture

@@ -43,7 +43,10 @@ def test_the_default_tags_cannot_be_changed(record: FrameRecord) -> None:
         record.tags["weather"] = "rain"  # type: ignore[index]
 
 
-@pytest.mark.parametrize(("field", "value"), [("qw", 2.0), ("qw", float("nan")), ("x_m", float("inf")), ("x_m", float("nan"))])
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("qw", 2.0), ("qw", float("nan")), ("qw", 1e200), ("qw", float("inf")), ("x_m", float("inf")), ("x_m", float("nan"))],
+)
 def test_refused_poses(field: str, value: float) -> None:
     pose = {"x_m": 0.0, "y_m": 0.0, "z_m": 0.0, "qw": 1.0, "qx": 0.0, "qy": 0.0, "qz": 0.0, field: value}
     with pytest.raises(InvalidArgument) as error:

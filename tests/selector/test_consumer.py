@@ -295,19 +295,27 @@ def test_a_cloud_that_cannot_be_read_now_is_waited_for(
 class HalfBroken(SqliteFleetLog):
     """A log of two sources, of which one cannot be read."""
 
+    problem: Exception
+
     def sources(self) -> Sequence[str]:
         return ("broken", *super().sources())
 
     def read(self, source: str, after: int, limit: int) -> LogBatch:
         if source == "broken":
-            raise Unavailable("the disk is away")
+            raise self.problem
         return super().read(source, after, limit)
 
     def lags(self, offset: Callable[[str], int]) -> Sequence[SourceLag]:
         return []
 
 
+@pytest.mark.parametrize(
+    ("problem", "event"),
+    [(Unavailable("the disk is away"), "log_or_store_away"), (ZeroDivisionError("a fault of ours"), "source_broken")],
+)
 def test_a_source_that_cannot_be_read_holds_up_no_other(
+    problem: Exception,
+    event: str,
     scoring: ScoringService,
     fleet_log: SqliteFleetLog,
     store: Store,
@@ -317,6 +325,7 @@ def test_a_source_that_cannot_be_read_holds_up_no_other(
 ) -> None:
     fleet_log.append([log_record(record) for record in records(2)], now=NOW)
     with HalfBroken.open(tmp_path / "fleet.log.db") as broken:
+        broken.problem = problem
         Selector(scoring.target, scoring.token, broken, store).drain()
     assert len(waiting(store)) == 2
-    assert "log_or_store_away source=broken" in caplog.text
+    assert f"{event} source=broken problem={problem}" in caplog.text

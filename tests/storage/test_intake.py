@@ -7,11 +7,14 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from sqlalchemy import create_engine, delete
 
 from quandary.errors import Aborted, InvalidArgument
 from quandary_server.leasing.status import TaskState
 from quandary_server.storage import Store
 from quandary_server.storage.intake import Applied
+from quandary_server.storage.opening import url_of
+from quandary_server.storage.schema import offsets
 from quandary_server.storage.task_values import RejectedEntry, TaskEntry
 
 NOW = datetime(2026, 1, 1, 12, 0, tzinfo=UTC)
@@ -179,6 +182,26 @@ def test_rejected_entries_are_kept_in_order_and_by_page(store: Store, entry: Mak
     assert [*first.items, *second.items] == rejects
     assert second.next_token == ""
     assert store.tasks.stats("active", generation="g1", now=NOW).rejected == 3
+
+
+def test_what_is_rejected_again_of_a_log_that_was_set_back_takes_the_place_of_what_was(
+    store: Store, place: str, entry: MakeEntry
+) -> None:
+    apply(store, RejectedEntry(1, "before", b"x"), entry(2))
+    engine = create_engine(url_of(place))
+    with engine.begin() as connection:  # as an operator does who wants all of a log read anew
+        connection.execute(delete(offsets))
+    engine.dispose()
+    apply(store, RejectedEntry(1, "now", b"y"), entry(2))
+    assert [(found.position, found.reason) for found in store.intake.rejected("log").items] == [(1, "now")]
+
+
+def test_the_last_that_were_rejected_are_found_whatever_their_log(store: Store) -> None:
+    for log, position, now in (("a", 1, NOW), ("b", 7, LATER), ("a", 3, LATER)):
+        entry = RejectedEntry(position, "wrong", b"x" * position, "f1")
+        store.intake.apply([entry], log=log, after=store.intake.offset(log), position=position, now=now)
+    found = store.intake.last_rejected(2)
+    assert [(one.log, one.position, one.time, one.payload_bytes) for one in found] == [("a", 3, LATER, 3), ("b", 7, LATER, 7)]
 
 
 def test_queues_come_into_being_with_their_first_task(store: Store, entry: MakeEntry) -> None:

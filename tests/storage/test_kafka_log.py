@@ -1,5 +1,6 @@
 """A Kafka topic as the fleet log, against librdkafka's mock cluster: small messages, nothing about durability."""
 
+import logging
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
@@ -7,16 +8,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
+from confluent_kafka import Consumer, KafkaError, Message, Producer, TopicPartition
 from support.kafka_broker import KafkaBroker
+from support.relay import Relay
+from support.waiting import wait_for
 
 from quandary.errors import InvalidArgument, Unavailable
+from quandary_server.cluster import free_ports
 from quandary_server.selector.dead_letters import DeadLetters
 from quandary_server.storage.frame_log import LogRecord
 from quandary_server.storage.kafka_dead_letters import KafkaDeadLetters
 from quandary_server.storage.kafka_log import KafkaLog
 from quandary_server.storage.kafka_options import options_of
-from quandary_server.storage.kafka_problems import TOLD_AGAIN_S, Problems
+from quandary_server.storage.kafka_problems import TOLD_AGAIN_S, ClientLog, Problems
 from quandary_server.storage.kafka_view import KafkaView
 from quandary_server.storage.kafka_writer import KafkaLogWriter
 from quandary_server.storage.store import Store
@@ -148,11 +152,11 @@ def test_what_is_rejected_goes_to_the_dead_letter_topic_with_its_reason(client: 
         rejected = [RejectedEntry(i, f"reason {i}", b"poison %d" % i, f"f{i}") for i in (2, 5)]
         store.intake.apply(rejected, log="kafka/c/t/0", after=0, position=9, now=NOW)
         box = KafkaDeadLetters(client, "letters")
-        DeadLetters(box, store, lambda: NOW, sent.append).forward("kafka/c/t/0", 0)  # as after a restart
+        DeadLetters(box, store, lambda: NOW, sent.append).forward("kafka/c/t/0")  # as after a restart
         letters = DeadLetters(box, store, lambda: NOW, sent.append)
-        letters.forward("kafka/c/t/0", 0)
+        letters.forward("kafka/c/t/0")
         store.intake.apply([RejectedEntry(12, "late", b"x")], log="kafka/c/t/0", after=9, position=12, now=NOW)
-        letters.forward("kafka/c/t/0", 1)
+        letters.forward("kafka/c/t/0")
     assert sent == [2, 1]
     found = sorted(letters_in(client, "letters", 3), key=lambda message: int(headers(message)["position"]))
     assert [message.value() for message in found] == [b"poison 2", b"poison 5", b"x"]
@@ -171,14 +175,47 @@ def test_a_letter_that_is_too_large_goes_without_its_payload(client: dict[str, s
 def test_a_cluster_that_does_not_answer_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("quandary_server.storage.kafka_topic.TIMEOUT_S", 0.5)
     nobody = {"bootstrap.servers": "127.0.0.1:1", "log_level": "0"}
-    makers: list[Callable[[], object]] = [
-        lambda: KafkaLogWriter(nobody, "t"),
-        lambda: KafkaView(nobody, "t"),
-        lambda: KafkaLog(nobody, "t", "g", never, 10, never_lost),
-    ]
+    makers: list[Callable[[], object]] = [lambda: KafkaLogWriter(nobody, "t"), lambda: KafkaView(nobody, "t")]
     for make in makers:
         with pytest.raises(Unavailable, match="the topic t cannot be reached"):
             make()
+
+
+def test_a_log_waits_for_brokers_that_are_not_there_yet(client: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("quandary_server.storage.kafka_log.CONNECT_S", 0.5)
+    publish(client, "late", 1, 2)
+    (port,) = free_ports(1)
+    reader = Reader({"bootstrap.servers": f"127.0.0.1:{port}", "log_level": "0", "reconnect.backoff.max.ms": "200"}, "late")
+    assert wait_for(lambda: away(reader)).startswith("the topic late cannot be reached")
+    relay = Relay(client["bootstrap.servers"].split(",")[0], port)
+    wait_for(lambda: not away(reader))
+    assert sorted(reader.read(2)) == ["f0001", "f0002"]
+    reader.log.close()
+    relay.close()
+
+
+def away(reader: Reader) -> str:
+    """Return what keeps the log from being read."""
+    try:
+        reader.log.sources()
+    except Unavailable as error:
+        return str(error)
+    return ""
+
+
+def test_a_producer_without_a_clock_harms_nobody(client: dict[str, str]) -> None:
+    producer = Producer(client)
+    for i, timestamp in enumerate((1_700_000_000_000_000, 2**62)):  # not in milliseconds
+        producer.produce("clock", b"x", headers=[("frame_id", f"f{i}".encode())], timestamp=timestamp, partition=0)
+    producer.produce("clock", b"y", headers=[("frame_id", b"f2")], partition=0)
+    producer.flush()
+    view = KafkaView(client, "clock")
+    (source,) = (lag.source for lag in view.lags(never) if lag.waiting)
+    found = view.read(source, 0, 3).entries
+    assert [entry.frame_id for entry in found] == ["f0", "f1", "f2"]
+    assert [entry.appended.year for entry in found[:2]] == [1970, 1970]
+    assert found[2].appended.year > 2000
+    view.close()
 
 
 def test_a_problem_that_lasts_is_told_now_and_then(caplog: pytest.LogCaptureFixture) -> None:
@@ -195,6 +232,13 @@ def test_a_problem_that_lasts_is_told_now_and_then(caplog: pytest.LogCaptureFixt
         "code=_ALL_BROKERS_DOWN",
         "code=_TRANSPORT",
     ]
+
+
+def test_connections_that_fail_are_told_once_and_not_by_the_client_too(caplog: pytest.LogCaptureFixture) -> None:
+    client = ClientLog(logging.getLogger("client"))
+    client.log(logging.ERROR, "%s [%s] %s", "FAIL", "rdkafka#consumer-1", "Connect to ipv4#127.0.0.1:1 failed")
+    client.log(logging.WARNING, "%s [%s] %s", "MAXPOLL", "rdkafka#consumer-1", "Application maximum poll interval exceeded")
+    assert caplog.messages == ["MAXPOLL [rdkafka#consumer-1] Application maximum poll interval exceeded"]
 
 
 def test_properties_that_are_none_are_named(tmp_path: Path) -> None:

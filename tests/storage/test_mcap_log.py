@@ -1,11 +1,14 @@
 """A watched MCAP directory: what can be read is read once, the rest is called by its name and tried again."""
 
+import errno
 import os
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import cast
 
 import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -23,6 +26,7 @@ from quandary_server.storage.frame_log import LogEntry, SourceLag
 from quandary_server.storage.mcap_cursor import INDEX_BITS
 from quandary_server.storage.mcap_log import McapLog
 from quandary_server.storage.mcap_records import framed_at
+from quandary_server.storage.mcap_reference import McapReference
 
 SETTLE = timedelta(minutes=1)
 
@@ -149,6 +153,22 @@ def test_a_file_being_written_is_read_as_far_as_it_is_there(reader: Reader, begi
     assert reader.state("a.mcap") == "complete"
 
 
+@pytest.mark.parametrize("ending", ["growing", "cut", "whole"])
+def test_a_cloud_is_found_by_topic_and_time_alone_wherever_its_file_ends(
+    reader: Reader, begin: Callable[..., FleetFile], ending: str
+) -> None:
+    file = begin().add(1, 2, 3)
+    reference = replace(McapReference.parse(cloud_uri(reader, "f2")), chunk=None, channel=None)
+    if ending == "cut":
+        whole = file.path.read_bytes()
+        file.path.write_bytes(whole[:-20])
+    elif ending == "whole":
+        file.finish()
+    assert (read_cloud(reference.uri()) == cloud_of(2)).all()
+    with pytest.raises(NotFound, match="there is no cloud at"):
+        read_cloud(replace(reference, time=1).uri())
+
+
 def cloud_uri(reader: Reader, frame_id: str) -> str:
     (entry,) = (entry for entry in Reader(reader.directory).entries() if entry.frame_id == frame_id)
     return fleet_log_pb2.FrameRecord.FromString(entry.payload).cloud_uri
@@ -238,6 +258,91 @@ def test_a_file_written_anew_under_its_name_is_another(reader: Reader, begin: Ca
     path = begin().add(5, 6, 7).finish()
     touch(path)
     assert reader.new() == ["f5", "f6", "f7"]
+
+
+@pytest.mark.parametrize("attached", [2**16 - 200, 2**16 - 100, 2**16, 2**17])
+def test_files_that_begin_with_the_same_attachment_are_others(
+    reader: Reader, begin: Callable[..., FleetFile], attached: int
+) -> None:
+    begin("a.mcap").attach(bytes(attached)).add(1, 2).finish()
+    begin("b.mcap").attach(bytes(attached)).add(3).finish()
+    begin("c.mcap").attach(bytes(attached)).add(4)
+    assert sorted(reader.new()) == ["f1", "f2", "f3", "f4"]
+    assert reader.new() == []
+
+
+@pytest.mark.parametrize("by", ["rename", "rewriting"])
+def test_a_file_replaced_between_looking_and_reading_is_read_as_what_it_is_then(
+    reader: Reader, begin: Callable[..., FleetFile], by: str
+) -> None:
+    path = begin().add(*range(1, 9)).finish()
+    (source,) = reader.log.sources()
+    assert len(reader.log.read(source, 0, 2).entries) == 2
+    other = begin("b.part").add(11, 12).finish()
+    if by == "rename":
+        other.rename(path)
+    else:
+        path.write_bytes(other.read_bytes())
+        other.unlink()
+    assert reader.log.read(source, 0, 9).entries == ()
+    assert reader.new() == ["f11", "f12"]
+
+
+def test_a_file_cut_between_looking_and_reading_is_read_once_it_is_whole(
+    reader: Reader, begin: Callable[..., FleetFile]
+) -> None:
+    path = begin().add(*range(1, 9)).finish()
+    whole = path.read_bytes()
+    (source,) = reader.log.sources()
+    path.write_bytes(whole[: len(whole) // 2])
+    assert reader.log.read(source, 0, 9).entries == ()
+    found = reader.new()
+    path.write_bytes(whole)
+    assert found + reader.new() == [f"f{i}" for i in range(1, 9)]
+
+
+def test_what_the_system_does_not_let_us_read_is_told_and_holds_up_nothing(
+    reader: Reader, begin: Callable[..., FleetFile], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begin().add(1).finish()
+    begin("vehicle-7/b.mcap").add(2).finish()
+    (reader.directory / "c.mcap").symlink_to("/proc/self/mem")  # a regular file, of which the first byte cannot be read
+    (reader.directory / "d.mcap").symlink_to("nowhere")
+    (reader.directory / "e.mcap").mkdir()
+    scandir = os.scandir
+
+    def broken(path: str) -> object:
+        if os.fspath(path).endswith("vehicle-7"):
+            raise OSError(errno.EIO, os.strerror(errno.EIO), path)
+        return scandir(path)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "scandir", broken)
+        assert reader.new() == ["f1"]
+        assert [reader.state("vehicle-7"), reader.state("c.mcap")] == ["unreadable", "unreadable"]
+        assert reader.lag("vehicle-7").problem == "Input/output error"
+        reader.log.tail(9)
+    assert reader.new() == ["f2"]
+
+
+def test_what_a_file_has_become_is_found_out_again_where_the_store_was_away(
+    reader: Reader, begin: Callable[..., FleetFile]
+) -> None:
+    file = begin().add(1)
+    assert reader.new() == ["f1"]
+    file.add(2)
+    kept, reader.passed = reader.passed, cast("dict[str, list[int]]", Away())
+    with pytest.raises(Unavailable):
+        reader.log.sources()
+    reader.passed = kept
+    assert reader.new() == ["f2"]
+
+
+class Away:
+    """A store that does not answer."""
+
+    def get(self, source: str, default: object) -> object:
+        raise Unavailable("the database cannot be read now")
 
 
 @pytest.mark.parametrize(

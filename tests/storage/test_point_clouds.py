@@ -38,6 +38,14 @@ def test_the_same_points_are_read_whether_or_not_they_lie_as_we_write_them() -> 
         assert points_of(made, "cloud").tobytes() == POINTS.tobytes()
 
 
+@pytest.mark.parametrize("kind", ["f4", "f8"])
+def test_a_cloud_may_have_no_points(kind: str) -> None:
+    empty = cloud(("x", kind), ("y", kind), ("z", kind), rows=[])
+    assert points_of(empty, "cloud").shape == (0, 4)
+    empty.pose.position.x = 1.0
+    assert points_of(empty, "cloud").shape == (0, 4)
+
+
 def test_points_out_of_bounds_are_named_however_they_lie() -> None:
     fields = ("x", "f4"), ("y", "f4"), ("z", "f4"), ("intensity", "f4")
     for gap in (0, 4):

@@ -12,10 +12,11 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection
 
-from quandary.errors import Unavailable
+from quandary.errors import Aborted, Unavailable
 from quandary_server.leasing.order import PriorityBand
 from quandary_server.storage import Store
 from quandary_server.storage.database import Database
+from quandary_server.storage.elections import RANKING, Lead
 from quandary_server.storage.opening import open_database, url_of
 from quandary_server.storage.options import DEFAULTS
 from quandary_server.storage.rank_pieces import OVERDUE
@@ -25,6 +26,7 @@ from quandary_server.storage.task_values import NewScore
 
 NOW = datetime(2026, 1, 1, 12, 0, tzinfo=UTC)
 HOUR = timedelta(hours=1)
+TERM = timedelta(seconds=6)
 AT_ONCE = 2
 SCORES = [0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2]
 OLD, NEW = [0, 1, 2, 3, 4, 5], [7, 4, 1, 6, 0]
@@ -151,6 +153,44 @@ def test_a_later_query_stops_the_one_before(ranked: Store, place: str) -> None:
         assert ranking.write_ranks("active", names(*NEW), now=NOW) == AT_ONCE
     assert order(ranked) == names(3, 2, 0, 1, 4, 5, 6, 7)
     assert not ranked.ranking.ranks_run_out("active", 1, now=NOW + OVERDUE)
+
+
+@pytest.mark.parametrize("written", range(1, 7))
+def test_who_is_elected_between_pieces_stops_the_one_before_and_its_order_stands(
+    ranked: Store, place: str, written: int
+) -> None:
+    ada = campaign(ranked, "ada", NOW)
+    theirs = [3, 2, 5, 1, 0, 4]
+
+    def elect(pieces: int) -> None:
+        if pieces == written:
+            bob = campaign(ranked, "bob", NOW + TERM)
+            assert bob != ada
+            ranked.ranking.write_ranks("active", names(*theirs), generation="g2", now=NOW, lead=bob)
+
+    with ranking_in_pieces(place, elect) as ranking, pytest.raises(Aborted, match="bob has been elected"):
+        ranking.write_ranks("active", names(*NEW), generation="g1", now=NOW, lead=ada)
+    assert order(ranked) == names(*theirs, 6, 7)
+    assert ranked.ranking.ranked_generation("active") == "g2"
+    assert not ranked.ranking.ranks_run_out("active", 1, now=NOW + OVERDUE)
+
+
+def test_what_is_left_by_one_who_was_succeeded_between_pieces_is_a_valid_order(ranked: Store, place: str) -> None:
+    ada = campaign(ranked, "ada", NOW)
+
+    def elect(pieces: int) -> None:
+        if pieces == 2:
+            campaign(ranked, "bob", NOW + TERM)  # who has not ranked yet
+
+    with ranking_in_pieces(place, elect) as ranking, pytest.raises(Aborted):
+        ranking.write_ranks("active", names(*NEW), now=NOW, lead=ada)
+    first = NEW[:AT_ONCE]
+    assert order(ranked) == names(*first, *(number for number in [*OLD, 6, 7] if number not in first))
+    assert ranked.ranking.ranks_run_out("active", 1, now=NOW + OVERDUE)
+
+
+def campaign(store: Store, member: str, now: datetime) -> Lead | None:
+    return store.elections.campaign(RANKING, member, None, now=now, lasts=TERM)
 
 
 def test_a_pick_has_its_near_copies_folded_from_its_own_piece_on(ranked: Store, place: str) -> None:

@@ -1,4 +1,4 @@
-"""Selectors of a group share a log; what one that is killed has left, the others read."""
+"""Selectors of a group share a log; what one that is killed or hangs has left, the others read."""
 
 from pathlib import Path
 from typing import Any
@@ -13,20 +13,33 @@ AT_ONCE, MOST = 40, 4000
 
 
 def both_then_one(settings: list[Settings], calibration: Calibration, selectors: Selectors) -> None:
-    """Two selectors read a log until both have applied some of it; one is killed, and the other reads all that comes."""
-    records = scored_records(MOST + 1000, calibration)
+    """Two selectors read a log; one hangs amid its share until the other has read all, goes on where it was, and is killed."""
+    records = scored_records(MOST + 3000, calibration)
     ledger, published = Ledger(settings[0]), 0
-    killed, _ = [selectors.start(of) for of in settings]
+
+    def publish_more(count: int) -> None:
+        nonlocal published
+        publish(settings[0], records[published : published + count])
+        published += count
+
+    failing, _ = [selectors.start(of) for of in settings]
     while min(ledger.applied_by(of) for of in settings) == 0:
         assert published < MOST, "both should have a share"
-        publish(settings[0], records[published : published + AT_ONCE])
-        published += AT_ONCE
+        publish_more(AT_ONCE)
         ledger.wait_for(published)
 
-    selectors.kill(killed)
-    publish(settings[0], records[published : published + 1000])
-    ledger.wait_for(published + 1000)
+    publish_more(2000)
+    ledger.wait_for(published - 1900)
+    with selectors.hanging(failing, ledger):
+        ledger.wait_for(published)
+    publish_more(500)
+    ledger.wait_for(published)
+
+    selectors.kill(failing)
+    publish_more(500)
+    ledger.wait_for(published)
     assert set(ledger.applied().values()) == {1}
+    assert len(ledger.applied()) + len(ledger.rejected()) == published
     ledger.close()
 
 

@@ -50,6 +50,12 @@ class FleetFile:
         self._file.flush()
         return self
 
+    def attach(self, data: bytes) -> "FleetFile":
+        """Add an attachment, as a vehicle's calibration is."""
+        self._writer._writer.add_attachment(0, 0, "calibration", "application/octet-stream", data)
+        self._file.flush()
+        return self
+
     def finish(self) -> Path:
         """Write index and end."""
         self._writer.finish()  # type: ignore[no-untyped-call]

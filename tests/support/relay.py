@@ -7,9 +7,9 @@ from contextlib import suppress
 
 
 class Relay:
-    """Listens on a free port of the loopback interface, `target`; what is cut may be connected anew."""
+    """Listens on a port of the loopback interface, a free one by default, `target`; what is cut may be connected anew."""
 
-    def __init__(self, server: str) -> None:
+    def __init__(self, server: str, listening_port: int = 0) -> None:
         host, _, port = server.rpartition(":")
         relay = self
 
@@ -24,7 +24,7 @@ class Relay:
 
         self._lock = threading.Lock()
         self._ends: list[socket.socket] = []
-        self._server = socketserver.ThreadingTCPServer(("127.0.0.1", 0), Wire)
+        self._server = socketserver.ThreadingTCPServer(("127.0.0.1", listening_port), Wire)
         self._server.daemon_threads = True
         self.target = f"127.0.0.1:{self._server.server_address[1]}"
         threading.Thread(target=self._server.serve_forever, daemon=True).start()

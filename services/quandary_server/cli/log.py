@@ -1,5 +1,6 @@
-"""quandary log publish | tail | lag: the fleet log, whatever holds it."""
+"""quandary log publish | tail | lag | rejected: the fleet log, whatever holds it."""
 
+from dataclasses import asdict
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 app = typer.Typer(help="Publish frame records to the fleet log, and look at it.", no_args_is_help=True)
 
 BATCH = 100
+PUBLISH = "`quandary log publish FOLDER` appends the frames of a folder"
 
 
 @app.command()
@@ -69,15 +71,17 @@ def tail(
         print_json(rows)
         return
     table = [tuple(row.values()) for row in rows]
-    print_table(["#position", "?appended", "frame", "drive", "?#proposals", "~cloud"], table, empty="the log is empty")
+    columns = ["#position", "?appended", "frame", "drive", "?#proposals", "~cloud"]
+    print_table(columns, table, empty=f"the log is empty: {PUBLISH}")
 
 
 @app.command()
 def lag(data: DataOption = None, as_json: JsonOption = False) -> None:
     """Show how far the selector is behind each source of the fleet log, and what of it cannot be read."""
-    from quandary_server.selector.open_log import look_at_log
+    from quandary_server.selector.open_log import check_begun, look_at_log
 
     settings = settings_of(data)
+    check_begun(settings)  # before there is a store for it
     with settings.open_store() as store, look_at_log(settings, store, now) as fleet_log:
         found = fleet_log.lags(store.intake.offset)
     total = sum(lag.waiting for lag in found)
@@ -85,8 +89,29 @@ def lag(data: DataOption = None, as_json: JsonOption = False) -> None:
         print_json({"lag": total, "sources": [_lag(lag) for lag in found]})
         return
     table = [tuple(_lag(lag).values()) for lag in found]
-    print_table(["source", "#applied", "#lag", "?state", "~problem"], table, empty="the log has no sources")
+    print_table(["source", "#applied", "#lag", "?state", "~problem"], table, empty=f"the log has no files yet: {PUBLISH}")
     err.print(f"{total} records wait")
+
+
+@app.command()
+def rejected(
+    count: Annotated[int, typer.Option("-n", min=1, max=10_000, help="how many")] = 20,
+    data: DataOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show the records that were refused last, and why. Mend their producer, and publish those frames again."""
+    from quandary_server.storage.opening import check_there, url_of
+
+    settings = settings_of(data)
+    check_there(url_of(settings.store_place))
+    with settings.open_store() as store:
+        found = store.intake.last_rejected(count)
+    rows = [{**asdict(entry), "time": _local(entry.time)} for entry in found]
+    if as_json:
+        print_json(rows)
+        return
+    table = [(row["time"], row["frame_id"], row["log"], row["position"], row["reason"]) for row in rows]
+    print_table(["?time", "frame", "?source", "?#position", "~reason"], table, empty="no record was refused")
 
 
 def _lag(lag: "SourceLag") -> dict[str, object]:

@@ -16,6 +16,7 @@ from quandary.v1 import fleet_log_pb2
 from quandary_server.selector.assignment import Assignment
 from quandary_server.selector.dead_letters import DeadLetters
 from quandary_server.selector.frame_scores import FrameRefused, Scored, Scorer, scored
+from quandary_server.selector.outages import Outages
 from quandary_server.selector.pace import Pace
 from quandary_server.storage.frame_log import MAX_PAYLOAD_BYTES, FrameLog, LogBatch, LogEntry, SourceLag
 from quandary_server.storage.store import Store
@@ -54,6 +55,7 @@ class Consumer:
         self._log, self._store, self._scorer, self._assignment = fleet_log, store, scorer, assignment
         self._clock, self._tally = clock, tally
         self._pace, self._dead_letters = pace, dead_letters
+        self._outages = Outages()
         self._slots = asyncio.Semaphore(pace.in_flight)
 
     async def run(self) -> None:
@@ -62,7 +64,7 @@ class Consumer:
             try:
                 moved = await self.step()
             except Unavailable as error:
-                log.warning("log_or_store_away problem=%s", error)
+                self._outages.tell("log_or_store_away", "", error)
                 moved = False
             if not moved:
                 await asyncio.sleep(self._pace.poll.total_seconds())
@@ -70,7 +72,10 @@ class Consumer:
     async def step(self) -> bool:
         """Apply the next batch of every source; return whether there was one. What cannot be read holds up no other source."""
         moved = False
-        for source in await asyncio.to_thread(self._log.sources):
+        sources = await asyncio.to_thread(self._log.sources)
+        if self._dead_letters is not None:
+            self._dead_letters.reads(sources)
+        for source in sources:
             try:
                 moved |= await self._advance(source)
             except Aborted as error:
@@ -78,7 +83,9 @@ class Consumer:
                 log.warning("batch_taken_by_another source=%s problem=%s", source, error)
                 moved = True
             except Unavailable as error:
-                log.warning("log_or_store_away source=%s problem=%s", source, error)
+                self._outages.tell("log_or_store_away", source, error)
+            except Exception as error:  # a fault of ours: its source waits, and neither labellers nor other sources go without
+                self._outages.tell("source_broken", source, error, trace=True)
         return moved
 
     def lag(self) -> int:
@@ -93,20 +100,17 @@ class Consumer:
         after = await asyncio.to_thread(self._store.intake.offset, source)
         batch = await asyncio.to_thread(self._log.read, source, after, self._pace.batch)
 
-        rejected = 0
         if batch.position > after:
             entries = await self._prepare_all(batch)
             applied = await asyncio.to_thread(
                 self._store.intake.apply, entries, log=source, after=after, position=batch.position, now=self._clock()
             )
             await asyncio.to_thread(self._log.committed, source, batch.position)
-            rejected = applied.rejected
-            self._tally.applied(len(entries) - rejected)
+            self._tally.applied(len(entries) - applied.rejected)
             for kind, count in applied.kinds.items():
                 self._tally.rejected(kind, count)
-
-        if self._dead_letters is not None:
-            await asyncio.to_thread(self._dead_letters.forward, source, rejected)
+            if applied.rejected and self._dead_letters is not None:
+                self._dead_letters.due(source)
         return batch.position > after
 
     async def _prepare_all(self, batch: LogBatch) -> list[TaskEntry | RejectedEntry]:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 
 from quandary.errors import QuandaryError
+from quandary_server.selector.silence import Silence
 from quandary_server.storage.elections import Elections, Lead
 
 __all__ = ["Candidacy"]
@@ -27,6 +28,7 @@ class Candidacy:
     ) -> None:
         self._elections, self._office, self._member = elections, office, member
         self._clock, self._term, self._every_s = clock, within * TERM_SHARE, within.total_seconds() * ASKING_SHARE
+        self._silence = Silence(self._term)
         self._held: Lead | None = None
         self._until: datetime | None = None
         self._over = threading.Event()
@@ -55,7 +57,9 @@ class Candidacy:
 
     def _ask(self) -> None:
         now, before = self._clock(), self._until
-        lead = self._elections.campaign(self._office, self._member, self._held, now=now, lasts=self._term)
+        ends = self._elections.term_ends(self._office)
+        silent = self._silence.among({self._office: ends} if ends else {}).get(self._office)
+        lead = self._elections.campaign(self._office, self._member, self._held, now=now, lasts=self._term, silent=silent)
         if lead is not None:
             if lead != self._held or before is None:
                 log.info("elected office=%s member=%s term=%d", self._office, self._member, lead.term)

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 
+from quandary.errors import NotFound
 from quandary_server.files import make_directory
 from quandary_server.selector.dead_letters import DeadLetterBox
 from quandary_server.selector.shared_log import Membership, SharedLog
@@ -17,7 +18,7 @@ from quandary_server.storage.kafka_options import options_of
 from quandary_server.storage.log_settings import LogKind
 from quandary_server.storage.store import Store
 
-__all__ = ["OpenLog", "log_writer", "look_at_log", "member_name", "open_log"]
+__all__ = ["OpenLog", "check_begun", "log_writer", "look_at_log", "member_name", "open_log"]
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,11 @@ def member_name(settings: Settings) -> str:
 
 @contextmanager
 def look_at_log(settings: Settings, store: Store | None, clock: Callable[[], datetime]) -> Iterator[FrameLog]:
-    """Open the log to look at it, without taking part in reading; store: where its offsets are, if any are asked for."""
+    """Open the log to look at it, without taking part in reading; store: where its offsets are, if any are asked for.
+
+    Raises NotFound where nothing has been published yet: to open it would make it; and as `open_log` does.
+    """
+    check_begun(settings)
     if settings.selector.log_kind is LogKind.KAFKA:
         with needed("kafka", "to look at a log in Kafka"):
             from quandary_server.storage.kafka_view import KafkaView
@@ -70,6 +75,13 @@ def look_at_log(settings: Settings, store: Store | None, clock: Callable[[], dat
         yield opened
     finally:
         opened.close()
+
+
+def check_begun(settings: Settings) -> None:
+    """Raise NotFound where the settings mean a file or directory that is not there; what Kafka has is seen there."""
+    place = {LogKind.SQLITE: settings.fleet_log, LogKind.MCAP: settings.mcap_directory}.get(settings.selector.log_kind)
+    if place is not None and not place.exists():
+        raise NotFound(f"there is no fleet log at {place} yet: `quandary log publish FOLDER` begins it, as does a selector")
 
 
 @contextmanager

@@ -181,7 +181,8 @@ async def serve_selector(settings: Settings) -> None:
         log.info("selector_ready port=%d", port)
         try:
             of_labelled = [embedder.run(), _follow(labelled, pace)] if options.include_embedding else []
-            await _until_stopped([consumer.run(), ranked.run(), *of_labelled])
+            of_letters = [dead_letters.run(pace.poll)] if dead_letters else []
+            await _until_stopped([consumer.run(), ranked.run(), *of_letters, *of_labelled])
         finally:
             await server.stop(GRACE.total_seconds())
             http.shutdown()

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 
 from quandary.errors import QuandaryError
 from quandary_server.selector.shares import share_of
+from quandary_server.selector.silence import Silence
 from quandary_server.storage.frame_log import FrameLog, LogBatch, LogEntry, SourceLag
 from quandary_server.storage.members import Members
 
@@ -26,6 +27,7 @@ class Membership:
         self._clock, self._lasts = clock, lasts
         self._over = threading.Event()
         self._alive: Sequence[str] = ()
+        self._silence, self._silent = Silence(lasts), dict[str, datetime]()
         self._thread = threading.Thread(target=self._beat_on, name="membership", daemon=True)
 
     def join(self) -> None:
@@ -47,7 +49,10 @@ class Membership:
             log.warning("group_not_left group=%s problem=%s", self._group, error)
 
     def _beat(self) -> None:
-        alive = self._members.beat(self._group, self.member, now=self._clock(), lasts=self._lasts)
+        now = self._clock()
+        found = self._members.beat(self._group, self.member, now=now, lasts=self._lasts, silent=self._silent)
+        self._silent = self._silence.among(found)
+        alive = tuple(found)
         if alive != self._alive:
             log.info("group_changed group=%s members=%s", self._group, ",".join(alive))
         self._alive = alive

@@ -31,22 +31,36 @@ class Elections:
     def __init__(self, database: Database) -> None:
         self._database = database
 
+    def term_ends(self, office: str) -> datetime | None:
+        """Return when the term of an office ends unless it is renewed; None before the first."""
+        with self._database.read() as connection:
+            return connection.execute(select(elections.c.expires).where(elections.c.office == office)).scalar_one_or_none()
+
     @again_after_conflict
-    def campaign(self, office: str, member: str, held: Lead | None, *, now: datetime, lasts: timedelta) -> Lead | None:
+    def campaign(
+        self,
+        office: str,
+        member: str,
+        held: Lead | None,
+        *,
+        now: datetime,
+        lasts: timedelta,
+        silent: datetime | None = None,
+    ) -> Lead | None:
         """Renew the member's term, or be elected where nobody is; return the lead, None while another has the office.
 
         held: what the member had before; None: it has just started, and takes the office from itself of before, whose term is
-        over then.
+        over then. silent: the end of a term that is over before it, since nobody has renewed it for too long.
         """
         with self._database.read() as connection:
             found = connection.execute(select(elections).where(elections.c.office == office)).one_or_none()
-        if found is not None and now < found.expires and not _may_go_on(found.member, found.term, member, held):
+        if found is not None and now < found.expires != silent and not _may_go_on(found.member, found.term, member, held):
             return None  # nearly always, and without a write
         with self._database.write_beside() as connection:
             nobody = {"office": office, "member": "", "term": 0, "expires": now}
             insert_missing(connection, elections, [nobody])
             found = connection.execute(select(elections).where(elections.c.office == office).with_for_update()).one()
-            if now < found.expires and not _may_go_on(found.member, found.term, member, held):
+            if now < found.expires != silent and not _may_go_on(found.member, found.term, member, held):
                 return None
             mine = held is not None and (found.member, found.term) == (member, held.term)
             term = found.term if mine else found.term + 1

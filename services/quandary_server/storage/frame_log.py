@@ -2,15 +2,16 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Protocol
 
 from quandary.errors import TooLarge, Violation
 from quandary.frames import check_identifier
 
-__all__ = ["MAX_PAYLOAD_BYTES", "FrameLog", "FrameLogWriter", "LogBatch", "LogEntry", "LogRecord", "SourceLag"]
+__all__ = ["MAX_PAYLOAD_BYTES", "FrameLog", "FrameLogWriter", "LogBatch", "LogEntry", "LogRecord", "SourceLag", "time_of"]
 
 MAX_PAYLOAD_BYTES = 2**20
+MAX_NANOSECONDS = 2**63
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +75,11 @@ class SourceLag:
     waiting: int
     state: str = ""
     problem: str = ""
+
+
+def time_of(nanoseconds: int) -> datetime:
+    """Return when an entry was appended; one whose producer has no such clock, before 1970 or after 2262, was so in 1970."""
+    return datetime.fromtimestamp(nanoseconds / 1e9 if 0 <= nanoseconds < MAX_NANOSECONDS else 0, UTC)
 
 
 class FrameLog(Protocol):

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, func, insert, select, update
+from sqlalchemy import Connection, bindparam, delete, func, insert, select, update
 
 from quandary.errors import InvalidArgument
 from quandary.frames import check_identifier
@@ -21,7 +21,7 @@ from quandary_server.storage.offsets import advance_offset, read_offset
 from quandary_server.storage.paging import Page, check_page_size, continued_behind, page_of, serial
 from quandary_server.storage.schema import frames, rejected, tasks
 from quandary_server.storage.task_rows import THIS_TASK, add_queues, place_of, this_task, write_frame_scores
-from quandary_server.storage.task_values import CONTROL_QUEUE, RejectedEntry, RejectKind, TaskEntry
+from quandary_server.storage.task_values import CONTROL_QUEUE, RejectedEntry, Rejection, RejectKind, TaskEntry
 
 __all__ = ["Applied", "Intake"]
 
@@ -103,6 +103,14 @@ class Intake:
             rows = connection.execute(query.limit(limit)).all()
         return tuple(RejectedEntry(row.position, row.reason, row.payload, row.frame_id) for row in rows)
 
+    def last_rejected(self, limit: int) -> tuple[Rejection, ...]:
+        """Return the entries of all logs that were refused last, the latest of them first."""
+        columns = (rejected.c.log, rejected.c.position, rejected.c.frame_id, rejected.c.reason, rejected.c.time)
+        query = select(*columns, func.length(rejected.c.payload))
+        with self._database.read() as connection:
+            last = query.order_by(rejected.c.time.desc(), rejected.c.log, rejected.c.position.desc()).limit(limit)
+            return tuple(Rejection(*row) for row in connection.execute(last))
+
     def unreadable(self, log: str) -> tuple[int, ...]:
         """Return the positions of the log at which something was passed over that left no payload."""
         query = select(rejected.c.position).where(rejected.c.log == log, rejected.c.payload == b"")
@@ -168,6 +176,9 @@ def _write_rejected(connection: Connection, entries: Sequence[RejectedEntry], lo
         for e in entries
     ]
     if rows:
+        # those of a log that was set back, and of one made anew under its name, have been here
+        positions = [row["position"] for row in rows]
+        connection.execute(delete(rejected).where(rejected.c.log == log, rejected.c.position.in_(positions)))
         connection.execute(insert(rejected), rows)
 
 

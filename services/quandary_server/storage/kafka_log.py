@@ -10,7 +10,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 
 from quandary.errors import QuandaryError, Unavailable
 from quandary_server.storage.frame_log import LogBatch, LogEntry, SourceLag
-from quandary_server.storage.kafka_problems import Problems
+from quandary_server.storage.kafka_problems import ClientLog, Problems
 from quandary_server.storage.kafka_topic import (
     TIMEOUT_S,
     Topic,
@@ -28,6 +28,8 @@ events = logging.getLogger(__name__)
 AT_ONCE = 200
 POLL_S = 0.05
 RETRY_S = 1.0
+CONNECT_S = 5.0
+"""For each try, since closing waits for it."""
 
 
 @dataclass
@@ -66,10 +68,10 @@ class KafkaLog:
         capacity: int,
         lost: Callable[[int], None],
     ) -> None:
-        """Join the group.
+        """Join the group, as soon as the topic can be reached.
 
         client: properties of the client. offset: the store's, by source. capacity: entries per partition. lost: called with
-        how many entries Kafka had let go of before they were applied. Raises Unavailable, InvalidArgument for properties.
+        how many entries Kafka had let go of before they were applied. Raises InvalidArgument for properties.
         """
         self._problems = Problems()
         options: dict[str, object] = {
@@ -87,21 +89,21 @@ class KafkaLog:
         self._buffers: dict[int, Buffer] = {}
         self._over = threading.Event()
         self._failure: Exception | None = None
+        self._topic, self._away = Topic("", topic, ()), ""
         with opened("consumer", client):
-            self._consumer = Consumer(options, logger=events)
-        try:
-            self._topic: Topic = topic_of(self._consumer, topic)
-        except Unavailable:
-            self._consumer.close()
-            raise
-        self._consumer.subscribe([topic], on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._revoked)
+            self._consumer = Consumer(options, logger=ClientLog(events))
         self._thread = threading.Thread(target=self._pump, name="kafka", daemon=True)
         self._thread.start()
 
     def sources(self) -> Sequence[str]:
-        """Return the partitions that are ours now. Raises what ended the polling, if anything did."""
+        """Return the partitions that are ours now.
+
+        Raises Unavailable while the topic cannot be reached for the first time, and what ended the polling, if anything did.
+        """
         if self._failure is not None:
             raise self._failure
+        if self._away:
+            raise Unavailable(self._away)
         with self._lock:
             return tuple(self._topic.source(partition) for partition in sorted(self._buffers))
 
@@ -156,6 +158,7 @@ class KafkaLog:
 
     def _pump(self) -> None:
         try:
+            self._connect()
             while not self._over.is_set():
                 self._rewind()
                 for message in self._consumer.consume(AT_ONCE, POLL_S):
@@ -165,6 +168,19 @@ class KafkaLog:
         except Exception as error:
             # whoever reads ends with it, and the service is started anew
             self._failure = error
+
+    def _connect(self) -> None:
+        """Find the topic and subscribe, waiting for brokers and topic as long as it takes: labellers need none of them."""
+        while not self._over.is_set():
+            try:
+                self._topic, self._away = topic_of(self._consumer, self._topic.name, CONNECT_S), ""
+            except Unavailable as error:
+                self._away = str(error)
+                self._over.wait(RETRY_S)
+            else:
+                hear = {"on_assign": self._assigned, "on_revoke": self._revoked, "on_lost": self._revoked}
+                self._consumer.subscribe([self._topic.name], **hear)
+                return
 
     def _take(self, message: Message) -> None:
         error = message.error()

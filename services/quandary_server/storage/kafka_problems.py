@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from confluent_kafka import KafkaError
 
-__all__ = ["TOLD_AGAIN_S", "Problems"]
+__all__ = ["TOLD_AGAIN_S", "ClientLog", "Problems"]
 
 events = logging.getLogger(__name__)
 
@@ -29,3 +29,15 @@ class Problems:
         if at - self._told.get(error.code(), -TOLD_AGAIN_S) >= TOLD_AGAIN_S:
             self._told[error.code()] = at
             events.warning("kafka_problem code=%s problem=%s", error.name(), error.str())
+
+
+class ClientLog:
+    """Passes on what librdkafka logs, but for each connection that failed: of those `Problems` tells, and a client has many."""
+
+    def __init__(self, logger: logging.Logger) -> None:
+        self._logger = logger
+
+    def log(self, level: int, message: str, *arguments: object) -> None:
+        """Log what librdkafka says, its facility first."""
+        if arguments[:1] != ("FAIL",):
+            self._logger.log(level, message, *arguments)

@@ -3,12 +3,11 @@
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
-from confluent_kafka import Consumer, KafkaException, Message, Producer
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer
 
 from quandary.errors import InvalidArgument, Unavailable
-from quandary_server.storage.frame_log import LogEntry
+from quandary_server.storage.frame_log import LogEntry, time_of
 
 __all__ = ["FRAME_ID_HEADER", "TIMEOUT_S", "Topic", "entry_of", "named_errors", "opened", "topic_of"]
 
@@ -34,11 +33,13 @@ def partition_of(source: str) -> int:
     return int(source.rpartition("/")[2])
 
 
-def topic_of(client: Consumer | Producer, name: str) -> Topic:
+def topic_of(client: Consumer | Producer, name: str, timeout_s: float | None = None) -> Topic:
     """Return a topic as the cluster knows it. Raises Unavailable where there is none, or no broker answers."""
     with named_errors(f"the topic {name}"):
-        metadata = client.list_topics(name, timeout=TIMEOUT_S)
+        metadata = client.list_topics(name, timeout=timeout_s or TIMEOUT_S)
     found = metadata.topics[name]
+    if found.error is not None and found.error.code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
+        raise Unavailable(f"there is no topic {name} at the brokers yet; where they make topics, `quandary log publish` does")
     if found.error is not None:
         raise Unavailable(f"the topic {name} cannot be read: {found.error.str()}")
     return Topic(metadata.cluster_id or "", name, tuple(sorted(found.partitions)))
@@ -51,10 +52,9 @@ def entry_of(message: Message) -> LogEntry:
     frame_id = named.get(FRAME_ID_HEADER) or b""
     text = frame_id if isinstance(frame_id, str) else frame_id.decode(errors="replace")
     _, milliseconds = message.timestamp()
-    appended = datetime.fromtimestamp(max(milliseconds, 0) / 1000, UTC)
     value = message.value()
     payload = value.encode() if isinstance(value, str) else value or b""
-    return LogEntry((message.offset() or 0) + 1, text, payload, appended)
+    return LogEntry((message.offset() or 0) + 1, text, payload, time_of(milliseconds * 10**6))
 
 
 @contextmanager

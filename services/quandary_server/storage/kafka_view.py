@@ -7,7 +7,7 @@ from confluent_kafka import Consumer, TopicPartition
 
 from quandary.errors import Unavailable
 from quandary_server.storage.frame_log import LogBatch, LogEntry, SourceLag
-from quandary_server.storage.kafka_problems import Problems
+from quandary_server.storage.kafka_problems import ClientLog, Problems
 from quandary_server.storage.kafka_topic import (
     TIMEOUT_S,
     entry_of,
@@ -36,7 +36,7 @@ class KafkaView:
             "error_cb": Problems().tell,
         }
         with opened("consumer", client):
-            self._consumer = Consumer(options, logger=events)
+            self._consumer = Consumer(options, logger=ClientLog(events))
         try:
             self._topic = topic_of(self._consumer, topic)
         except Unavailable:

@@ -9,7 +9,7 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from quandary.errors import Unavailable
 from quandary_server.storage.frame_log import LogRecord
-from quandary_server.storage.kafka_problems import Problems
+from quandary_server.storage.kafka_problems import ClientLog, Problems
 from quandary_server.storage.kafka_topic import FRAME_ID_HEADER, opened, topic_of
 
 __all__ = ["Deliveries", "KafkaLogWriter", "producer_of"]
@@ -59,7 +59,7 @@ def producer_of(client: Mapping[str, str]) -> Producer:
     """Return a producer that repeats nothing and keeps the order. Raises InvalidArgument for properties."""
     options: dict[str, object] = {"message.max.bytes": MAX_MESSAGE_BYTES, "linger.ms": 5, **client}
     with opened("producer", client):
-        return Producer({**options, "enable.idempotence": True, "error_cb": Problems().tell}, logger=events)
+        return Producer({**options, "enable.idempotence": True, "error_cb": Problems().tell}, logger=ClientLog(events))
 
 
 class KafkaLogWriter:

@@ -1,6 +1,7 @@
 """Clouds inside MCAP files, by reference."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -9,12 +10,13 @@ from foxglove_schemas_protobuf.PointCloud_pb2 import PointCloud
 from google.protobuf.message import DecodeError
 from mcap.opcode import Opcode
 from mcap.reader import make_reader
-from mcap.records import Message
+from mcap.records import Channel, Message, Schema
+from mcap.stream_reader import StreamReader
 from numpy.typing import NDArray
 
 from quandary.errors import CorruptArtefact, InvalidArgument, NotFound, TooLarge, Unavailable, Violation
 from quandary_server.storage.mcap_cursor import CLOUD_SCHEMA
-from quandary_server.storage.mcap_records import UNREADABLE, chunk_records, framed_at, identity_of
+from quandary_server.storage.mcap_records import UNREADABLE, chunk_records, data_end_at, framed_at, identity_of
 from quandary_server.storage.mcap_reference import McapReference
 from quandary_server.storage.point_clouds import points_of
 
@@ -24,9 +26,10 @@ __all__ = ["read_mcap_cloud"]
 def read_mcap_cloud(uri: str, *, max_bytes: int) -> NDArray[np.float32]:
     """Return the points (N, 4) of the PointCloud at an mcap: URI, as `points_of` does.
 
-    It is looked for in the chunk that the URI tells, then by the file's index, and in a file of the same folder that is the
-    one meant under another name. Raises InvalidArgument for a malformed URI or cloud, NotFound if there is none, TooLarge over
-    `max_bytes`, CorruptArtefact for a file that is damaged there, Unavailable if it cannot be read. All name the URI.
+    It is looked for in the chunk that the URI tells, then by the file's index, or from its start where it has no end yet, and
+    in a file of the same folder that is the one meant under another name. Raises InvalidArgument for a malformed URI or cloud,
+    NotFound if there is none, TooLarge over `max_bytes`, CorruptArtefact for a file that is damaged there, Unavailable if it
+    cannot be read. All name the URI.
     """
     reference = McapReference.parse(uri)
     if reference.path is None:
@@ -90,8 +93,25 @@ def _hinted(file: BinaryIO, reference: McapReference) -> bytes | None:
 
 
 def _searched(file: BinaryIO, reference: McapReference) -> bytes | None:
+    finished = data_end_at(file, file.seek(0, 2)) is not None
     file.seek(0)
-    return next(_messages(file, reference), None)
+    return next(_messages(file, reference) if finished else _messages_so_far(file, reference), None)
+
+
+def _messages_so_far(file: BinaryIO, reference: McapReference) -> Iterator[bytes]:
+    """Yield what is meant of a file without an end, which has no index: all of it up to where it breaks off is read."""
+    schemas: dict[int, str] = {}
+    channels: dict[int, Channel] = {}
+    with suppress(*UNREADABLE):  # the cut, or damage: what lies behind it cannot be told
+        for record in StreamReader(file, validate_crcs=True).records:
+            match record:
+                case Schema():
+                    schemas[record.id] = record.name
+                case Channel():
+                    channels[record.id] = record
+                case Message() if _meant(record, reference) and (channel := channels.get(record.channel_id)):
+                    if channel.topic == reference.topic and schemas.get(channel.schema_id) == CLOUD_SCHEMA:
+                        yield record.data
 
 
 def _messages(file: BinaryIO, reference: McapReference) -> Iterator[bytes]:

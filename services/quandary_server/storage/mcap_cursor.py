@@ -2,7 +2,6 @@
 
 from bisect import bisect_right
 from collections import OrderedDict
-from datetime import UTC, datetime
 from enum import StrEnum
 from io import BytesIO
 from pathlib import Path
@@ -16,7 +15,7 @@ from mcap.summary import Summary
 
 from quandary.errors import CorruptArtefact, InvalidArgument
 from quandary.v1 import fleet_log_pb2
-from quandary_server.storage.frame_log import LogEntry
+from quandary_server.storage.frame_log import LogEntry, time_of
 from quandary_server.storage.mcap_records import (
     MAGIC,
     UNREADABLE,
@@ -58,7 +57,7 @@ class McapCursor:
 
     def __init__(self, path: Path, identity: str) -> None:
         self._path, self._identity = path, identity
-        self._schemas: dict[int, Schema] = {}
+        self._schemas: dict[int, str] = {}
         self._channels: dict[int, Channel] = {}
         self._clouds: OrderedDict[tuple[str, int, int], tuple[int, int]] = OrderedDict()
         self._chunks: dict[int, int] = {}
@@ -73,13 +72,20 @@ class McapCursor:
         """Take what a summary says: parts of the file need not be read for its schemas and channels, and what is damaged
         does not hide where the next chunk is.
         """
-        self._schemas, self._channels, self._complete = dict(summary.schemas), dict(summary.channels), True
+        self._schemas = {schema.id: schema.name for schema in summary.schemas.values()}
+        self._channels, self._complete = dict(summary.channels), True
         self._chunks = {index.chunk_start_offset: index.chunk_length for index in summary.chunk_indexes}
         self._marks = [*sorted(self._chunks), data_end] if self._chunks else []
 
     def look_again(self) -> None:
         """Go on, since the file has changed: behind the last record whose place was sure."""
         self.at, self.stop = self._sure, None
+
+    def complete(self) -> None:
+        """Stop for good, all being applied, and forget what a directory of many such files had no room for."""
+        self.stop = Stop.COMPLETE
+        self._clouds.clear()
+        self._chunks, self._marks = {}, []
 
     def has_records_in(self, channel: int) -> bool:
         """Return whether a channel is known to have frame records."""
@@ -98,7 +104,7 @@ class McapCursor:
 
     def schema_names(self) -> list[str]:
         """Return the names of all schemas known."""
-        return sorted({schema.name for schema in list(self._schemas.values())})
+        return sorted(set(self._schemas.values()))
 
     def step(self, file: BinaryIO, size: int, after: int) -> list[LogEntry] | None:
         """Read the next record of a file of `size` bytes and return the entries in it behind a position.
@@ -166,7 +172,7 @@ class McapCursor:
 
     def _passed(self, at: int, why: str) -> LogEntry:
         problem = f"the chunk at byte {at} of {self._path.name} cannot be read: {why}"
-        return LogEntry(position_of(at), "", b"", _time(0), problem)
+        return LogEntry(position_of(at), "", b"", time_of(0), problem)
 
     def _begin(self, file: BinaryIO, size: int) -> list[LogEntry] | None:
         file.seek(0)
@@ -185,7 +191,7 @@ class McapCursor:
         for record in records:
             match record:
                 case Schema():
-                    self._schemas[record.id] = record
+                    self._schemas[record.id] = record.name
                 case Channel():
                     self._channels[record.id] = record
                 case Message():
@@ -202,17 +208,16 @@ class McapCursor:
         return found
 
     def _schema_of(self, channel: Channel) -> str:
-        schema = self._schemas.get(channel.schema_id)
-        return schema.name if schema and channel.message_encoding == "protobuf" else ""
+        return self._schemas.get(channel.schema_id, "") if channel.message_encoding == "protobuf" else ""
 
     def _entry(self, message: Message, position: int) -> LogEntry:
         try:
             record = fleet_log_pb2.FrameRecord.FromString(message.data)
         except DecodeError:
-            return LogEntry(position, "", message.data, _time(message.log_time))
+            return LogEntry(position, "", message.data, time_of(message.log_time))
         if record.cloud_uri.startswith(SCHEME):
             self._locate(record)
-        return LogEntry(position, record.frame_id, record.SerializeToString(), _time(message.log_time))
+        return LogEntry(position, record.frame_id, record.SerializeToString(), time_of(message.log_time))
 
     def _locate(self, record: fleet_log_pb2.FrameRecord) -> None:
         """Say in a record which file the cloud is in, if it is in this one."""
@@ -242,10 +247,3 @@ def _parsed(opcode: int, content: BytesIO, length: int) -> McapRecord:
     else:
         found = Schema.read(stream) if opcode == Opcode.SCHEMA else Channel.read(stream)
     return found
-
-
-def _time(nanoseconds: int) -> datetime:
-    try:
-        return datetime.fromtimestamp(nanoseconds / 1e9, UTC)
-    except (OverflowError, ValueError, OSError):
-        return datetime.fromtimestamp(0, UTC)

@@ -8,23 +8,10 @@ from typing import BinaryIO
 
 from quandary_server.storage.frame_log import LogBatch, LogEntry
 from quandary_server.storage.mcap_cursor import INDEX_BITS, McapCursor, Stop, position_of
+from quandary_server.storage.mcap_folder import Signature
 from quandary_server.storage.mcap_records import data_end_at, framed_at, identity_of, summary_of
 
-__all__ = ["McapFile", "Signature"]
-
-
-@dataclass(frozen=True, slots=True)
-class Signature:
-    """What tells that a file has changed."""
-
-    inode: int
-    size: int
-    modified_ns: int
-
-    @classmethod
-    def of(cls, found: os.stat_result) -> "Signature":
-        """Return the signature of a file."""
-        return cls(found.st_ino, found.st_size, found.st_mtime_ns)
+__all__ = ["McapFile"]
 
 
 @dataclass
@@ -56,10 +43,10 @@ class McapFile:
         """Take note that the file has changed; return whether it still begins as it did. If not, it is another one."""
         with self.path.open("rb") as file:
             same = self.identity is not None and identity_of(file, signature.size) == self.identity
-            self.signature = signature
             if same:
+                self._look_at_end(file, signature.size)
                 self._cursor.look_again()
-                self._look_at_end(file)
+                self.signature = signature
         return same
 
     @property
@@ -96,13 +83,18 @@ class McapFile:
         return sum(entry.position > applied for entry in list(self._waiting))
 
     def read(self, after: int, limit: int) -> LogBatch:
-        """Return up to `limit` entries behind a position, and how far that reaches. Raises OSError."""
+        """Return up to `limit` entries behind a position, and how far that reaches; none where another file took its place.
+
+        Raises OSError.
+        """
         end = self.end()
         if end is not None and after >= end:
             self._waiting.clear()
-            self._cursor.stop = Stop.COMPLETE
+            self._cursor.complete()
             return LogBatch((), after)
         with self.path.open("rb") as file:
+            if not self._is(file):
+                return LogBatch((), after)  # whoever looks next finds it changed
             if after < self._behind:  # the store is an older one
                 self._restart(file)
             while self._waiting and self._waiting[0].position <= after:
@@ -131,6 +123,13 @@ class McapFile:
         """Whether more is known of the file than when what was passed over was tried last."""
         return None in self.passed.values() and self._tried_at != self._cursor.at
 
+    def _is(self, file: BinaryIO) -> bool:
+        """Return whether an open file is what was looked at, grown at the most."""
+        found = Signature.of(os.fstat(file.fileno()))
+        if found == self.signature:
+            return True
+        return found.size >= self.signature.size and identity_of(file, found.size) == self.identity
+
     def _entries_at(self, file: BinaryIO, at: int) -> list[LogEntry] | None:
         framed = framed_at(file, at, self.signature.size)
         if framed is None or framed.end > self.signature.size:
@@ -142,13 +141,13 @@ class McapFile:
         self._cursor = McapCursor(self.path, self.identity or "")
         self._waiting.clear()
         self._behind = 0
-        self._look_at_end(file)
+        self._look_at_end(file, self.signature.size)
         if self.identity is None:
             while self._cursor.step(file, self.signature.size, 0) is not None:
                 pass
 
-    def _look_at_end(self, file: BinaryIO) -> None:
-        self._end = data_end_at(file, self.signature.size)
+    def _look_at_end(self, file: BinaryIO, size: int) -> None:
+        self._end = data_end_at(file, size)
         summary = None if self._end is None else summary_of(file)
         if summary is None or self._end is None:
             return

@@ -9,7 +9,8 @@ from pathlib import Path
 from quandary.errors import Unavailable
 from quandary_server.storage.frame_log import LogBatch, LogEntry, SourceLag
 from quandary_server.storage.mcap_cursor import Stop
-from quandary_server.storage.mcap_file import McapFile, Signature
+from quandary_server.storage.mcap_file import McapFile
+from quandary_server.storage.mcap_folder import files_below, said
 
 __all__ = ["McapLog"]
 
@@ -71,7 +72,7 @@ class McapLog:
             try:
                 batch = file.read(after, limit)
             except OSError as error:
-                raise Unavailable(f"{file.path} cannot be read: {error.strerror}") from error
+                raise Unavailable(f"{file.path} cannot be read: {said(error)}") from error
             if batch.position == after and file.stop is not None:
                 self._done.add(source)
             if any(entry.problem for entry in batch.entries) or (source in self._done and file.worth_a_retry):
@@ -87,8 +88,8 @@ class McapLog:
         if self._exact:
             self._count(offset)
         lags = [self._lag(file, offset, now) for file in list(self._files.values())]
-        unreadable = [SourceLag(self._name(path), LABEL, 0, 0, "unreadable", why) for path, why in self._unreadable.items()]
-        return lags + unreadable
+        unreadable = sorted(self._unreadable.items())
+        return lags + [SourceLag(self._name(path), LABEL, 0, 0, "unreadable", why) for path, why in unreadable]
 
     def tail(self, count: int) -> Sequence[LogEntry]:
         """Return the last entries by time, of the files changed last; parts that cannot be read are left out."""
@@ -112,29 +113,31 @@ class McapLog:
 
     def _look(self) -> None:
         """Find out which files are new, changed or gone. Raises Unavailable where the directory is."""
-        if not self._directory.is_dir():
-            raise Unavailable(f"there is no directory {self._directory}")
-        found = dict(self._stats())
-        self._unreadable = {path: why for path, why in self._unreadable.items() if path in found}
-        for path in self._files.keys() - found.keys():
+        found = files_below(self._directory)
+        for path in self._files.keys() - found.files.keys():
             events.info("file_gone path=%s", path)
             del self._files[path]
             self._told.pop(path, None)
-        for path, signature in found.items():
+        for path, signature in found.files.items():
             known = self._files.get(path)
             if known is not None and known.signature == signature and path not in self._retry:
                 self._tell(known)  # what was growing may count as truncated now
                 continue
+            self._retry.add(path)  # until it is known what has become of it: disk or store may be away
             try:
                 if known is None or (known.signature != signature and not known.change(signature)):
                     self._files[path] = McapFile(path, signature)
                 self._refresh(self._files[path])
-                self._unreadable.pop(path, None)
+                self._retry.discard(path)
+            except FileNotFoundError:
+                continue  # the next look finds it gone
             except OSError as error:
-                if self._unreadable.get(path) != error.strerror:
-                    events.warning("file_state path=%s state=unreadable problem=%s", path, error.strerror)
-                self._unreadable[path] = error.strerror or "an error without a name"
-        self._retry.clear()
+                found.unreadable[path] = said(error)
+        for path, why in found.unreadable.items():
+            if self._unreadable.get(path) != why:
+                events.warning("file_state path=%s state=unreadable problem=%s", path, why)
+        self._unreadable = found.unreadable
+        self._retry &= found.files.keys()
         self._by_source = dict(self._named())
 
     def _refresh(self, file: McapFile) -> None:
@@ -215,14 +218,6 @@ class McapLog:
             self._told[file.path] = told
             level = logging.WARNING if told[1] and told[0] != "growing" else logging.INFO
             events.log(level, "file_state path=%s state=%s problem=%s", file.path, *told)
-
-    def _stats(self) -> Iterator[tuple[Path, Signature]]:
-        for path in self._directory.rglob("*.mcap"):
-            try:
-                if path.is_file():
-                    yield path, Signature.of(path.stat())
-            except OSError as error:
-                events.warning("file_unreadable path=%s problem=%s", path, error.strerror)
 
 
 def _source(file: McapFile) -> str:

@@ -40,6 +40,9 @@ FOOTER_BYTES = HEAD_BYTES + 20
 CHUNK_HEAD_BYTES = 40
 """Of a chunk: all but the name of the compression and the data."""
 IDENTITY_BYTES = 2**16
+TELLING_BYTES = 64
+"""Of a message or chunk: its head with its times and, of a chunk, its size and CRC. No two of a fleet have them
+alike."""
 MAX_RECORD_BYTES = 2**30
 
 UNREADABLE = (
@@ -77,7 +80,10 @@ def framed_at(file: BinaryIO, at: int, size: int) -> Framed | None:
     if at + HEAD_BYTES > size:
         return None
     file.seek(at)
-    opcode, length = struct.unpack("<BQ", file.read(HEAD_BYTES))
+    head = file.read(HEAD_BYTES)
+    if len(head) < HEAD_BYTES:  # it has shrunk since somebody asked for its size
+        return None
+    opcode, length = struct.unpack("<BQ", head)
     return Framed(opcode, at + HEAD_BYTES, at + HEAD_BYTES + length)
 
 
@@ -110,8 +116,9 @@ def chunk_records(content: BytesIO) -> list[McapRecord]:
 def identity_of(file: BinaryIO, size: int) -> str | None:
     """Return what a file is known by wherever it lies; None while it has too little for that.
 
-    It is a digest of its bytes up to the end of its first message or chunk with messages, 64 KiB at most. They are there once
-    the file has its first message and stay the same however much it grows: a chunk begins with its times, size and CRC.
+    It is a digest of its bytes up to the end of its first message or chunk with messages, 64 KiB at most, and of what tells
+    that one from others where it begins later: files of one vehicle may begin with the same long attachment. They are there
+    once the file has its first message and stay the same however much it grows: a chunk begins with its times, size and CRC.
     """
     at = len(MAGIC)
     file.seek(0)
@@ -119,18 +126,28 @@ def identity_of(file: BinaryIO, size: int) -> str | None:
         return None
     chunks = False
     while (framed := framed_at(file, at, size)) is not None and framed.opcode != 0:
-        ends = framed.opcode in (Opcode.DATA_END, Opcode.FOOTER)
+        chunk, ends = framed.opcode == Opcode.CHUNK, framed.opcode in (Opcode.DATA_END, Opcode.FOOTER)
         if ends and not chunks:
             return None
-        if ends or framed.end >= IDENTITY_BYTES or _has_messages(file, framed):
-            end = min(framed.end, IDENTITY_BYTES)
-            if end > size:
-                return None
-            file.seek(0)
-            return hashlib.blake2b(file.read(end), digest_size=16).hexdigest()
-        chunks |= framed.opcode == Opcode.CHUNK
+        if ends or _has_messages(file, framed) or (chunk and framed.end >= IDENTITY_BYTES):
+            return _beginning(file, size, min(framed.end, IDENTITY_BYTES), at, min(framed.end, at + TELLING_BYTES))
+        if framed.end > size:  # it is still to come; or its length is damaged, and what lies behind it may be read all the same
+            return _beginning(file, size, IDENTITY_BYTES, 0, 0) if framed.end >= IDENTITY_BYTES else None
+        chunks |= chunk
         at = framed.end
     return None
+
+
+def _beginning(file: BinaryIO, size: int, end: int, telling: int, told: int) -> str | None:
+    """Return a digest of the bytes up to `end` and, if they go on behind it, of those from `telling` to `told`."""
+    if max(end, told) > size:
+        return None
+    file.seek(0)
+    digest = hashlib.blake2b(file.read(end), digest_size=16)
+    if told > end:
+        file.seek(telling)
+        digest.update(file.read(told - telling))
+    return digest.hexdigest()
 
 
 def _has_messages(file: BinaryIO, framed: Framed) -> bool:
@@ -148,7 +165,7 @@ def data_end_at(file: BinaryIO, size: int) -> int | None:
         return None
     file.seek(footer)
     tail = file.read(FOOTER_BYTES + len(MAGIC))
-    if tail[0] != Opcode.FOOTER or tail[FOOTER_BYTES:] != MAGIC:
+    if len(tail) < FOOTER_BYTES + len(MAGIC) or tail[0] != Opcode.FOOTER or tail[FOOTER_BYTES:] != MAGIC:
         return None
     summary_start: int = struct.unpack_from("<Q", tail, HEAD_BYTES)[0]
     at = (summary_start or footer) - DATA_END_BYTES

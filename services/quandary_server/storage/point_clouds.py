@@ -80,6 +80,8 @@ def _column(data: bytes, stride: int, field: PackedElementField, name: str) -> N
     if field.offset + dtype.itemsize > stride:
         bound = f"at most point_stride - {dtype.itemsize} ({stride - dtype.itemsize})"
         raise InvalidArgument.of(f"{name}.fields[{field.name}].offset", field.offset, bound)
+    if not data:
+        return np.zeros(0, dtype)
     return np.ndarray((len(data) // stride,), dtype, data, field.offset, (stride,))
 
 

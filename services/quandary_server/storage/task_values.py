@@ -18,6 +18,7 @@ __all__ = [
     "QueueStats",
     "RejectKind",
     "RejectedEntry",
+    "Rejection",
     "ScoredTask",
     "TakenTask",
     "Task",
@@ -96,6 +97,18 @@ class RejectedEntry:
     payload: bytes = field(repr=False)
     frame_id: str = ""
     kind: RejectKind = RejectKind.INVALID
+
+
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """A log entry that was refused, as it is kept. log: its source. payload_bytes: how much is kept of it."""
+
+    log: str
+    position: int
+    frame_id: str
+    reason: str
+    time: datetime
+    payload_bytes: int
 
 
 @dataclass(frozen=True, slots=True)
