@@ -18,7 +18,7 @@ from pydantic import ValidationError
 from quandary.errors import CorruptArtefact, NotFound, PointerMoved, Unavailable, WrongState
 from quandary.frames import check_identifier
 from quandary_server.registry.directory_objects import DirectoryObjects
-from quandary_server.registry.manifest import GENERATION, Manifest, generation_id, sha256
+from quandary_server.registry.manifest import GENERATION, Manifest, generation_id, sha256, why_unreadable
 from quandary_server.registry.objects import Changed, NoObject, Objects
 from quandary_server.registry.pointer import Pointer, advanced, pinning, read, restarted, returned, written
 from quandary_server.registry.roster import Roster
@@ -286,8 +286,7 @@ class Registry:
         try:
             manifest = Manifest.model_validate_json(data)
         except ValidationError as error:
-            where = ".".join(map(str, error.errors()[0]["loc"])) or "JSON"
-            raise CorruptArtefact(f"{generation}/{MANIFEST} is no valid manifest: {where}") from None
+            raise CorruptArtefact(f"{generation}/{MANIFEST} {why_unreadable(data, error)}") from None
         if manifest.generation != generation:
             raise CorruptArtefact(f"{generation}/{MANIFEST} is of {manifest.generation}")
         if broken(data):

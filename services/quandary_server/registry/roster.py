@@ -16,10 +16,11 @@ FOLDER = "roster"
 class Heartbeat(BaseModel):
     """One replica of a deployment: the generation it answers with (empty for none), all it holds, and when it said so.
 
-    host, process: where it runs, and as which process there. live: what it has answered of late, by generation.
+    host, process: where it runs, and as which process there. live: what it has answered of late, by generation. Fields that a
+    later version adds are passed over: replicas are upgraded before the trainer, which must not take them for dead.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="ignore")
 
     replica: str
     deployment: str = ""
