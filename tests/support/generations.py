@@ -1,25 +1,50 @@
 """Generations of nets that were never fitted."""
 
+import itertools
 from datetime import UTC, datetime
 
 import torch
+from torch import Tensor, nn
 
 from quandary.labels import CLASSES
 from quandary_server.detector.export import export_onnx
 from quandary_server.detector.net import FrustumNet
 from quandary_server.detector.settings import NetSettings
+from quandary_server.frustum.raster import CHANNELS
 from quandary_server.registry.directory import Artefacts
 from quandary_server.registry.manifest import Manifest, NetRecord, generation_id, member_name, sha256
 
 SMALL = NetSettings(channels=(4, 4, 8), image_embedding=12, geometry_embedding=4, hidden=16)
 
 
-def untrained(net: NetSettings, members: int, seed: int = 0) -> Artefacts:
-    """Return a sound generation of nets that were never fitted."""
+class Sick(FrustumNet):
+    """Answers NaN for crops that hold a point, and soundly blank ones and those of an export's check."""
+
+    def forward(self, maps: Tensor, geometry: Tensor, mask_in: Tensor, mask_hidden: Tensor) -> tuple[Tensor, ...]:  # type: ignore[override]
+        logits, *rest = super().forward(maps, geometry, mask_in, mask_hidden)
+        occupied = (maps[:, CHANNELS.index("occupancy")] == 1.0).float().amax((1, 2))
+        return (logits + torch.sqrt(-occupied)[None, :, None], *rest)
+
+
+class Slow(FrustumNet):
+    """Answers as the net of the same seed does, and takes many times as long."""
+
+    def __init__(self, settings: NetSettings) -> None:
+        super().__init__(settings)
+        widths = [len(CHANNELS), *[48] * 4]
+        self.needless = nn.Sequential(*(nn.Conv2d(i, o, 3, padding=1) for i, o in itertools.pairwise(widths)))
+
+    def forward(self, maps: Tensor, geometry: Tensor, mask_in: Tensor, mask_hidden: Tensor) -> tuple[Tensor, ...]:  # type: ignore[override]
+        logits, *rest = super().forward(maps, geometry, mask_in, mask_hidden)
+        return (logits + 1e-20 * self.needless(maps).mean((1, 2, 3))[None, :, None], *rest)
+
+
+def untrained(net: NetSettings, members: int, seed: int = 0, kind: type[FrustumNet] = FrustumNet) -> Artefacts:
+    """Return a generation of nets that were never fitted."""
     models = []
     for k in range(members):
         torch.manual_seed(seed + k)
-        models.append(export_onnx(FrustumNet(net))[0])
+        models.append(export_onnx(kind(net))[0])
     files = {member_name(k): sha256(model) for k, model in enumerate(models)}
     manifest = Manifest(
         generation=generation_id(1, files),
