@@ -231,8 +231,7 @@ def test_a_registry_that_is_away_for_a_moment_is_asked_again_and_one_that_stays_
         current.symlink_to(current)  # a loop: it cannot be read, and is there
 
     def mend_it() -> None:
-        current.unlink()
-        whole.rename(current)
+        whole.replace(current)
 
     how: dict[str, Any] = {"mover": "me", "clock": lambda: NOW, "told": break_it}
     with Later(mend_it):
