@@ -17,11 +17,12 @@ from quandary_server import metrics
 from quandary_server.registry.directory import Artefacts
 from quandary_server.registry.live import SECONDS, LiveCounts
 from quandary_server.registry.pointer import Pointer
-from quandary_server.registry.roster import Heartbeat
+from quandary_server.registry.roster import LOST_AFTER, Heartbeat
 from quandary_server.settings import Settings
 from quandary_server.storage.audit import PointerAction
 from quandary_server.storage.run_values import RunState, RunTrigger
 from quandary_server.storage.store import Store
+from quandary_server.trainer.dying import YOUNG
 from quandary_server.trainer.live_quality import LiveQuality
 from quandary_server.trainer.moves import Moves
 from quandary_server.trainer.promotion import ITSELF, promote, roll_back
@@ -271,6 +272,42 @@ def test_replicas_that_stay_behind_for_longer_than_the_promotion_had_roll_it_bac
         watched.watch.look()
         assert watched.current() == expected
     assert watched.count("roll_back", "replicas") == 1.0
+
+
+def test_a_generation_that_replicas_die_of_is_rolled_back_and_one_lost_machine_rolls_nothing_back(watched: Watched) -> None:
+    first, second = swapped(watched)
+    for place in "ab":
+        watched.registry.roster.beat(Heartbeat(replica=f"on-the-lost-machine-{place}", generation=second, beaten=watched.now))
+    watched.watch = watched.restarted()
+    for number in range(3):
+        assert watched.look() == second, "those of the machine, and too few of those that came"
+        watched.now += A_SECOND
+        watched.registry.roster.beat(Heartbeat(replica=f"fresh-{number}", generation=second, beaten=watched.now))
+        assert watched.look() == second
+        watched.now += LOST_AFTER + A_SECOND
+    assert watched.look() == first
+    event = watched.store.audit.last_move()
+    assert event is not None
+    assert event.details["cause"] == "replicas"
+    assert event.details["reason"] == ("replicas die of it: fresh-0, fresh-1, fresh-2 came and fell silent within a minute")
+
+
+def test_replicas_that_leave_or_lived_for_long_did_not_die_of_it(watched: Watched) -> None:
+    first, second = swapped(watched)
+    roster = watched.registry.roster
+    fresh = [f"fresh-{number}" for number in range(5)]
+    for replica in fresh:
+        roster.beat(Heartbeat(replica=replica, generation=second, beaten=watched.now))
+    assert watched.look() == second
+    watched.now += YOUNG + A_SECOND
+    for replica in fresh[2:]:
+        roster.beat(Heartbeat(replica=replica, generation=second, beaten=watched.now))
+    for replica in fresh[:2]:
+        roster.leave(replica)
+    watched.now += LOST_AFTER + A_SECOND
+    assert watched.look() == second
+    assert watched.watches()
+    assert first != second
 
 
 def test_new_control_labels_are_judged_for_both_and_worse_answers_roll_back(watched: Watched, label: Any) -> None:

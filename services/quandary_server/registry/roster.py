@@ -32,6 +32,10 @@ class Heartbeat(BaseModel):
     process: int = 0
     live: tuple[LiveCounts, ...] = ()
 
+    def alive(self, now: datetime) -> bool:
+        """Whether it was heard of within 10 s."""
+        return now - self.beaten <= LOST_AFTER
+
 
 class Roster:
     """Heartbeats, one small object for each replica."""
@@ -56,7 +60,7 @@ class Roster:
 
     def alive(self, now: datetime) -> list[Heartbeat]:
         """Return the replicas heard of within 10 s, by name; those silent for 10 minutes are taken off."""
-        return [heartbeat for heartbeat in self.known(now) if now - heartbeat.beaten <= LOST_AFTER]
+        return [heartbeat for heartbeat in self.known(now) if heartbeat.alive(now)]
 
     def known(self, now: datetime) -> list[Heartbeat]:
         """Return the replicas heard of within 10 minutes, by name: a silent one may answer still. The others are taken off."""

@@ -14,6 +14,7 @@ from quandary_server.registry.roster import Heartbeat
 from quandary_server.settings.promotion import WatchSettings
 from quandary_server.storage.audit import PointerAction
 from quandary_server.storage.store import Store
+from quandary_server.trainer.dying import Deaths
 from quandary_server.trainer.falling import Fall, fallen, quality_fallen
 from quandary_server.trainer.live_quality import LiveQuality
 from quandary_server.trainer.moves import Cause, Move, Told
@@ -57,7 +58,7 @@ class Watch:
         self._quality, self._clock, self._told = quality, clock, told
         self._watched: Promotion | None = None
         self._baseline = LiveCounts(generation="none")
-        self._late: dict[str, datetime] = {}
+        self._late, self._deaths = dict[str, datetime](), Deaths()
         self._given_up = self._audited = 0
 
     def look(self) -> None:
@@ -110,7 +111,7 @@ class Watch:
         if watched is None or watched.pointer.revision != pointer.revision:
             found = self._promotion(pointer)
             if found is not None and now < found.time + self._bounds.duration:
-                self._baseline, self._late = LiveCounts(generation=found.before), {}
+                self._baseline, self._late, self._deaths = LiveCounts(generation=found.before), {}, Deaths()
                 log.info("watch_begun generation=%s before=%s since=%s", pointer.generation, found.before, found.time)
                 self._watched = found
                 return
@@ -132,14 +133,19 @@ class Watch:
         return Promotion(pointer, before, event.time, timedelta(seconds=float(details.get("timeout_s", 0.0))))
 
     def _fall(self, watched: Promotion, now: datetime) -> Fall | None:
-        beats = self._registry.roster.alive(now)
+        known = self._registry.roster.known(now)
+        beats = [beat for beat in known if beat.alive(now)]
         live = [counts for beat in beats for counts in beat.live]
         current = watched.pointer.generation
         before = total(watched.before, live)
         if before.answers > self._baseline.answers:
             # replicas forget what they answered ten minutes ago
             self._baseline = before
-        return self._behind(watched, beats, now) or fallen(total(current, live), self._baseline, self._bounds)
+        return (
+            self._behind(watched, beats, now)
+            or self._deaths.look(current, known, now)
+            or fallen(total(current, live), self._baseline, self._bounds)
+        )
 
     def _behind(self, watched: Promotion, beats: Iterable[Heartbeat], now: datetime) -> Fall | None:
         """Tell which replicas have not followed for longer than the promotion had: it may have died while it waited."""
