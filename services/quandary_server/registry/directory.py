@@ -27,6 +27,7 @@ from quandary_server.registry.seal import broken, sealed
 MODELS, NUMBERS, CURRENT, MANIFEST = "models", "numbers", "CURRENT", "manifest.json"
 NO_FILE = ".none"
 """Deleted in a folder without a file, for the folder to go."""
+MENDED_BY = "restore it, or promote the generation that answers, which replaces it"
 SWAPS = 100
 """Times that the pointer is written anew because somebody has pinned or condemned a generation meanwhile."""
 
@@ -249,7 +250,7 @@ class Registry:
         except NoObject:
             return None, None
         except ValidationError:
-            raise CorruptArtefact("CURRENT is torn: it is no valid pointer") from None
+            raise CorruptArtefact(f"CURRENT is torn: {MENDED_BY}") from None
 
     def _loadable(self, generation: str) -> str:
         """Return the digest of a generation's manifest, all artefacts verified."""
