@@ -1,10 +1,9 @@
 """Generations of nets that were never fitted."""
 
-import itertools
 from datetime import UTC, datetime
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from quandary.labels import CLASSES
 from quandary_server.detector.export import export_onnx
@@ -24,19 +23,6 @@ class Sick(FrustumNet):
         logits, *rest = super().forward(maps, geometry, mask_in, mask_hidden)
         occupied = (maps[:, CHANNELS.index("occupancy")] == 1.0).float().amax((1, 2))
         return (logits + torch.sqrt(-occupied)[None, :, None], *rest)
-
-
-class Slow(FrustumNet):
-    """Answers as the net of the same seed does, and takes many times as long."""
-
-    def __init__(self, settings: NetSettings) -> None:
-        super().__init__(settings)
-        widths = [len(CHANNELS), *[48] * 4]
-        self.needless = nn.Sequential(*(nn.Conv2d(i, o, 3, padding=1) for i, o in itertools.pairwise(widths)))
-
-    def forward(self, maps: Tensor, geometry: Tensor, mask_in: Tensor, mask_hidden: Tensor) -> tuple[Tensor, ...]:  # type: ignore[override]
-        logits, *rest = super().forward(maps, geometry, mask_in, mask_hidden)
-        return (logits + 1e-20 * self.needless(maps).mean((1, 2, 3))[None, :, None], *rest)
 
 
 def untrained(net: NetSettings, members: int, seed: int = 0, kind: type[FrustumNet] = FrustumNet) -> Artefacts:
