@@ -57,7 +57,11 @@ def kitti() -> Path:
 @pytest.fixture(scope="session")
 def ray_cluster() -> Iterator[str]:
     """The one Ray of this session: its address."""
-    address = start_cluster(load_settings(ray={"cpus": 2}))
+    with pytest.MonkeyPatch.context() as patch:
+        # what Ray starts is given its environment: credentials for replicas whose registry is in the tests' S3
+        for name, value in CREDENTIALS.items():
+            patch.setenv(name, value)
+        address = start_cluster(load_settings(ray={"cpus": 2}))
     yield address
     ray.shutdown()
 

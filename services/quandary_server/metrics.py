@@ -97,7 +97,7 @@ TRAINER_GENERATION = Metric(
 )
 TRAINER_POINTER_MOVES = Metric(
     "quandary_trainer_pointer_moves_total",
-    "Moves of the pointer: promote or roll_back, by cause: call, run, replicas, errors, latency, scores, quality",
+    "Moves of the pointer: promote or roll_back, by cause: call, run, replicas, errors, latency, scores, quality, found",
     ("action", "cause"),
 )
 TRAINER_WATCHING = Metric(

@@ -3,7 +3,7 @@
 import pytest
 
 from quandary.v1 import training_pb2
-from quandary_server.cli.gate_table import print_gates, print_generation
+from quandary_server.cli.gate_table import print_gates, print_generation, state_of
 
 PASSED = training_pb2.GateResult(
     gate="nll",
@@ -44,3 +44,10 @@ def test_a_generation_is_shown_with_what_it_was_calibrated_on(capsys: pytest.Cap
     assert f"calibrated: {told}" not in shown
     assert told in shown
     assert "temperature" in shown
+
+
+def test_what_is_pinned_says_so() -> None:
+    found = training_pb2.Generation(state=training_pb2.GENERATION_STATE_CURRENT)
+    assert state_of(found) == "current"
+    found.pinned = True
+    assert state_of(found) == "current, pinned"

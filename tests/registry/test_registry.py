@@ -1,7 +1,9 @@
 """What holds of a registry wherever it is kept: every test runs on a directory and on S3."""
 
+import json
 import logging
 import multiprocessing
+import re
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
 
@@ -11,6 +13,7 @@ from support.registering import MEMBERS, NOW, describe, register, together
 
 from quandary.errors import CorruptArtefact, InvalidArgument, NotFound, PointerMoved, WrongState
 from quandary_server.registry.directory import Registry
+from quandary_server.registry.live import LiveCounts
 from quandary_server.registry.objects import Changed, NoObject
 from quandary_server.registry.place import RegistryPlace
 from quandary_server.registry.pointer import MAX_HISTORY, advanced
@@ -113,6 +116,23 @@ def test_a_foreign_or_tampered_manifest_is_refused(registry: Registry) -> None:
     registry.objects.write(manifest, b" " + own)
     with pytest.raises(CorruptArtefact, match="promoted was"):
         registry.load(a, pointer.manifest_digest)
+
+
+@pytest.mark.parametrize(
+    ("line", "problem"),
+    [
+        (b'"format": 2', "has the format 2, this program reads 1: upgrade it"),
+        (b'"format": 1, "lens": 5', "has the field lens, which this program does not know: upgrade it"),
+        (b'"format": [', "is no valid manifest: JSON"),
+    ],
+)
+def test_a_manifest_of_another_version_is_told_apart_from_a_torn_one(registry: Registry, line: bytes, problem: str) -> None:
+    a, b = register(registry), register(registry, {"member-0.onnx": b"b"})
+    name = f"models/{b}/manifest.json"
+    registry.objects.write(name, registry.objects.read(name).data.replace(b'"format": 1', line))
+    with pytest.raises(CorruptArtefact, match=f"^{b}/manifest.json {re.escape(problem)}"):
+        registry.promote(b, registry.promote(a, None, NOW, "me"), NOW, "me")
+    assert registry.generations() == [a]
 
 
 def test_a_manifest_of_before_there_were_seals_is_read(registry: Registry) -> None:
@@ -279,6 +299,16 @@ def test_the_roster_knows_who_is_alive(registry: Registry) -> None:
     assert [h.replica for h in roster.known(NOW)] == ["new", "old"]
     assert roster.alive(NOW + FORGOTTEN_AFTER + timedelta(seconds=1)) == []
     assert list(registry.objects.entries("roster")) == []
+
+
+def test_a_replica_of_a_later_version_is_heard(registry: Registry) -> None:
+    beat = Heartbeat(
+        replica="new", generation="a", resident=("a", "b"), beaten=NOW, live=(LiveCounts(generation="a", answers=1),)
+    )
+    told = json.loads(beat.model_dump_json())
+    told["gpu"], told["live"][0]["watts"] = "H200", 350
+    registry.objects.write("roster/new.json", json.dumps(told).encode())
+    assert registry.roster.alive(NOW) == [beat]
 
 
 def test_a_replica_that_leaves_is_gone_and_a_torn_heartbeat_is_passed_over(registry: Registry) -> None:

@@ -3,14 +3,17 @@
 import threading
 import time
 from collections import Counter
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
+from support.scoring import ScoringService, register
 
-from quandary import QuandaryError, result_score
+from quandary import QuandaryError, Unavailable, result_score
 from quandary.errors import CorruptArtefact
 from quandary_server.files import write_atomically
+from quandary_server.registry.directory import Artefacts, Registry
 from quandary_server.registry.manifest import Manifest, member_name
 
 
@@ -138,6 +141,46 @@ def test_a_model_that_onnx_runtime_cannot_load_is_refused_and_told(service: Any,
     with service.client() as client:
         assert client.score_frames([make_frame("a")]).generation == current
     service.promote(service.register(2.0))
+
+
+def test_a_replica_that_starts_where_the_current_generation_is_damaged_answers_with_the_one_before(
+    tmp_path: Path, generation: Artefacts, make_frame: Any
+) -> None:
+    registry = Registry(tmp_path / "registry")
+    first, second = (register(registry, generation, temperature) for temperature in (1.0, 2.0))
+    for name in (first, second):
+        registry.promote(name, registry.pointer(), datetime.now(UTC), "test")
+    member = tmp_path / "registry" / "models" / second / "member-1.onnx"
+    whole = member.read_bytes()
+    write_atomically(member, whole[:-1])
+    fresh = ScoringService(tmp_path, generation)
+    fresh.start()
+    try:
+        (beat,) = registry.roster.alive(datetime.now(UTC))
+        assert (beat.generation, beat.problem) == (first, f"{second}/member-1.onnx fails its digest")
+        with fresh.client() as client:
+            assert client.score_frames([make_frame("a")]).generation == first
+        write_atomically(member, whole)
+        fresh.wait_for(second)
+        assert [held.id for held in fresh.keeper.resident] == [second, first]
+        assert fresh.loaded == [1, None, 2]
+    finally:
+        fresh.stop()
+
+
+def test_one_that_can_load_neither_is_unavailable_and_no_place_without_a_generation(
+    tmp_path: Path, generation: Artefacts, make_frame: Any
+) -> None:
+    fresh = ScoringService(tmp_path, generation)
+    only = fresh.register(1.0)
+    fresh.registry.promote(only, None, datetime.now(UTC), "test")
+    (fresh.root / "models" / only / "member-0.onnx").unlink()
+    fresh.start()
+    try:
+        with fresh.client() as client, pytest.raises(Unavailable, match="the current generation cannot be loaded here"):
+            client.score_frames([make_frame("a")], timeout=timedelta(seconds=1))
+    finally:
+        fresh.stop()
 
 
 def wait_for_problem(service: Any, start: str) -> None:

@@ -1,6 +1,8 @@
 """What a replica tells of its answers, and that a generation is kept while requests of it are in flight."""
 
+import asyncio
 import threading
+from bisect import bisect
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +10,7 @@ import pytest
 from support.spread import SpreadDeployment
 from support.waiting import wait_for
 
-from quandary import NonFiniteOutput, Overloaded, ScoringOptions
+from quandary import DeadlineExceeded, NonFiniteOutput, Overloaded, ScoringOptions
 from quandary.options import Acquisition
 from quandary.v1 import error_pb2, scoring_pb2
 from quandary_server.clock import now
@@ -62,6 +64,22 @@ def test_a_generation_is_at_fault_for_what_is_internal_and_not_for_requests_or_l
     live.scored("g", ScoringOptions(), [WRONG])
     (found,) = live.told(["g"])
     assert (found.answers, found.failures) == (2, 3)
+
+
+def give_up(clock: Clock, how: BaseException) -> None:
+    clock.now += 5.0
+    raise how
+
+
+@pytest.mark.parametrize("given_up", [DeadlineExceeded("late"), asyncio.CancelledError()])
+def test_what_is_given_up_took_that_long_at_the_least(given_up: BaseException) -> None:
+    clock = Clock()
+    live = Live(clock)
+    with pytest.raises(type(given_up)), live.answering("g"):
+        give_up(clock, given_up)
+    (found,) = live.told(["g"])
+    assert (found.answers, found.failures, sum(found.seconds)) == (0, 0, 1)
+    assert found.seconds[bisect(SECONDS, 5.0)] == 1
 
 
 def test_scores_are_comparable_by_default_options_alone() -> None:

@@ -19,7 +19,7 @@ CREDENTIALS = {"AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testing
 
 
 class S3Server:
-    """A running one, told how to answer; `away`, `slow`, `lost` and `well` are as support/s3_server.py has them."""
+    """A running one, told how to answer; `away`, `refuses`, `slow`, `lost` and `well` are as support/s3_server.py has them."""
 
     def __init__(self, port: int) -> None:
         self.endpoint = f"http://127.0.0.1:{port}"

@@ -1,7 +1,7 @@
 """Run by another interpreter than the tests': moto's S3. Prints its port, and ends with its standard input.
 
 S3 compares and swaps as one step; moto does so in two, so requests take turns here. Paths below /-/ are for the tests: away,
-slow, lost and well say how it answers from then on, requests gives the requests that have come, by method and path.
+refuses, slow, lost and well say how it answers from then on, requests gives the requests that have come, by method and path.
 """
 
 import json
@@ -14,11 +14,14 @@ from typing import Any
 from moto.server import DomainDispatcherApplication, create_backend_app
 from werkzeug.serving import make_server
 
-NOT_AVAILABLE = "503 Service Unavailable"
+REFUSALS = {"away": "503 Service Unavailable", "refuses": "403 Forbidden"}
 
 
 class Faulty:
-    """moto behind a door. away: answers 503. slow: answers nothing until it is well. lost: does one PUT, and answers 500."""
+    """moto behind a door.
+
+    away: answers 503. refuses: answers 403. slow: answers nothing until it is well. lost: does one PUT, and answers 500.
+    """
 
     def __init__(self) -> None:
         self._s3: Any = DomainDispatcherApplication(create_backend_app)
@@ -33,8 +36,8 @@ class Faulty:
             return self._told(path.removeprefix("/-/"), start)
         self._requests[f"{method} {path}"] += 1
         mode = self._mode
-        if mode == "away":
-            start(NOT_AVAILABLE, [])
+        if mode in REFUSALS:
+            start(REFUSALS[mode], [])
             return []
         if mode == "slow":
             self._well.wait()

@@ -4,11 +4,12 @@ import itertools
 import os
 import threading
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import psutil
@@ -35,10 +36,13 @@ DEPLOYED_WITHIN_S = 200
 
 
 class Serving:
-    """The service and its registry; `start` deploys it, and again with other settings changes it while it serves."""
+    """The service and its registry; `start` deploys it, and again with other settings changes it while it serves.
 
-    def __init__(self, home: Path) -> None:
-        self.home = home
+    registry: settings of the registry, by default those of a directory.
+    """
+
+    def __init__(self, home: Path, registry: Mapping[str, Any] = MappingProxyType({})) -> None:
+        self.home, self._registry = home, dict(registry)
         port, http_port, metrics_port = free_ports(3)
         self._ports = {"port": port, "http_port": http_port, "metrics_port": metrics_port}
         self.settings = self.with_scoring()
@@ -47,7 +51,8 @@ class Serving:
 
     def with_scoring(self, **scoring: Any) -> Settings:
         """Return the settings with these of scoring."""
-        return load_settings(data=self.home, scoring=self._ports | {"poll": timedelta(milliseconds=50)} | scoring)
+        ports = self._ports | {"poll": timedelta(milliseconds=50)}
+        return load_settings(data=self.home, registry=self._registry, scoring=ports | scoring)
 
     def start(self, **scoring: Any) -> None:
         """Deploy with these settings of scoring, and wait until it answers."""

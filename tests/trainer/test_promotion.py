@@ -217,3 +217,42 @@ def test_a_rollback_that_replicas_do_not_follow_stays(registry: Registry) -> Non
     with pytest.raises(DeadlineExceeded, match=f"the pointer is back: {first} is current, but 1 of 1.*slow"):
         roll_back(registry, None, mover="me", timeout=NO_TIME, clock=lambda: NOW)
     assert registry.pointer().generation == first  # type: ignore[union-attr]
+
+
+def test_a_registry_that_is_away_for_a_moment_is_asked_again_and_one_that_stays_away_is_told(
+    registry: Registry, tmp_path: Path
+) -> None:
+    old, new = two_generations(registry)
+    beat(registry, "replica", new)
+    current, whole = tmp_path / "CURRENT", tmp_path / "whole"
+
+    def break_it(_: Move) -> None:
+        current.rename(whole)
+        current.symlink_to(current)  # a loop: it cannot be read, and is there
+
+    def mend_it() -> None:
+        whole.replace(current)
+
+    how: dict[str, Any] = {"mover": "me", "clock": lambda: NOW, "told": break_it}
+    with Later(mend_it):
+        assert promote(registry, new, registry.pointer(), timeout=SOME_TIME, **how) == ["replica"]
+    registry.roll_back(registry.pointer(), NOW, "me")  # type: ignore[arg-type]
+    beat(registry, "replica", old)
+    away = f"it is not known who answers with it: {current} cannot be read"
+    with pytest.raises(DeadlineExceeded, match=f"^{new} is current, but {away}.*; not rolled back: {current} cannot be"):
+        promote(registry, new, registry.pointer(), timeout=NO_TIME, **how)
+    mend_it()
+    assert registry.pointer().generation == new  # type: ignore[union-attr]
+
+
+def test_of_what_is_current_already_nothing_moves_unless_its_manifest_is_another(registry: Registry, tmp_path: Path) -> None:
+    _, new = two_generations(registry)
+    registry.promote(new, registry.pointer(), NOW, "me")
+    beat(registry, "replica", new)
+    moved = registry.pointer()
+    assert promote(registry, new, moved, **AT_ONCE) == ["replica"]
+    assert registry.pointer() == moved
+    manifest = tmp_path / "models" / new / "manifest.json"
+    manifest.write_bytes(manifest.read_bytes() + b" ")
+    assert promote(registry, new, moved, **AT_ONCE) == ["replica"]
+    assert registry.pointer().revision == moved.revision + 1  # type: ignore[union-attr]

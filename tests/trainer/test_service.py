@@ -1,20 +1,23 @@
 """The trainer as a process tells how it is: health and metrics."""
 
 import asyncio
+import logging
+import threading
 import urllib.request
 
 import grpc
+import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from support.registering import several
 from support.waiting import wait_for
 
-from quandary import AsyncTrainingClient
+from quandary import AsyncTrainingClient, Unavailable
 from quandary.v1 import training_pb2
 from quandary_server.auth import ensure_tokens
 from quandary_server.cluster import free_ports
 from quandary_server.settings import Settings
 from quandary_server.storage.store import Store
-from quandary_server.trainer.service import SERVICE, serve_trainer
+from quandary_server.trainer.service import SERVICE, again_and_again, serve_trainer
 
 SERVING, NOT_SERVING = health_pb2.HealthCheckResponse.SERVING, health_pb2.HealthCheckResponse.NOT_SERVING
 
@@ -77,3 +80,31 @@ def test_without_its_database_it_is_alive_and_not_ready_and_what_can_be_read_is_
         await asyncio.gather(serving, return_exceptions=True)
 
     asyncio.run(go())
+
+
+def test_what_goes_wrong_at_every_look_is_logged_once_while_it_lasts(caplog: pytest.LogCaptureFixture) -> None:
+    problems: list[Exception | None] = [Unavailable("away")] * 3 + [None, None, ValueError("odd"), ValueError("odd"), None]
+    over = threading.Event()
+    turns = iter(problems)
+
+    def look() -> None:
+        problem = next(turns, over)
+        if problem is over:
+            over.set()
+        elif isinstance(problem, Exception):
+            raise problem
+
+    async def go() -> None:
+        looking = asyncio.create_task(again_and_again(look, 0.0))
+        await asyncio.to_thread(over.wait, 30)
+        looking.cancel()
+        await asyncio.gather(looking, return_exceptions=True)
+
+    with caplog.at_level(logging.INFO, "quandary_server.trainer.service"):
+        asyncio.run(go())
+    assert [(record.getMessage(), bool(record.exc_info)) for record in caplog.records] == [
+        ("look_failed problem=Unavailable: away", False),
+        ("look_goes_on problem_was=Unavailable: away", False),
+        ("look_failed problem=ValueError: odd", True),
+        ("look_goes_on problem_was=ValueError: odd", False),
+    ]

@@ -3,24 +3,30 @@
 from datetime import datetime, timedelta
 from typing import Any
 
+import numpy as np
 import pytest
 from prometheus_client import CollectorRegistry
+from support.generations import SMALL, Sick, untrained
 from support.records import START
 from support.scoring import register
 
+from quandary.errors import Unavailable
+from quandary.labels import CLASSES
 from quandary.options import ScoringOptions
 from quandary_server import metrics
 from quandary_server.registry.directory import Artefacts
 from quandary_server.registry.live import SECONDS, LiveCounts
-from quandary_server.registry.roster import Heartbeat
+from quandary_server.registry.pointer import Pointer
+from quandary_server.registry.roster import LOST_AFTER, Heartbeat
 from quandary_server.settings import Settings
 from quandary_server.storage.audit import PointerAction
 from quandary_server.storage.run_values import RunState, RunTrigger
 from quandary_server.storage.store import Store
+from quandary_server.trainer.dying import YOUNG
 from quandary_server.trainer.live_quality import LiveQuality
 from quandary_server.trainer.moves import Moves
 from quandary_server.trainer.promotion import ITSELF, promote, roll_back
-from quandary_server.trainer.watch import Watch
+from quandary_server.trainer.watch import TOLD_WITHIN, Watch
 
 A_SECOND = timedelta(seconds=1)
 
@@ -73,6 +79,11 @@ class Watched:
     def current(self) -> str:
         pointer = self.registry.pointer()
         return pointer.generation if pointer else ""
+
+    def pointer(self) -> Pointer:
+        pointer = self.registry.pointer()
+        assert pointer is not None
+        return pointer
 
     def count(self, action: str, cause: str) -> float | None:
         return self.scraped.get_sample_value(metrics.TRAINER_POINTER_MOVES.name, {"action": action, "cause": cause})
@@ -158,11 +169,83 @@ def test_a_call_ends_the_watch_and_another_promotion_begins_another(watched: Wat
     assert watched.look(answered(first), answered(third, failures=300)) == first
 
 
-def test_what_was_current_already_and_what_nobody_promoted_here_is_not_watched(watched: Watched) -> None:
+def test_the_watch_goes_on_where_what_is_current_is_promoted_again(watched: Watched) -> None:
     first, second = swapped(watched)
     watched.promote(second)
-    assert watched.look(answered(first), answered(second, failures=900)) == second
+    watched.watch = watched.restarted()
+    assert watched.look(answered(first), answered(second)) == second
+    assert watched.watches()
+    assert watched.count("promote", "call") == 2.0, "nothing has moved"
+    assert watched.look(answered(first), answered(second, failures=900)) == first
+
+
+def test_a_generation_without_a_sound_answer_is_judged_and_rolled_back(watched: Watched, label: Any) -> None:
+    label(40, queue="control")
+    first = watched.register()
+    sick = register(watched.registry, untrained(SMALL, members=2, kind=Sick))
+    for generation in (first, sick):
+        watched.promote(generation)
+    assert watched.look(answered(first), answered(sick)) == sick
+    figures = {name: value for _, (generation, name), value in watched.watch.quality() if generation == sick}
+    # it knows nothing of any crop that holds a point
+    assert figures["nll"] == pytest.approx(np.log(len(CLASSES)), rel=0.02)
+    assert watched.look(answered(first), answered(sick, failures=900)) == first
+    assert watched.count("roll_back", "errors") == 1.0
+
+
+def test_what_cannot_be_judged_does_not_hide_that_answers_fail(watched: Watched, label: Any) -> None:
+    label(40, queue="control")
+    first = watched.register()
+    other = register(watched.registry, untrained(SMALL.model_copy(update={"side": 32}), members=2))
+    for generation in (first, other):
+        watched.promote(generation)
+    assert watched.look(answered(first), answered(other)) == other
+    assert {generation for _, (generation, _), _ in watched.watch.quality()} == {first}
+    assert watched.look(answered(first), answered(other, failures=900)) == first
+
+
+def test_a_move_that_nobody_told_of_is_told_and_watched(watched: Watched) -> None:
+    first, second = swapped(watched)
+    third = watched.register(3.0)
+    moved = watched.registry.promote(third, watched.registry.pointer(), watched.now, "ada, whose trainer was killed")
+    assert watched.look(answered(second), answered(third)) == third
+    assert not watched.watches(), "whoever moved it may be about to tell"
+    watched.now += TOLD_WITHIN
+    assert watched.look(answered(second), answered(third)) == third
+    assert watched.watches()
+    event = watched.store.audit.last_move()
+    assert event is not None
+    assert (event.action, event.subject, event.time) == (PointerAction.PROMOTE, moved.mover, moved.moved)
+    assert (event.details["before"], event.details["revision"], event.details["cause"]) == (second, "3", "found")
+    assert watched.look(answered(second), answered(third, failures=300)) == second
+
+    watched.registry.roll_back(moved_back := watched.pointer(), watched.now, "ada")
+    watched.now += TOLD_WITHIN
+    assert watched.look(answered(first)) == first
+    event = watched.store.audit.last_move()
+    assert event is not None
+    assert (event.action, event.details["generation"], event.details["before"]) == (PointerAction.ROLL_BACK, first, second)
+    assert watched.count("roll_back", "found") == 1.0
     assert not watched.watches()
+    assert moved_back.generation == second
+
+
+def test_where_the_registry_is_away_the_next_look_rolls_back(watched: Watched) -> None:
+    first, second = swapped(watched)
+    models = watched.settings.registry_directory / "models"
+    (models / first).rename(models / "away")
+    (models / first).symlink_to(models / first)
+    for _ in range(2):
+        with pytest.raises(Unavailable):
+            watched.look(answered(first), answered(second, failures=300))
+        assert watched.watches()
+    (models / first).unlink()
+    (models / "away").rename(models / first)
+    assert watched.look(answered(first), answered(second, failures=300)) == first
+
+
+def test_what_nobody_promoted_here_is_not_watched(watched: Watched) -> None:
+    first, second = swapped(watched)
     watched.registry.promote(first, watched.registry.pointer(), START, "another program")
     assert watched.look(answered(second), answered(first, failures=900)) == first
     assert not watched.watches()
@@ -189,6 +272,42 @@ def test_replicas_that_stay_behind_for_longer_than_the_promotion_had_roll_it_bac
         watched.watch.look()
         assert watched.current() == expected
     assert watched.count("roll_back", "replicas") == 1.0
+
+
+def test_a_generation_that_replicas_die_of_is_rolled_back_and_one_lost_machine_rolls_nothing_back(watched: Watched) -> None:
+    first, second = swapped(watched)
+    for place in "ab":
+        watched.registry.roster.beat(Heartbeat(replica=f"on-the-lost-machine-{place}", generation=second, beaten=watched.now))
+    watched.watch = watched.restarted()
+    for number in range(3):
+        assert watched.look() == second, "those of the machine, and too few of those that came"
+        watched.now += A_SECOND
+        watched.registry.roster.beat(Heartbeat(replica=f"fresh-{number}", generation=second, beaten=watched.now))
+        assert watched.look() == second
+        watched.now += LOST_AFTER + A_SECOND
+    assert watched.look() == first
+    event = watched.store.audit.last_move()
+    assert event is not None
+    assert event.details["cause"] == "replicas"
+    assert event.details["reason"] == ("replicas die of it: fresh-0, fresh-1, fresh-2 came and fell silent within a minute")
+
+
+def test_replicas_that_leave_or_lived_for_long_did_not_die_of_it(watched: Watched) -> None:
+    first, second = swapped(watched)
+    roster = watched.registry.roster
+    fresh = [f"fresh-{number}" for number in range(5)]
+    for replica in fresh:
+        roster.beat(Heartbeat(replica=replica, generation=second, beaten=watched.now))
+    assert watched.look() == second
+    watched.now += YOUNG + A_SECOND
+    for replica in fresh[2:]:
+        roster.beat(Heartbeat(replica=replica, generation=second, beaten=watched.now))
+    for replica in fresh[:2]:
+        roster.leave(replica)
+    watched.now += LOST_AFTER + A_SECOND
+    assert watched.look() == second
+    assert watched.watches()
+    assert first != second
 
 
 def test_new_control_labels_are_judged_for_both_and_worse_answers_roll_back(watched: Watched, label: Any) -> None:

@@ -34,8 +34,9 @@ def calibration_of(generation: training_pb2.Generation) -> str:
 
 
 def state_of(generation: training_pb2.Generation) -> str:
-    """Return its state in small letters: registered, current, refused."""
-    return training_pb2.GenerationState.Name(generation.state).removeprefix("GENERATION_STATE_").lower()
+    """Return its state in small letters, registered, current or refused, and whether it is pinned."""
+    state = training_pb2.GenerationState.Name(generation.state).removeprefix("GENERATION_STATE_").lower()
+    return f"{state}, pinned" if generation.pinned else state
 
 
 def _row(gate: training_pb2.GateResult) -> tuple[str, ...]:

@@ -18,7 +18,7 @@ from pydantic import ValidationError
 from quandary.errors import CorruptArtefact, NotFound, PointerMoved, Unavailable, WrongState
 from quandary.frames import check_identifier
 from quandary_server.registry.directory_objects import DirectoryObjects
-from quandary_server.registry.manifest import GENERATION, Manifest, generation_id, sha256
+from quandary_server.registry.manifest import GENERATION, Manifest, generation_id, sha256, why_unreadable
 from quandary_server.registry.objects import Changed, NoObject, Objects
 from quandary_server.registry.pointer import Pointer, advanced, pinning, read, restarted, returned, written
 from quandary_server.registry.roster import Roster
@@ -27,6 +27,7 @@ from quandary_server.registry.seal import broken, sealed
 MODELS, NUMBERS, CURRENT, MANIFEST = "models", "numbers", "CURRENT", "manifest.json"
 NO_FILE = ".none"
 """Deleted in a folder without a file, for the folder to go."""
+MENDED_BY = "restore it, or promote the generation that answers, which replaces it"
 SWAPS = 100
 """Times that the pointer is written anew because somebody has pinned or condemned a generation meanwhile."""
 
@@ -249,7 +250,7 @@ class Registry:
         except NoObject:
             return None, None
         except ValidationError:
-            raise CorruptArtefact("CURRENT is torn: it is no valid pointer") from None
+            raise CorruptArtefact(f"CURRENT is torn: {MENDED_BY}") from None
 
     def _loadable(self, generation: str) -> str:
         """Return the digest of a generation's manifest, all artefacts verified."""
@@ -286,8 +287,7 @@ class Registry:
         try:
             manifest = Manifest.model_validate_json(data)
         except ValidationError as error:
-            where = ".".join(map(str, error.errors()[0]["loc"])) or "JSON"
-            raise CorruptArtefact(f"{generation}/{MANIFEST} is no valid manifest: {where}") from None
+            raise CorruptArtefact(f"{generation}/{MANIFEST} {why_unreadable(data, error)}") from None
         if manifest.generation != generation:
             raise CorruptArtefact(f"{generation}/{MANIFEST} is of {manifest.generation}")
         if broken(data):

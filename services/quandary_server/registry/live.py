@@ -18,11 +18,12 @@ Count = Annotated[int, Field(ge=0)]
 class LiveCounts(BaseModel):
     """Of one generation's answers in the last 10 to 20 minutes: how many, how many failed by its fault, and histograms.
 
-    in_flight: requests that it is answering now. seconds: answers by the time they took, in the bins of SECONDS; scores: the
-    different scores of frames by default options, in the bins of SCORES. Both with one bin more below and above the edges.
+    in_flight: requests that it is answering now. seconds: answers by the time they took, in the bins of SECONDS, and requests
+    that were given up by when they were; scores: the different scores of frames by default options, in the bins of SCORES. Both
+    with one bin more below and above the edges. Fields that a later version adds are passed over: see Heartbeat.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="ignore")
 
     generation: str
     in_flight: Count = 0

@@ -1,11 +1,16 @@
 """What is known of a generation, apart from its weights."""
 
+import contextlib
 import hashlib
+import json
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
+from quandary.errors import shortened
+
+FORMAT = 1
 GENERATION = r"^g[0-9]{6}-[0-9a-f]{8}$"
 
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -94,6 +99,19 @@ class Manifest(BaseModel):
     def refused(self) -> bool:
         """Whether a gate refused it."""
         return any(gate.verdict == "refused" for gate in self.gates)
+
+
+def why_unreadable(data: bytes, error: ValidationError) -> str:
+    """Return in words why these bytes are no manifest of this version; one of another version is not torn."""
+    with contextlib.suppress(ValueError):
+        found = json.loads(data)
+        if isinstance(found, dict) and found.get("format", FORMAT) != FORMAT:
+            return f"has the format {shortened(found['format'])}, this program reads {FORMAT}: upgrade it"
+    first = error.errors()[0]
+    field = ".".join(map(str, first["loc"])) or "JSON"
+    if first["type"] == "extra_forbidden":
+        return f"has the field {field}, which this program does not know: upgrade it"
+    return f"is no valid manifest: {field}"
 
 
 def member_name(index: int) -> str:

@@ -16,10 +16,11 @@ FOLDER = "roster"
 class Heartbeat(BaseModel):
     """One replica of a deployment: the generation it answers with (empty for none), all it holds, and when it said so.
 
-    host, process: where it runs, and as which process there. live: what it has answered of late, by generation.
+    host, process: where it runs, and as which process there. live: what it has answered of late, by generation. Fields that a
+    later version adds are passed over: replicas are upgraded before the trainer, which must not take them for dead.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="ignore")
 
     replica: str
     deployment: str = ""
@@ -30,6 +31,10 @@ class Heartbeat(BaseModel):
     host: str = ""
     process: int = 0
     live: tuple[LiveCounts, ...] = ()
+
+    def alive(self, now: datetime) -> bool:
+        """Whether it was heard of within 10 s."""
+        return now - self.beaten <= LOST_AFTER
 
 
 class Roster:
@@ -55,7 +60,7 @@ class Roster:
 
     def alive(self, now: datetime) -> list[Heartbeat]:
         """Return the replicas heard of within 10 s, by name; those silent for 10 minutes are taken off."""
-        return [heartbeat for heartbeat in self.known(now) if now - heartbeat.beaten <= LOST_AFTER]
+        return [heartbeat for heartbeat in self.known(now) if heartbeat.alive(now)]
 
     def known(self, now: datetime) -> list[Heartbeat]:
         """Return the replicas heard of within 10 minutes, by name: a silent one may answer still. The others are taken off."""

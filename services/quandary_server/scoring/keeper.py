@@ -15,6 +15,7 @@ from quandary_server.registry.directory import Registry
 from quandary_server.registry.pointer import Pointer
 from quandary_server.registry.roster import Heartbeat
 from quandary_server.scoring.live import Live
+from quandary_server.scoring.retries import Retries
 
 log = logging.getLogger(__name__)
 
@@ -47,8 +48,9 @@ class NotYet(QuandaryError):
 class Keeper(Generic[H]):
     """Current and previous generation of one replica, kept by threads of its own from `start` to `stop`.
 
-    A generation that cannot be loaded leaves the old one answering and is told in the heartbeat. `loaded` is called with the
-    number of each generation that begins to answer, and with None for each that could not be loaded. still_used: generations
+    A generation that cannot be loaded leaves the old one answering and is told in the heartbeat; a replica that has none yet
+    answers with the generation before meanwhile. `loaded` is called with the number of each generation that begins to answer,
+    and with None for each that could not be loaded. still_used: generations
     that are kept although two newer ones are there. beating: called with each heartbeat. reached: called with whether the
     registry can be read, whenever that changes. live: counts what is answered, which the heartbeat tells.
     """
@@ -75,6 +77,7 @@ class Keeper(Generic[H]):
         self._resident: tuple[H, ...] = ()
         self._seen: Pointer | None = None
         self._problem, self._waits, self._away, self._beaten = "", "", False, True
+        self._retries, self._lacked = Retries(poll.total_seconds()), ""
         self._stop = threading.Event()
         self._changed = threading.Event()
         # loading may take longer than the roster is patient: the heart beats in a thread of its own
@@ -151,11 +154,16 @@ class Keeper(Generic[H]):
 
     def _look(self) -> None:
         """Follow the pointer."""
+        pointer = None
         try:
             pointer = self._registry.pointer()
+            if not self._retries.due(pointer):
+                self._told(self._problem, waits=self._waits)
+                return
             if not (pointer.same_move(self._seen) if pointer else self._seen is None):
                 self._follow(pointer)
                 self._seen = pointer
+            self._retries.forget()
             self._told("")
         except NotYet as reason:
             self._told(str(reason), waits="the current generation is being loaded")
@@ -163,13 +171,15 @@ class Keeper(Generic[H]):
             # the registry is away, and what is in memory answers on
             if not self._away:
                 log.error("registry_away problem=%s", error)
+            self._retries.forget()
             self._told(str(error), waits=f"no generation could be loaded yet: {error}", away=True)
         except Exception as error:
             # ONNX Runtime's errors have no base but this; whatever it is, the old generation answers on
             if str(error) != self._problem:
                 log.error("generation_not_loaded problem=%s", error)
                 self._loaded(None)
-            self._told(str(error))
+            self._retries.failed(pointer)
+            self._told(str(error), waits="the current generation cannot be loaded here")
 
     def _told(self, problem: str, *, waits: str = "", away: bool = False) -> None:
         """Take down how the last look went. waits: what is told while nothing is resident."""
@@ -181,7 +191,13 @@ class Keeper(Generic[H]):
         if pointer is None:
             # no promotion is ever taken back: a file or a whole mount is away, and what is in memory can still answer
             raise CorruptArtefact("CURRENT is gone")
-        wanted = self.find(pointer.generation) or self._load(pointer.generation, pointer.manifest_digest)
+        try:
+            wanted = self.find(pointer.generation) or self._load(pointer.generation, pointer.manifest_digest)
+        except Unavailable:
+            raise
+        except Exception:
+            self._stand_in(pointer)
+            raise
         before = [held for held in self._resident if held.id != wanted.id] or self._previous(pointer)
         still_used = self._still_used() if len(before) > 1 else ()
         # one assignment: requests in flight keep the generation they began with
@@ -189,15 +205,28 @@ class Keeper(Generic[H]):
         self._loaded(wanted.number)
         log.info("generation_current generation=%s revision=%d", wanted.id, pointer.revision)
 
+    def _stand_in(self, pointer: Pointer) -> None:
+        """Have a replica that has nothing yet answer with the generation before the pointer's, where that can be had."""
+        if self._resident:
+            return
+        self._resident = tuple(self._previous(pointer))
+        for held in self._resident:
+            self._loaded(held.number)
+            log.warning("generation_stands_in generation=%s current=%s", held.id, pointer.generation)
+
     def _previous(self, pointer: Pointer) -> list[H]:
         """Return the generation before the pointer's, where it can be had: a fresh replica answers for it as the others do."""
         if self._resident or pointer.previous is None:
             return []
         try:
             return [self._load(pointer.previous, None)]
+        except NotYet:
+            return []
         except Exception as error:
             # it is not needed to answer
-            log.warning("previous_generation_not_loaded generation=%s problem=%s", pointer.previous, error)
+            if str(error) != self._lacked:
+                log.warning("previous_generation_not_loaded generation=%s problem=%s", pointer.previous, error)
+            self._lacked = str(error)
             return []
 
     def _beat(self) -> None:

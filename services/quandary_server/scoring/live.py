@@ -1,5 +1,6 @@
 """What a replica answers, by generation: how many requests are in flight, and how those of the last minutes went."""
 
+import asyncio
 import bisect
 import threading
 import time
@@ -8,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from quandary.errors import CorruptArtefact, Internal, QuandaryError
+from quandary.errors import CorruptArtefact, DeadlineExceeded, Internal, QuandaryError
 from quandary.options import ScoringOptions
 from quandary.v1 import scoring_pb2
 from quandary_server.registry.live import SCORES, SECONDS, LiveCounts
@@ -38,7 +39,8 @@ class Live:
 
     A frame that is asked for again has the same score to the bit, which counts once: else a loop over few frames would be taken
     for a distribution. Failures are those that a generation may be at fault for, and no wrong request, nor one that was turned
-    away or given up.
+    away or given up. One that was given up took that long at the least, which the latencies have: a generation that nobody has
+    the patience for must not pass for one that is not asked.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -55,6 +57,9 @@ class Live:
             self._in_flight[generation] += 1
         try:
             yield
+        except (DeadlineExceeded, asyncio.CancelledError):
+            self._note(generation, seconds=self._clock() - started)
+            raise
         except Exception as error:
             if isinstance(error, Internal | CorruptArtefact) or not isinstance(error, QuandaryError):
                 self._note(generation, answers=1, failures=1)
@@ -83,7 +88,7 @@ class Live:
             self._turn()
             answering = [generation for generation, count in self._in_flight.items() if count > 0]
             found = [self._counts(generation) for generation in dict.fromkeys([*generations, *answering])]
-        return tuple(counts for counts in found if counts.answers or counts.in_flight)
+        return tuple(counts for counts in found if counts.answers or counts.in_flight or any(counts.seconds))
 
     def _note(
         self,

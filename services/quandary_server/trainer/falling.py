@@ -49,17 +49,12 @@ class Fall:
     reason: str
 
 
-def fallen(now: LiveCounts, before: LiveCounts, crops: PairedCrops | None, bounds: WatchSettings) -> Fall | None:
-    """Return what has fallen beyond its bound, None where nothing has or too little is known to tell.
+def fallen(now: LiveCounts, before: LiveCounts, bounds: WatchSettings) -> Fall | None:
+    """Return what of the live figures has fallen beyond its bound, None where nothing has or too little is known to tell.
 
     now, before: what the generation, and the one before it, answered on all replicas.
     """
-    return (
-        errors_risen(now, before, bounds)
-        or quality_fallen(crops, bounds)
-        or latency_risen(now, before, bounds)
-        or scores_moved(now, before, bounds)
-    )
+    return errors_risen(now, before, bounds) or latency_risen(now, before, bounds) or scores_moved(now, before, bounds)
 
 
 def errors_risen(now: LiveCounts, before: LiveCounts, bounds: WatchSettings) -> Fall | None:

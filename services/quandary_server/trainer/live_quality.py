@@ -9,18 +9,19 @@ from math import isfinite
 import numpy as np
 from numpy.typing import NDArray
 
-from quandary.errors import CorruptArtefact, NotFound, QuandaryError
+from quandary.errors import QuandaryError, Unavailable
 from quandary.options import ScoringOptions
-from quandary_server.detector.assessment import assess
 from quandary_server.detector.examples import Examples
-from quandary_server.inference.generation import LoadedGeneration
+from quandary_server.inference.generation import Generation, LoadedGeneration
 from quandary_server.inference.provider import Provider
+from quandary_server.inference.scores import score_rasters
 from quandary_server.registry.directory import Registry
 from quandary_server.storage.label_values import LabelledFrame
 from quandary_server.storage.store import Store
 from quandary_server.trainer.falling import MIN_CROPS, PairedCrops
 from quandary_server.trainer.labelled import examples_of_frame
-from quandary_server.uncertainty.calibration import expected_calibration_error
+from quandary_server.uncertainty.calibration import expected_calibration_error, negative_log_likelihoods
+from quandary_server.uncertainty.entropy import entropy
 from quandary_server.uncertainty.sparsification import sparsify
 
 Array = NDArray[np.float64]
@@ -80,13 +81,15 @@ class LiveQuality:
     def look(self, generations: Sequence[str]) -> None:
         """Take in labels that came since, and judge what these generations have not judged yet; others are forgotten.
 
-        A generation that cannot be read is left out, and logged once.
+        A generation that cannot be read or run is left out, and logged once.
         """
         if not self._limit:
             return
         self._take_in()
         self._loaded = {name: loaded for name in generations if (loaded := self._load(name)) is not None}
-        for loaded in self._loaded.values():
+        for frame in self._frames.values():
+            frame.judged = {name: judged for name, judged in frame.judged.items() if name in self._loaded}
+        for loaded in list(self._loaded.values()):
             self._judge(loaded)
         self._told = {name: self._all(name).figures() for name in self._loaded if self._frames}
 
@@ -123,25 +126,42 @@ class LiveQuality:
             return self._loaded.get(generation)
         try:
             return LoadedGeneration(self._registry.load(generation), Provider.CPU)
-        except (NotFound, CorruptArtefact) as error:
-            log.warning("quality_not_judged generation=%s problem=%s", generation, error)
-            self._unreadable.add(generation)
+        except Unavailable:
+            raise
+        except Exception as error:
+            # ONNX Runtime's errors have no base but this
+            self._leave_out(generation, error)
             return None
 
     def _judge(self, generation: LoadedGeneration) -> None:
         lacking = [frame for frame in self._frames.values() if generation.id not in frame.judged]
-        for frame in self._frames.values():
-            frame.judged = {name: judged for name, judged in frame.judged.items() if name in self._loaded}
         if not lacking:
             return
-        found = assess(generation, Examples.joined([frame.examples for frame in lacking]), self._options)
-        all_of = Judged(found.nll, found.probs, found.scores.predictive_entropy, found.wrong, found.classes)
+        try:
+            all_of = judged(generation, Examples.joined([frame.examples for frame in lacking]), self._options)
+        except Exception as error:
+            self._leave_out(generation.id, error)
+            return
         start = 0
         for frame in lacking:
             frame.judged[generation.id] = all_of.take(slice(start, start := start + len(frame.examples)))
 
+    def _leave_out(self, generation: str, why: Exception) -> None:
+        """Have a generation that cannot be judged be left out from now on: the others are, and the watch goes on."""
+        log.warning("quality_not_judged generation=%s problem=%s", generation, why)
+        self._unreadable.add(generation)
+        self._loaded.pop(generation, None)
+
     def _all(self, generation: str) -> Judged:
         return _joined([frame.judged[generation] for frame in self._frames.values()])
+
+
+def judged(generation: Generation, examples: Examples, options: ScoringOptions) -> Judged:
+    """Return how a generation answers N >= 1 labelled crops: where it has no sound answer, as one wrong that knows nothing."""
+    found, classes = score_rasters(generation, examples.rasters, options, jackknife=False), examples.classes
+    probs = np.where(found.usable[:, None], found.mean_probs, 1.0 / found.mean_probs.shape[1])
+    wrong = (probs.argmax(axis=1) != classes) | ~found.usable
+    return Judged(negative_log_likelihoods(probs, classes), probs, entropy(probs), wrong.astype(np.float64), classes)
 
 
 def _joined(parts: Sequence[Judged]) -> Judged:

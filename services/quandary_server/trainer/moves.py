@@ -17,7 +17,10 @@ log = logging.getLogger(__name__)
 
 
 class Cause(StrEnum):
-    """Why the pointer moved: somebody called, a run promoted, replicas did not follow, or a live figure fell."""
+    """Why the pointer moved: somebody called, a run promoted, replicas did not follow, or a live figure fell.
+
+    FOUND: it was found moved, and nobody had told of it.
+    """
 
     CALL = "call"
     RUN = "run"
@@ -26,6 +29,7 @@ class Cause(StrEnum):
     LATENCY = "latency"
     SCORES = "scores"
     QUALITY = "quality"
+    FOUND = "found"
 
 
 @dataclass(frozen=True)

@@ -1,13 +1,13 @@
 """Moving the pointer, waiting until every replica answers with it, and back where they do not."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from datetime import datetime, timedelta
 
-from quandary.errors import CorruptArtefact, DeadlineExceeded, NotFound, PointerMoved, WrongState
+from quandary.errors import CorruptArtefact, DeadlineExceeded, NotFound, PointerMoved, Unavailable, WrongState
 from quandary_server.registry.directory import Registry
 from quandary_server.registry.pointer import Pointer
-from quandary_server.registry.roster import LOST_AFTER
+from quandary_server.registry.roster import LOST_AFTER, Heartbeat
 from quandary_server.storage.audit import PointerAction
 from quandary_server.trainer.moves import Cause, Move, Told, untold
 
@@ -41,12 +41,26 @@ def promote(
 
     Where they do not in time the pointer goes back to the generation before, and DeadlineExceeded says so and names them. It
     stays where there is none before: the generation is the first, or was current already, or what was before is unreadable.
+    Of one that is current already nothing is moved, and a watch of it goes on: who got no answer may ask again.
     Raises PointerMoved where another promotion came first, or since, which is then left alone, and CorruptArtefact.
     """
+    if expected is not None and _stands(registry, generation, expected):
+        return see_through(registry, expected, generation, timeout=timeout, clock=clock)
     moved = registry.promote(generation, expected, clock(), mover)
     before = expected.generation if expected else ""
     told(promotion(moved, before, timeout, cause))
     return see_through(registry, moved, before, timeout=timeout, clock=clock, told=told, back_within=back_within)
+
+
+def _stands(registry: Registry, generation: str, pointer: Pointer) -> bool:
+    """Return whether the pointer is on this very generation, with the manifest that is there; else it is to be moved."""
+    if generation != pointer.generation:
+        return False
+    try:
+        registry.load(generation, pointer.manifest_digest)
+    except CorruptArtefact:
+        return False
+    return True
 
 
 def promotion(moved: Pointer, before: str, timeout: timedelta, cause: Cause) -> Move:
@@ -76,7 +90,7 @@ def see_through(
         raise DeadlineExceeded(f"{generation} is current, and {why}, but {behind}")
     try:
         after = turn_back(registry, moved, behind, Cause.REPLICAS, clock, told, back_within)
-    except (CorruptArtefact, NotFound) as broken:
+    except (CorruptArtefact, NotFound, Unavailable) as broken:
         raise DeadlineExceeded(f"{generation} is current, but {behind}; not rolled back: {broken.message}") from broken
     raise DeadlineExceeded(f"rolled back to {before}: of {generation}, {behind}{after}")
 
@@ -92,8 +106,8 @@ def turn_back(
 ) -> str:
     """Go back from this very pointer to the generation before; return in words what did not go well with it, mostly nothing.
 
-    Raises PointerMoved where the pointer is another by now, WrongState where there is none before, and CorruptArtefact or
-    NotFound where that one cannot be read any more: the pointer stays then.
+    Raises PointerMoved where the pointer is another by now, WrongState where there is none before, CorruptArtefact or NotFound
+    where that one cannot be read any more, and Unavailable: the pointer stays then.
     """
     back = registry.roll_back(moved, clock(), ITSELF)
     to, before = back.generation, moved.generation
@@ -139,25 +153,36 @@ def wait_for_replicas(registry: Registry, generation: str, timeout: timedelta, c
     may answer still, with the generation before; not one that left, nor one silent for 30 s where a fresh one came: that was
     killed and replaced.
 
-    Raises ReplicasBehind, naming those that did not follow in time, and PointerMoved as soon as another generation is current.
+    A registry that is away for a moment is asked again. Raises ReplicasBehind, naming those that did not follow in time, or
+    what is wrong with the registry, and PointerMoved as soon as another generation is current.
     """
     deadline = time.monotonic() + timeout.total_seconds()
-    moved = clock()
-    first = {beat.replica for beat in registry.roster.alive(moved)}
+    moved, first = clock(), set[str]()
     while True:
-        _check_current(registry, generation)
-        # as of the move: whoever was alive then is listed until it leaves, however long it has been silent
-        replicas, now = registry.roster.alive(moved), clock()
-        if any(beat.replica not in first for beat in replicas):
-            replicas = [beat for beat in replicas if now - beat.beaten <= KILLED_AFTER]
-
-        behind = [beat for beat in replicas if beat.generation != generation]
-        if not behind:
-            return [beat.replica for beat in replicas]
-        if time.monotonic() >= deadline:
+        try:
+            _check_current(registry, generation)
+            # as of the move: whoever was alive then is listed until it leaves, however long it has been silent
+            replicas = registry.roster.alive(moved)
+        except Unavailable as away:
+            problem = f"it is not known who answers with it: {away.message}"
+        else:
+            first = first or {beat.replica for beat in replicas}
+            replicas = _without_replaced(replicas, first, clock())
+            behind = [beat for beat in replicas if beat.generation != generation]
+            if not behind:
+                return [beat.replica for beat in replicas]
             names = "; ".join(f"{b.replica} ({b.problem or b.generation or 'no generation'})" for b in behind)
-            raise ReplicasBehind(f"{len(behind)} of {len(replicas)} replicas do not answer with it: {names}")
+            problem = f"{len(behind)} of {len(replicas)} replicas do not answer with it: {names}"
+        if time.monotonic() >= deadline:
+            raise ReplicasBehind(problem)
         time.sleep(LOOK_EVERY_S)
+
+
+def _without_replaced(replicas: list[Heartbeat], first: Collection[str], now: datetime) -> list[Heartbeat]:
+    """Return the replicas but those killed; first: those at the beginning of the wait."""
+    if all(beat.replica in first for beat in replicas):
+        return replicas
+    return [beat for beat in replicas if now - beat.beaten <= KILLED_AFTER]
 
 
 def _check_current(registry: Registry, generation: str) -> None:

@@ -136,16 +136,21 @@ def _ended(run: Run, meters: Meters, registry: Registry, settings: Settings) -> 
 
 
 async def again_and_again(look: Callable[[], None], every_s: float, begin: Callable[[], None] = lambda: None) -> None:
-    """Look until cancelled, in a thread of its own that does `begin` first; what goes wrong is logged."""
+    """Look until cancelled, in a thread of its own that does `begin` first; what goes wrong is logged, once while it lasts."""
     thread = ThreadPoolExecutor(1, thread_name_prefix="look", initializer=begin)
+    told = ""
     try:
         while True:
+            problem = ""
             try:
                 await asyncio.get_running_loop().run_in_executor(thread, look)
-            except QuandaryError as error:
-                log.error("look_failed problem=%s", error)
-            except Exception:
-                log.exception("look_failed")
+            except Exception as error:
+                problem = f"{type(error).__name__}: {error}"
+                if problem != told:
+                    log.error("look_failed problem=%s", problem, exc_info=not isinstance(error, QuandaryError))
+            if told and not problem:
+                log.info("look_goes_on problem_was=%s", told)
+            told = problem
             await asyncio.sleep(every_s)
     finally:
         thread.shutdown(wait=False, cancel_futures=True)
