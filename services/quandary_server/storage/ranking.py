@@ -6,7 +6,7 @@ from datetime import datetime
 from types import MappingProxyType
 from typing import Any, TypeVar
 
-from sqlalchemy import ColumnElement, Select, func, null, select, update
+from sqlalchemy import ColumnElement, Select, null, select, update
 
 from quandary.errors import InvalidArgument
 from quandary_server.leasing.status import TaskState
@@ -15,6 +15,7 @@ from quandary_server.storage.conflicts import again_after_conflict
 from quandary_server.storage.database import Database
 from quandary_server.storage.elections import Lead, check_leads
 from quandary_server.storage.expiry import expire_due, reading_settled
+from quandary_server.storage.looks import BehindInPiece, any_leased, any_unpicked, behind_in_piece, ranked_up_to
 from quandary_server.storage.many_rows import RowUpdate
 from quandary_server.storage.rank_pieces import (
     WAITING,
@@ -28,7 +29,7 @@ from quandary_server.storage.rank_pieces import (
     stale,
     write_piece,
 )
-from quandary_server.storage.schema import IS_FOLDED, LEASED, WAITS, frame_scores, frames, queues, tasks
+from quandary_server.storage.schema import WAITS, frame_scores, frames, queues, tasks
 from quandary_server.storage.succession import ended_leaders, pass_on, successions
 from quandary_server.storage.task_rows import KEYS, TASKS, place_of, task_of, this_task, write_frame_scores
 from quandary_server.storage.task_values import NewScore, ScoredTask, TakenTask, Task
@@ -57,6 +58,13 @@ class Ranking:
         query = TASKS.where(tasks.c.queue == queue, WAITS, tasks.c.generation != generation).order_by(tasks.c.lease_key)
         with reading_settled(self._database, now, self._max_failed_leases) as connection:
             return tuple(map(task_of, connection.execute(query.limit(limit))))
+
+    def behind_in_piece(
+        self, queue: str, generation: str, *, after: bytes = b"", rows: int, limit: int, now: datetime
+    ) -> BehindInPiece:
+        """Return what `waiting_behind` does of the first `rows` waiting tasks behind a key, and the key to go on behind."""
+        with reading_settled(self._database, now, self._max_failed_leases) as connection:
+            return behind_in_piece(connection, queue, generation, after=after, rows=rows, most=limit)
 
     def rescore(
         self, queue: str, scores: Sequence[NewScore], *, generation: str, now: datetime, lead: Lead | None = None
@@ -126,19 +134,16 @@ class Ranking:
 
         Folded ones count only where no ranked task is left and none is leased: nothing else can be asked for then.
         """
-        here = select(func.count()).select_from(tasks).where(tasks.c.queue == queue, WAITS)
         with reading_settled(self._database, now, self._max_failed_leases) as connection:
             if overdue(connection, queue, now):
                 return True
-            ranked = connection.execute(here.where(tasks.c.rank.is_not(None))).scalar_one()
+            ranked = ranked_up_to(connection, queue, below)
             if ranked >= below:
                 return False
-            unpicked = here.where(tasks.c.rank.is_(None), tasks.c.score.is_not(None))
-            if connection.execute(unpicked.where(~IS_FOLDED)).scalar_one():
+            if any_unpicked(connection, queue, folded=False):
                 return True
-            leased = select(func.count()).select_from(tasks).where(tasks.c.queue == queue, LEASED)
-            alone = not ranked and not connection.execute(leased).scalar_one()
-            return alone and bool(connection.execute(unpicked).scalar_one())
+            alone = not ranked and not any_leased(connection, queue)
+            return alone and any_unpicked(connection, queue, folded=True)
 
     def write_ranks(
         self,
