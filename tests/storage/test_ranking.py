@@ -57,14 +57,30 @@ def test_scores_without_generation_given_twice_or_not_finite_are_refused(store: 
 def test_those_behind_a_generation_come_in_lease_order_with_their_records(store: Store, fill: Callable[..., Any]) -> None:
     fill(0.1, 0.4, None, 0.3)
     store.ranking.rescore("active", [NewScore("f003", 0.3, b"new")], generation="g2", now=NOW)
-    behind = store.ranking.waiting_behind("active", "g2", limit=2, now=NOW)
+    behind = store.ranking.waiting_behind("active", "g2", limit=2, now=NOW).tasks
     assert [(task.frame_id, task.record) for task in behind] == [
         ("f001", b"record of f001"),
         ("f000", b"record of f000"),
     ]
-    everything = store.ranking.waiting_behind("active", "g2", limit=9, now=NOW)
+    everything = store.ranking.waiting_behind("active", "g2", limit=9, now=NOW).tasks
     assert [task.frame_id for task in everything] == ["f001", "f000", "f002"]
-    assert [task.frame_id for task in store.ranking.waiting_behind("active", "g1", limit=9, now=NOW)] == ["f003", "f002"]
+    assert [task.frame_id for task in store.ranking.waiting_behind("active", "g1", limit=9, now=NOW).tasks] == ["f003", "f002"]
+
+
+def test_those_behind_a_generation_are_found_piece_by_piece(store: Store, fill: Callable[..., Any]) -> None:
+    fill(0.5, 0.4, 0.3, 0.2, 0.1)
+    store.ranking.rescore("active", [NewScore(f"f00{i}", 0.5 - i / 10, b"new") for i in (0, 1, 3)], generation="g2", now=NOW)
+    found, after = [], b""
+    for _ in range(3):
+        piece = store.ranking.waiting_behind("active", "g2", limit=9, now=NOW, after=after, rows=2)
+        found.append([task.frame_id for task in piece.tasks])
+        if piece.last is None:
+            break
+        after = piece.last
+    assert found == [[], ["f002"], ["f004"]]
+    assert piece.last is None
+    assert store.ranking.waiting_behind("active", "g2", limit=1, now=NOW).tasks[0].frame_id == "f002"
+    assert store.ranking.waiting_behind("control", "g2", limit=1, now=NOW).tasks == ()
 
 
 def test_candidates_are_the_waiting_tasks_with_a_score(store: Store, fill: Callable[..., Any]) -> None:

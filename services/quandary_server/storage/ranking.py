@@ -15,7 +15,7 @@ from quandary_server.storage.conflicts import again_after_conflict
 from quandary_server.storage.database import Database
 from quandary_server.storage.elections import Lead, check_leads
 from quandary_server.storage.expiry import expire_due, reading_settled
-from quandary_server.storage.looks import BehindInPiece, any_leased, any_unpicked, behind_in_piece, ranked_up_to
+from quandary_server.storage.looks import PIECE_ROWS, BehindInPiece, any_leased, any_unpicked, behind_in_piece, ranked_up_to
 from quandary_server.storage.many_rows import RowUpdate
 from quandary_server.storage.rank_pieces import (
     WAITING,
@@ -31,8 +31,8 @@ from quandary_server.storage.rank_pieces import (
 )
 from quandary_server.storage.schema import WAITS, frame_scores, frames, queues, tasks
 from quandary_server.storage.succession import ended_leaders, pass_on, successions
-from quandary_server.storage.task_rows import KEYS, TASKS, place_of, task_of, this_task, write_frame_scores
-from quandary_server.storage.task_values import NewScore, ScoredTask, TakenTask, Task
+from quandary_server.storage.task_rows import KEYS, place_of, this_task, write_frame_scores
+from quandary_server.storage.task_values import NewScore, ScoredTask, TakenTask
 
 __all__ = ["Ranking"]
 
@@ -53,16 +53,13 @@ class Ranking:
         self._max_failed_leases = max_failed_leases
         self._rows_at_once = rows_at_once
 
-    def waiting_behind(self, queue: str, generation: str, *, limit: int, now: datetime) -> tuple[Task, ...]:
-        """Return the first `limit` waiting tasks, in lease order, that this generation has not scored."""
-        query = TASKS.where(tasks.c.queue == queue, WAITS, tasks.c.generation != generation).order_by(tasks.c.lease_key)
-        with reading_settled(self._database, now, self._max_failed_leases) as connection:
-            return tuple(map(task_of, connection.execute(query.limit(limit))))
-
-    def behind_in_piece(
-        self, queue: str, generation: str, *, after: bytes = b"", rows: int, limit: int, now: datetime
+    def waiting_behind(
+        self, queue: str, generation: str, *, limit: int, now: datetime, after: bytes = b"", rows: int = PIECE_ROWS
     ) -> BehindInPiece:
-        """Return what `waiting_behind` does of the first `rows` waiting tasks behind a key, and the key to go on behind."""
+        """Return the first tasks, in lease order, that this generation has not scored, of `rows` that wait behind a key.
+
+        Who goes on behind the last key of each piece has seen all of them.
+        """
         with reading_settled(self._database, now, self._max_failed_leases) as connection:
             return behind_in_piece(connection, queue, generation, after=after, rows=rows, most=limit)
 
