@@ -46,8 +46,19 @@ def records(calibration: Calibration) -> Any:
         frame_id, score = f"f{number:05d}", 1 / (2 + number)
         record = FrameRecord(frame_id, "drive", START + timedelta(seconds=number), "file:///cloud.bin", calibration)
         payload = convert.record_message(record).SerializeToString()
-        ids = {"position": number + 1, "queue": "active", "frame_id": frame_id, "drive_id": "drive", "stamp": record.stamp}
-        return TaskEntry(**ids, record=payload, crops=0, shuffle=0, score=score, generation=generation, frame_score=b"")
+        return TaskEntry(
+            position=number + 1,
+            queue="active",
+            frame_id=frame_id,
+            drive_id="drive",
+            stamp=record.stamp,
+            record=payload,
+            crops=0,
+            shuffle=0,
+            score=score,
+            generation=generation,
+            frame_score=b"",
+        )
 
     return entry
 

@@ -108,16 +108,13 @@ def test_taken_frames_are_those_leased_or_acknowledged(store: Store, fill: Calla
     )
 
 
-def test_candidates_and_taken_bring_their_frame_scores_where_asked_for(store: Store, fill: Callable[..., Any]) -> None:
+def test_frame_scores_are_read_by_frame(store: Store, fill: Callable[..., Any]) -> None:
     fill(0.3, 0.2, None)
     scores = [NewScore(frame_id, 0.1, frame_id.encode()) for frame_id in ("f000", "f001")]
     store.ranking.rescore("active", scores, generation="g2", now=NOW)
-    (leased,) = store.leases.lease("active", holder="ada", max_tasks=1, duration=QUARTER, now=NOW)
-    (waiting,) = store.ranking.candidates("active", now=NOW, with_scores=True)
-    (taken,) = store.ranking.taken("active", now=NOW, with_scores=True)
-    assert {waiting.frame_id, taken.frame_id} == {"f000", "f001"}
-    assert (waiting.frame_score, taken.frame_score) == (waiting.frame_id.encode(), leased.frame_id.encode())
-    assert store.ranking.candidates("active", now=NOW)[0].frame_score is None
+    assert store.ranking.frame_scores("active", ["f001", "f002", "f009"]) == {"f001": b"f001"}
+    assert store.ranking.frame_scores("active", ["f001", "f000"]) == {"f000": b"f000", "f001": b"f001"}
+    assert store.ranking.frame_scores("control", ["f001"]) == {}
 
 
 def test_candidates_and_taken_bring_their_tags_where_asked_for(store: Store, entry: Callable[..., Any]) -> None:

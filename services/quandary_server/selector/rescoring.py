@@ -256,7 +256,10 @@ class Rescorer:
         ranked_generation: str,
     ) -> None:
         settings = self._query
-        candidates, held = query_input(waiting, taken, views, settings.labelling_cost, newest, settings.plan.tag_keys)
+        of_objects = self._viewer.of_objects if settings.plan.needs_objects else None
+        candidates, held = query_input(
+            waiting, taken, views, settings.labelling_cost, newest, settings.plan.tag_keys, of_objects
+        )
         budget_s = None if settings.budget is None else settings.budget.total_seconds()
         found = asked(candidates, held, settings.plan, settings.picked, self._rng, budget_s)
         picked = [waiting[index].frame_id for index in found.picks.tolist()]

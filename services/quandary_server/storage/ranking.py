@@ -6,7 +6,7 @@ from datetime import datetime
 from types import MappingProxyType
 from typing import Any, TypeVar
 
-from sqlalchemy import ColumnElement, Select, null, select, update
+from sqlalchemy import ColumnElement, Select, bindparam, select, update
 
 from quandary.errors import InvalidArgument
 from quandary_server.leasing.status import TaskState
@@ -16,7 +16,7 @@ from quandary_server.storage.database import Database
 from quandary_server.storage.elections import Lead, check_leads
 from quandary_server.storage.expiry import expire_due, reading_settled
 from quandary_server.storage.looks import PIECE_ROWS, BehindInPiece, any_leased, any_unpicked, behind_in_piece, ranked_up_to
-from quandary_server.storage.many_rows import RowUpdate
+from quandary_server.storage.many_rows import RowsOf, RowUpdate
 from quandary_server.storage.rank_pieces import (
     WAITING,
     RankedQuery,
@@ -39,6 +39,9 @@ __all__ = ["Ranking"]
 OF_FRAME = (frames.c.crops, frames.c.ego_position_m)
 
 WRITE_SCORE = RowUpdate(tasks, KEYS, [tasks.c.score, tasks.c.generation, tasks.c.folded_under, tasks.c.lease_key])
+
+OF_QUEUE = frame_scores.c.queue == bindparam("queue")
+SCORES = RowsOf(select(frame_scores.c.frame_id, frame_scores.c.frame_score).where(OF_QUEUE), frame_scores.c.frame_id)
 
 T = TypeVar("T")
 
@@ -95,34 +98,34 @@ class Ranking:
             write_frame_scores(connection, {(queue, frame_id): found[frame_id].frame_score for frame_id in written})
         return len(rows)
 
-    def candidates(
-        self, queue: str, *, now: datetime, with_scores: bool = False, with_tags: bool = False
-    ) -> tuple[ScoredTask, ...]:
-        """Return the waiting tasks that have a score, in lease order.
-
-        with_scores: with their FrameScores, kilobytes each. with_tags: with those of their frames.
-        """
+    def candidates(self, queue: str, *, now: datetime, with_tags: bool = False) -> tuple[ScoredTask, ...]:
+        """Return the waiting tasks that have a score, in lease order; with_tags: with those of their frames."""
         columns = (tasks.c.frame_id, frames.c.drive_id, frames.c.stamp, tasks.c.score, tasks.c.generation, *OF_FRAME)
         query = (
-            _of_frames(columns, with_scores, with_tags)
+            _of_frames(columns, with_tags)
             .where(tasks.c.queue == queue, WAITS, tasks.c.score.is_not(None))
             .order_by(tasks.c.lease_key)
         )
         with reading_settled(self._database, now, self._max_failed_leases) as connection:
             return tuple(ScoredTask(*row) for row in connection.execute(query))
 
-    def taken(self, queue: str, *, now: datetime, with_scores: bool = False, with_tags: bool = False) -> tuple[TakenTask, ...]:
-        """Return the tasks that are leased or acknowledged, by drive and stamp; with_scores, with_tags as of candidates."""
+    def taken(self, queue: str, *, now: datetime, with_tags: bool = False) -> tuple[TakenTask, ...]:
+        """Return the tasks that are leased or acknowledged, by drive and stamp; with_tags: with those of their frames."""
         states = tasks.c.state.in_([TaskState.LEASED, TaskState.ACKNOWLEDGED])
         leased = tasks.c.state == TaskState.LEASED
         columns = (tasks.c.frame_id, frames.c.drive_id, frames.c.stamp, tasks.c.generation)
         query = (
-            _of_frames((*columns, frames.c.crops, leased, frames.c.ego_position_m), with_scores, with_tags)
+            _of_frames((*columns, frames.c.crops, leased, frames.c.ego_position_m), with_tags)
             .where(tasks.c.queue == queue, states)
             .order_by(frames.c.drive_id, frames.c.stamp)
         )
         with reading_settled(self._database, now, self._max_failed_leases) as connection:
             return tuple(TakenTask(*row) for row in connection.execute(query))
+
+    def frame_scores(self, queue: str, frame_ids: Sequence[str]) -> dict[str, bytes]:
+        """Return the FrameScores of the frames' tasks, by frame, of those that have one: kilobytes each."""
+        with self._database.read() as connection:
+            return {row.frame_id: row.frame_score for row in SCORES.rows(connection, {"queue": queue}, frame_ids)}
 
     def ranks_run_out(self, queue: str, below: int, *, now: datetime) -> bool:
         """Return whether fewer than `below` ranked tasks wait while tasks with a score wait that no query picked.
@@ -223,15 +226,10 @@ class Ranking:
             return connection.execute(query).scalar_one_or_none() or ""
 
 
-def _of_frames(columns: Sequence[ColumnElement[Any]], with_scores: bool, with_tags: bool) -> Select[Any]:
-    """Return a query for columns of tasks and their frames, and behind them for the FrameScore and tags, where asked for."""
-    score = frame_scores.c.frame_score if with_scores else null()
-    query = select(*columns, score, *((frames.c.tags,) if with_tags else ()))
-    query = query.select_from(tasks).join(frames, frames.c.frame_id == tasks.c.frame_id)
-    if not with_scores:
-        return query
-    this = (frame_scores.c.queue == tasks.c.queue) & (frame_scores.c.frame_id == tasks.c.frame_id)
-    return query.outerjoin(frame_scores, this)
+def _of_frames(columns: Sequence[ColumnElement[Any]], with_tags: bool) -> Select[Any]:
+    """Return a query for columns of tasks and their frames, and behind them for the tags, where asked for."""
+    query = select(*columns, *((frames.c.tags,) if with_tags else ()))
+    return query.select_from(tasks).join(frames, frames.c.frame_id == tasks.c.frame_id)
 
 
 def _cut(found: Sequence[T], size: int) -> Iterator[Sequence[T]]:
