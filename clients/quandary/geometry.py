@@ -209,14 +209,12 @@ class Calibration:
         The pixels of `project` to the bit, without computing those that mean nothing: most of a cloud lies behind the camera.
         """
         columns = np.ascontiguousarray(points[:, :3].T, dtype=np.float64)
-        across, down, deep = self.lidar_to_image
-        depth = _along(deep, columns)
+        (depth,) = _along(self.lidar_to_image[2:], columns)
         rows = np.flatnonzero(depth > NEAR_PLANE_M)
         ahead, depth = columns.take(rows, axis=1), depth.take(rows)
-        u, v = _along(across, ahead), _along(down, ahead)
-        u /= depth
-        v /= depth
-        return rows, u, v
+        pixels = _along(self.lidar_to_image[:2], ahead)
+        pixels /= depth
+        return rows, pixels[0], pixels[1]
 
     def rays(self, pixels: Floats) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return camera centre (3,) and directions (N, 3) of pixels (N, 2) in the LiDAR frame, one metre deep each.
@@ -254,15 +252,16 @@ class Calibration:
         return around.clipped(self.image_width_px, self.image_height_px) if around else None
 
 
-def _along(row: NDArray[np.float64], columns: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return row (4,) times points given as x, y and z (3, N) with a 1 each: (N,), added up in the order of `project`."""
+def _along(rows: NDArray[np.float64], columns: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return rows (K, 4) times points given as x, y and z (3, N) with a 1 each: (K, N), added up in the order of `project`."""
     x, y, z = columns
-    total = np.asarray(row[0] * x)
-    term = row[1] * y
+    of_x, of_y, of_z, offset = rows.T[:, :, None]
+    total = np.asarray(of_x * x)
+    term = of_y * y
     total += term
-    np.multiply(row[2], z, out=term)
+    np.multiply(of_z, z, out=term)
     total += term
-    total += row[3]
+    total += offset
     return total
 
 

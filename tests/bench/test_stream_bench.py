@@ -83,11 +83,13 @@ def test_all_that_is_streamed_waits_with_a_real_score(scoring: ScoringProcess) -
             seen = list(looks_at(settings, selector.pid, 24, told_nothing))
         with settings.open_store() as store:
             stats = store.tasks.stats(ACTIVE_QUEUE, generation=scoring.generations[-1], now=now())
-            candidates = store.ranking.candidates(ACTIVE_QUEUE, now=now(), with_scores=True)
+            candidates = store.ranking.candidates(ACTIVE_QUEUE, now=now())
+            scores = store.ranking.frame_scores(ACTIVE_QUEUE, [task.frame_id for task in candidates])
     assert seen[-1].frames == stats.waiting + stats.folded == len(candidates) == 24
     assert stats.behind == stats.rejected == 0
     assert len({task.score for task in candidates}) == 24
-    views = [frame_view(task.frame_score) for task in candidates]
+    views = [frame_view(score) for score in scores.values()]
+    assert len(views) == 24
     assert all(len(view.objects) == PROPOSALS and view.embedding is not None for view in views)
 
 

@@ -42,3 +42,12 @@ def test_a_crop_of_a_crop_is_the_crop(seed: int, x: float, y: float, width: floa
     u, v = pixels.T
     inside = (depth > 0.1) & (u >= grown.left_px) & (u < grown.right_px) & (v >= grown.top_px) & (v < grown.bottom_px)
     assert crop.tobytes() == points[inside].tobytes()
+
+
+def test_each_of_many_boxes_gets_the_crop_that_it_gets_alone(calibration: Calibration) -> None:
+    points = np.random.default_rng(0).uniform((-20, 0, -3, 0), (60, 20, 3, 1), (500, 4)).astype(np.float32)
+    boxes = [ImageBox(30 * i, 100, 30 * i + 90, 250) for i in range(37)]
+    crops = crop_frusta(points, calibration, boxes)
+    alone = [crop_frusta(points, calibration, [box])[0] for box in boxes]
+    assert [crop.tobytes() for crop in crops] == [crop.tobytes() for crop in alone]
+    assert {len(crop) > 0 for crop in crops} == {True, False}

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from quandary_server.selection.candidates import Candidates, Taken
 from quandary_server.selection.cover import cover, totals
@@ -78,3 +79,19 @@ def test_each_pick_tells_the_most_that_none_before_it_tells(found: Candidates, s
     for start in range(1, len(picks)):
         gains = [told((*picks[:start], frame)) for frame in range(len(found)) if frame not in picks[:start]]
         assert told(tuple(picks[: start + 1])) == pytest.approx(max(gains), abs=1e-5)
+
+
+@given(pools(8), st.integers(0, 2**32 - 1), st.integers(0, 4))
+def test_objects_that_are_read_when_they_are_compared_make_the_same_picks(found: Candidates, seed: int, k: int) -> None:
+    found = with_objects(found, np.random.default_rng(seed))
+    asked: list[int] = []
+
+    def read_objects(ids: NDArray[np.str_]) -> Objects:
+        asked.append(len(ids))
+        return found.objects.take(np.array([found.ids.tolist().index(frame_id) for frame_id in ids.tolist()], np.intp))
+
+    without = replace(found.objects, embeddings=np.empty((len(found.objects), 0), np.float32))
+    apart = replace(found, objects=without, read_objects=read_objects)
+    shortlist = np.arange(len(found))[::2]
+    assert cover(shortlist, apart, NOTHING, 0.5, k).tolist() == cover(shortlist, found, NOTHING, 0.5, k).tolist()
+    assert asked == [len(shortlist)]

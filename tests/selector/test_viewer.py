@@ -18,7 +18,7 @@ from quandary_server.storage.task_values import NewScore, Task, TaskEntry
 NOW = START + timedelta(hours=1)
 CAR = [1.0, *([0.0] * (len(CLASSES) - 1))]
 NOTHING, CLASSES_ALONE = QueryPlan(Strategy.TOP_K, gap_s=1.0), QueryPlan(Strategy.TOP_K, class_floor=0.5, gap_s=1.0, chance=0.5)
-EMBEDDINGS = QueryPlan(Strategy.K_CENTRE)
+EMBEDDINGS, OBJECTS = QueryPlan(Strategy.K_CENTRE), QueryPlan(Strategy.COVER)
 
 
 def scored(frame_id: str) -> NewScore:
@@ -64,18 +64,40 @@ def filled(store: Store) -> Store:
 
 
 @pytest.mark.parametrize(
-    ("plan", "of_waiting", "of_taken"), [(NOTHING, False, False), (CLASSES_ALONE, True, False), (EMBEDDINGS, True, True)]
+    ("plan", "of_waiting", "of_taken"),
+    [(NOTHING, False, False), (CLASSES_ALONE, True, False), (EMBEDDINGS, True, True), (OBJECTS, True, True)],
 )
-def test_tasks_bring_their_frame_scores_only_where_the_plan_looks_at_them(
+def test_frames_are_viewed_only_where_the_plan_looks_at_them(
     filled: Store, plan: QueryPlan, of_waiting: bool, of_taken: bool
 ) -> None:
     viewer = Viewer(filled, Scorings().score, plan, lambda: NOW, batch=2)
     (waiting,), (taken,) = viewer.tasks()
     assert (waiting.frame_id, taken.frame_id) == ("f1", "f0")
-    assert (waiting.frame_score is not None, taken.frame_score is not None) == (of_waiting, of_taken)
     views = asyncio.run(viewer.views([waiting], [taken], "g1"))
     assert set(views) == {frame_id for frame_id, seen in (("f1", of_waiting), ("f0", of_taken)) if seen}
     assert all(view.class_shares.tolist() == CAR for view in views.values())
+
+
+def test_embeddings_of_objects_are_kept_of_what_is_taken_and_read_again_of_what_waits(filled: Store) -> None:
+    viewer = Viewer(filled, Scorings().score, OBJECTS, lambda: NOW, batch=2)
+    waiting, taken = viewer.tasks()
+    views = asyncio.run(viewer.views(waiting, taken, "g1"))
+    known = [[3.0, 4.0]]
+    assert [row.tolist() for row in views["f0"].objects.embeddings if row is not None] == known
+    assert (views["f1"].objects.embeddings, len(views["f1"].objects.scores)) == ((None,), 1)
+    assert not views["f1"].objects.class_shares.any()
+    again = viewer.of_objects(waiting)["f1"].objects
+    assert [row.tolist() for row in again.embeddings if row is not None] == known
+
+    # of another generation they are not known, and not asked for
+    views = asyncio.run(viewer.views(waiting, taken, "g2"))
+    assert views["f0"].objects.embeddings == viewer.of_objects(waiting)["f1"].objects.embeddings == (None,)
+
+
+def test_classes_of_objects_are_kept_for_a_budget(filled: Store) -> None:
+    viewer = Viewer(filled, Scorings().score, NOTHING, lambda: NOW, batch=2, budgeted=True)
+    views = asyncio.run(viewer.views(*viewer.tasks(), "g1"))
+    assert views["f1"].objects.class_shares.tolist() == [CAR]
 
 
 @pytest.mark.parametrize(("plan", "again"), [(NOTHING, []), (CLASSES_ALONE, []), (EMBEDDINGS, ["f0", "f1"])])

@@ -372,7 +372,7 @@ class QueueMachine(RuleBasedStateMachine):
     @invariant()
     def those_behind_and_the_candidates_agree(self) -> None:
         waiting = self.waiting()
-        behind = self.store.ranking.waiting_behind("active", "g2", limit=3, now=self.now)
+        behind = self.store.ranking.waiting_behind("active", "g2", limit=3, now=self.now).tasks
         expected = [task.place.frame_id for task in waiting if task.generation != "g2"][:3]
         assert [task.frame_id for task in behind] == expected
         candidates = self.store.ranking.candidates("active", now=self.now)

@@ -57,14 +57,30 @@ def test_scores_without_generation_given_twice_or_not_finite_are_refused(store: 
 def test_those_behind_a_generation_come_in_lease_order_with_their_records(store: Store, fill: Callable[..., Any]) -> None:
     fill(0.1, 0.4, None, 0.3)
     store.ranking.rescore("active", [NewScore("f003", 0.3, b"new")], generation="g2", now=NOW)
-    behind = store.ranking.waiting_behind("active", "g2", limit=2, now=NOW)
+    behind = store.ranking.waiting_behind("active", "g2", limit=2, now=NOW).tasks
     assert [(task.frame_id, task.record) for task in behind] == [
         ("f001", b"record of f001"),
         ("f000", b"record of f000"),
     ]
-    everything = store.ranking.waiting_behind("active", "g2", limit=9, now=NOW)
+    everything = store.ranking.waiting_behind("active", "g2", limit=9, now=NOW).tasks
     assert [task.frame_id for task in everything] == ["f001", "f000", "f002"]
-    assert [task.frame_id for task in store.ranking.waiting_behind("active", "g1", limit=9, now=NOW)] == ["f003", "f002"]
+    assert [task.frame_id for task in store.ranking.waiting_behind("active", "g1", limit=9, now=NOW).tasks] == ["f003", "f002"]
+
+
+def test_those_behind_a_generation_are_found_piece_by_piece(store: Store, fill: Callable[..., Any]) -> None:
+    fill(0.5, 0.4, 0.3, 0.2, 0.1)
+    store.ranking.rescore("active", [NewScore(f"f00{i}", 0.5 - i / 10, b"new") for i in (0, 1, 3)], generation="g2", now=NOW)
+    found, after = [], b""
+    for _ in range(3):
+        piece = store.ranking.waiting_behind("active", "g2", limit=9, now=NOW, after=after, rows=2)
+        found.append([task.frame_id for task in piece.tasks])
+        if piece.last is None:
+            break
+        after = piece.last
+    assert found == [[], ["f002"], ["f004"]]
+    assert piece.last is None
+    assert store.ranking.waiting_behind("active", "g2", limit=1, now=NOW).tasks[0].frame_id == "f002"
+    assert store.ranking.waiting_behind("control", "g2", limit=1, now=NOW).tasks == ()
 
 
 def test_candidates_are_the_waiting_tasks_with_a_score(store: Store, fill: Callable[..., Any]) -> None:
@@ -92,16 +108,13 @@ def test_taken_frames_are_those_leased_or_acknowledged(store: Store, fill: Calla
     )
 
 
-def test_candidates_and_taken_bring_their_frame_scores_where_asked_for(store: Store, fill: Callable[..., Any]) -> None:
+def test_frame_scores_are_read_by_frame(store: Store, fill: Callable[..., Any]) -> None:
     fill(0.3, 0.2, None)
     scores = [NewScore(frame_id, 0.1, frame_id.encode()) for frame_id in ("f000", "f001")]
     store.ranking.rescore("active", scores, generation="g2", now=NOW)
-    (leased,) = store.leases.lease("active", holder="ada", max_tasks=1, duration=QUARTER, now=NOW)
-    (waiting,) = store.ranking.candidates("active", now=NOW, with_scores=True)
-    (taken,) = store.ranking.taken("active", now=NOW, with_scores=True)
-    assert {waiting.frame_id, taken.frame_id} == {"f000", "f001"}
-    assert (waiting.frame_score, taken.frame_score) == (waiting.frame_id.encode(), leased.frame_id.encode())
-    assert store.ranking.candidates("active", now=NOW)[0].frame_score is None
+    assert store.ranking.frame_scores("active", ["f001", "f002", "f009"]) == {"f001": b"f001"}
+    assert store.ranking.frame_scores("active", ["f001", "f000"]) == {"f000": b"f000", "f001": b"f001"}
+    assert store.ranking.frame_scores("control", ["f001"]) == {}
 
 
 def test_candidates_and_taken_bring_their_tags_where_asked_for(store: Store, entry: Callable[..., Any]) -> None:

@@ -73,7 +73,7 @@ def test_a_label_for_a_folded_frame_closes_it(store: Store, best: str) -> None:
 
 
 def test_folded_tasks_are_scored_last_and_are_candidates(store: Store, best: str) -> None:
-    behind = store.ranking.waiting_behind("active", "g2", limit=9, now=NOW)
+    behind = store.ranking.waiting_behind("active", "g2", limit=9, now=NOW).tasks
     assert [task.frame_id for task in behind] == [best, "f002", "f001", "f003"]
     assert len(store.ranking.candidates("active", now=NOW)) == 4
 

@@ -7,7 +7,18 @@ from enum import IntEnum
 
 from quandary.errors import InvalidArgument
 
-__all__ = ["FOLDED_KEYS", "Place", "PriorityBand", "epoch_and_rank", "epoch_of", "keys_of", "query_of", "ranks_of"]
+__all__ = [
+    "FOLDED_KEYS",
+    "Place",
+    "PriorityBand",
+    "epoch_and_rank",
+    "epoch_of",
+    "keys_of",
+    "query_of",
+    "ranked_keys",
+    "ranks_of",
+    "unpicked_keys",
+]
 
 PINNED, OPEN, FOLDED = range(3)
 FOLDED_KEYS = bytes([FOLDED])
@@ -92,6 +103,20 @@ def keys_of(band: PriorityBand) -> tuple[bytes, bytes]:
     return struct.pack(">BB", OPEN, band), struct.pack(">BB", OPEN, band + 1)
 
 
+def ranked_keys() -> list[tuple[bytes, bytes]]:
+    """Return pairs of keys: places with a rank lie from the first of one on, before its second."""
+    return [(head, head + LAST) for head in _heads(PINNED, OPEN, FOLDED)]
+
+
+def unpicked_keys(*, folded: bool) -> list[tuple[bytes, bytes]]:
+    """Return pairs of keys: places with a score and no rank lie from the first of one on, before its second.
+
+    folded: those behind all others too. What is folded and pinned is among those of the pinned.
+    """
+    fronts = (PINNED, OPEN, FOLDED) if folded else (PINNED, OPEN)
+    return [(head + LAST, head + LAST + LAST) for head in _heads(*fronts)]
+
+
 def epoch_and_rank(rank_in_epoch: int) -> tuple[int, int]:
     """Return what `Place.rank_in_epoch` was made of."""
     return divmod(rank_in_epoch, RANKS)
@@ -112,6 +137,10 @@ def epoch_of(query: int) -> int:
 def query_of(epoch: int) -> int:
     """Return the number of the query whose epoch this is."""
     return EPOCHS - epoch
+
+
+def _heads(*fronts: int) -> list[bytes]:
+    return [struct.pack(">BB", front, band) for front in fronts for band in PriorityBand]
 
 
 def _descending(score: float) -> bytes:

@@ -1,5 +1,6 @@
 """What a query picks from, and what it keeps its distance to."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Self
 
@@ -21,6 +22,8 @@ class Candidates:
     last; of a single crop its mean class probabilities. seconds (N,): of labelling work. objects: of the frames, where known.
     positions_m (N, 3): of the LiDAR in the drive's frame; a row of NaN, or None for all, is unknown. tags (N, K): values of the
     tags that the plan looks at (`QueryPlan.tag_keys`), empty where a frame has none; None: it looks at none.
+    read_objects: returns the objects of frames by id (K,), as frames 0, 1, ...; where embeddings of all objects would take much
+    memory, and `objects` has none of them. None: it has them.
     Raises ValueError naming the field for a wrong shape, a value that is not finite or below 0, or an id given twice.
     """
 
@@ -34,6 +37,7 @@ class Candidates:
     objects: Objects = field(default=NO_OBJECTS)
     positions_m: NDArray[np.float64] | None = None
     tags: NDArray[np.str_] | None = None
+    read_objects: Callable[[NDArray[np.str_]], Objects] | None = None
 
     def __post_init__(self) -> None:
         _check_rows(self, len(self.ids), tables=TABLES)
@@ -52,6 +56,12 @@ class Candidates:
         """Return the candidates at indices (K,), in that order; raises ValueError for one given twice."""
         rows = {name: getattr(self, name)[which] for name in _rows_of(self)}
         return replace(self, **rows, objects=self.objects.take(which))
+
+    def with_objects(self) -> Self:
+        """Return the candidates with the embeddings of their objects."""
+        if self.read_objects is None:
+            return self
+        return replace(self, objects=self.read_objects(self.ids), read_objects=None)
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,7 +110,8 @@ class Taken:
 
 def _rows_of(value: Any) -> list[str]:
     """Return the names of the fields that have a row for each frame."""
-    return [f.name for f in fields(value) if f.name != "objects" and getattr(value, f.name) is not None]
+    apart = ("objects", "read_objects")
+    return [f.name for f in fields(value) if f.name not in apart and getattr(value, f.name) is not None]
 
 
 def _check_rows(value: Any, rows: int, tables: tuple[str, ...]) -> None:

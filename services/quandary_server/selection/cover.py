@@ -24,7 +24,7 @@ def cover(shortlist: Order, candidates: Candidates, taken: Taken, reach: float, 
     1 - 1/e of what the best k tell (Nemhauser et al. 1978). A frame whose objects are not known tells its score, and shows
     nothing. Equal ones go by their order in the shortlist. Distances are taken without BLAS: threads change no pick.
     """
-    near = candidates.take(shortlist)
+    near = candidates.take(shortlist).with_objects()
     shown = _Shown(near, reach)
     shown.by_taken(taken)
 

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -57,12 +58,21 @@ class FrameScorer:
     Only what is wrong with the frame itself refuses it. All else (scoring away, overloaded, broken, our token changed) is
     waited for, however long it lasts: no frame is lost to it. `waiting` is called before each such wait, `took` with the
     seconds that a scored frame took in all.
+
+    readers: threads that read and crop, fewer than frames are in flight. NumPy lets the interpreter go at every call, and
+    threads that all want it back spend as much on waking each other as on the crops.
     """
 
     def __init__(
-        self, client: AsyncScoringClient, options: ScoringOptions, waiting: Callable[[], None], took: Callable[[float], None]
+        self,
+        client: AsyncScoringClient,
+        options: ScoringOptions,
+        waiting: Callable[[], None],
+        took: Callable[[float], None],
+        readers: int = 2,
     ) -> None:
         self._client, self._options, self._waiting, self._took = client, options, waiting, took
+        self._readers = ThreadPoolExecutor(readers, thread_name_prefix="reader")
 
     async def score(self, record: FrameRecord) -> Scored | None:
         """Return the score of a frame, None while there is no generation.
@@ -71,7 +81,7 @@ class FrameScorer:
         """
         started = time.perf_counter()
         try:
-            frame = await asyncio.to_thread(_crop, record)
+            frame = await asyncio.get_running_loop().run_in_executor(self._readers, _crop, record)
         except Unavailable:
             raise
         except QuandaryError as error:
@@ -98,6 +108,10 @@ class FrameScorer:
         except QuandaryError as error:
             log.warning("generation_unknown problem=%s", error)
             return ""
+
+    def close(self) -> None:
+        """Begin no reading any more, and wait for what is being read."""
+        self._readers.shutdown(cancel_futures=True)
 
     def _retrying(self) -> AsyncRetrying:
         return AsyncRetrying(

@@ -43,6 +43,15 @@ class FrameView:
     class_shares: NDArray[np.float64]
     objects: ObjectViews = NO_OBJECTS
 
+    def slim(self, *, classes: bool) -> "FrameView":
+        """Return the view without its objects' embeddings, and without their classes and points unless those are asked for."""
+        count = len(self.objects)
+        slim = replace(self.objects, embeddings=(None,) * count)
+        if not classes:
+            shares, points = np.broadcast_to(0.0, (count, len(CLASSES))), np.broadcast_to(np.int64(0), count)
+            slim = replace(slim, class_shares=shares, points=points)
+        return replace(self, objects=slim)
+
     def without_embeddings(self) -> "FrameView":
         """Return the view as one sees it whose embeddings are another generation's."""
         unknown = replace(self.objects, embeddings=(None,) * len(self.objects))

@@ -1,7 +1,7 @@
 """The tasks of a queue as the arrays that a query takes."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,16 +20,26 @@ def query_input(
     cost: LabellingCost,
     generation: str,
     tag_keys: Sequence[str] = (),
+    of_objects: Callable[[Sequence[ScoredTask]], Mapping[str, FrameView]] | None = None,
 ) -> tuple[Candidates, Taken]:
     """Return the waiting tasks as candidates, in their order, and those that are taken; views: by frame id, none is unseen.
 
     generation: the newest. What is leased, or was taken for a score of it, holds off its near copies and counts for quotas.
-    tag_keys: of the plan; with any the tasks carry their tags.
+    tag_keys: of the plan; with any the tasks carry their tags. of_objects: returns views with the embeddings of objects, where
+    those are compared; of what waits they are asked for where they are.
     """
     of_waiting = [views.get(task.frame_id, UNSEEN) for task in waiting]
     of_taken = [views.get(task.frame_id, UNSEEN) for task in taken]
     size = _embedding_size([*of_waiting, *of_taken])
-    objects = _objects(of_waiting, size)
+    objects = _objects(of_waiting, 0)
+    tasks = {task.frame_id: task for task in waiting}
+
+    def read_objects(ids: NDArray[np.str_]) -> Objects:
+        assert of_objects is not None
+        asked = [tasks[frame_id] for frame_id in ids.tolist()]
+        found = of_objects(asked)
+        return _objects([found[task.frame_id] for task in asked], size)
+
     candidates = Candidates(
         ids=np.array([task.frame_id for task in waiting], np.str_),
         drives=np.array([task.drive_id for task in waiting], np.str_),
@@ -41,6 +51,7 @@ def query_input(
         objects=objects,
         positions_m=_positions_m(waiting),
         tags=_tags(waiting, tag_keys),
+        read_objects=read_objects if of_objects else None,
     )
     leased = np.array([task.leased for task in taken], np.bool_)
     held = Taken(
@@ -49,7 +60,7 @@ def query_input(
         embeddings=_rows([view.embedding for view in of_taken], size),
         leased=leased,
         folds=leased | np.array([task.generation == generation for task in taken], np.bool_),
-        objects=_objects(of_taken, size),
+        objects=_objects(of_taken, size if of_objects else 0),
         positions_m=_positions_m(taken),
         class_shares=_class_shares(of_taken),
         tags=_tags(taken, tag_keys),

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 import numpy as np
@@ -34,6 +35,18 @@ PATIENCE = timedelta(minutes=2)
 log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True, slots=True)
+class Round:
+    """Where a look around a queue is, by key; complete: it has been all around once."""
+
+    after: bytes = b""
+    complete: bool = False
+
+    def behind(self, last: bytes | None) -> "Round":
+        """Return the round behind a piece that ends at this key, None for the last one: it begins again."""
+        return Round(b"", True) if last is None else replace(self, after=last)
+
+
 class Rescorer:
     """Scores what of a queue the current generation has not scored yet, in lease order, then runs its query: ranks and folds.
 
@@ -61,6 +74,7 @@ class Rescorer:
         self._put_off = PutOff()
         self._came_back = False
         self._look_again: datetime | None = None
+        self._round = Round()
         self._viewer = Viewer(store, self._score, query.plan, clock, pace.batch, query.budget is not None, queue)
         self._refill_below = query.refill_below
         self._lead: Lead | None = None
@@ -99,7 +113,7 @@ class Rescorer:
     def _begin_anew(self) -> None:
         self.ranked_generation = ""
         self._put_off.clear()
-        self._came_back, self._look_again = False, None
+        self._came_back, self._look_again, self._round = False, None, Round()
 
     async def _move_on(self) -> bool:
         behind = await asyncio.to_thread(self._behind)
@@ -109,17 +123,44 @@ class Rescorer:
         return await self._rank_meanwhile() or moved
 
     def _behind(self) -> list[Task]:
+        """Return the next batch that the generation has not scored: what is leased first, then where the round is.
+
+        A generation that is new, or a frame that comes back, is looked for all around the queue; after that each look is at
+        two pieces.
+        """
         now = self._clock()
         if self._put_off.come_back(now):
-            self._came_back, self._look_again = True, None
+            self._came_back, self._look_again, self._round = True, None, Round()
         if self._look_again is not None and now < self._look_again:
             return []
-        limit = self._pace.batch + len(self._put_off)
-        found = self._store.ranking.waiting_behind(self._queue, self.generation, limit=limit, now=now)
-        left = [task for task in found if task.frame_id not in self._put_off][: self._pace.batch]
+        left, passed_over = self._look_around(now)
         # to pass over thousands that cannot be scored takes a while
-        self._look_again = now + LOOK_AGAIN if found and not left else None
+        self._look_again = now + LOOK_AGAIN if passed_over and not left else None
         return left
+
+    def _look_around(self, now: datetime) -> tuple[list[Task], bool]:
+        """Return the next batch, and whether tasks that are put off were passed over for it."""
+        front, front_ends = self._look(b"", now)
+        left, passed_over = self._without_put_off(front)
+        while not left and front_ends is not None:
+            piece, last = self._look(self._round.after or front_ends, now)
+            left, some = self._without_put_off(piece)
+            passed_over |= some
+            if left:
+                break
+            self._round = self._round.behind(last)
+            if self._round.complete:
+                break
+        return left, passed_over
+
+    def _look(self, after: bytes, now: datetime) -> tuple[Sequence[Task], bytes | None]:
+        limit = self._pace.batch + len(self._put_off)
+        piece = self._store.ranking.waiting_behind(self._queue, self.generation, limit=limit, now=now, after=after)
+        return piece.tasks, piece.last
+
+    def _without_put_off(self, found: Sequence[Task]) -> tuple[list[Task], bool]:
+        left = [task for task in found if task.frame_id not in self._put_off]
+        return left[: self._pace.batch], len(left) < len(found)
 
     async def _score_batch(self, behind: Sequence[Task]) -> bool:
         stuck = asyncio.Event()
@@ -215,7 +256,10 @@ class Rescorer:
         ranked_generation: str,
     ) -> None:
         settings = self._query
-        candidates, held = query_input(waiting, taken, views, settings.labelling_cost, newest, settings.plan.tag_keys)
+        of_objects = self._viewer.of_objects if settings.plan.needs_objects else None
+        candidates, held = query_input(
+            waiting, taken, views, settings.labelling_cost, newest, settings.plan.tag_keys, of_objects
+        )
         budget_s = None if settings.budget is None else settings.budget.total_seconds()
         found = asked(candidates, held, settings.plan, settings.picked, self._rng, budget_s)
         picked = [waiting[index].frame_id for index in found.picks.tolist()]

@@ -3,8 +3,10 @@
 import asyncio
 import contextlib
 import logging
+import os
 from collections import Counter
 from collections.abc import Coroutine, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,7 +31,7 @@ from quandary_server.selector.frame_scores import FrameScorer
 from quandary_server.selector.label_servicer import LabelServicer
 from quandary_server.selector.labelled_index import LabelledIndex
 from quandary_server.selector.open_log import member_name, open_log
-from quandary_server.selector.pace import Pace
+from quandary_server.selector.pace import Pace, threads_at_once
 from quandary_server.selector.queue_servicer import QueueServicer
 from quandary_server.selector.ranked_queues import RankedQueues
 from quandary_server.selector.scoring_token import ScoringToken
@@ -141,6 +143,8 @@ async def serve_selector(settings: Settings) -> None:
     share_memory_among_threads()
     ensure_tokens(settings.tokens)
     selector = settings.selector
+    threads = threads_at_once(settings.store.connections, os.cpu_count() or 1)
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(threads, "asyncio"))
     meters = Meters()
     async with contextlib.AsyncExitStack() as stack:
         store = stack.enter_context(settings.open_store())
@@ -152,7 +156,8 @@ async def serve_selector(settings: Settings) -> None:
             )
         )
         options = selector.scoring_options()
-        scorer = FrameScorer(client, options, meters.retries.inc, meters.score_seconds.observe)
+        scorer = FrameScorer(client, options, meters.retries.inc, meters.score_seconds.observe, selector.readers)
+        stack.callback(scorer.close)
         named = frozenset(selector.control_drives)
         assignment = Assignment(selector.control_share, named, selector.shuffle_seed, selector.queues)
         pace = Pace(selector.batch, selector.in_flight, selector.poll)

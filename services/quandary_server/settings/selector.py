@@ -48,6 +48,9 @@ class SelectorSettings(Section):
     )
     batch: int = Field(default=64, ge=1, le=10_000, description="records applied in one transaction")
     in_flight: int = Field(default=8, ge=1, le=256, description="frames being read and scored at once")
+    readers: int = Field(
+        default=2, ge=1, le=64, description="threads that read and crop clouds; more for clouds on slow storage"
+    )
     poll: timedelta = Field(
         default=timedelta(milliseconds=200), ge=timedelta(milliseconds=1), description="how often an empty log is read"
     )

@@ -6,7 +6,7 @@ from datetime import datetime
 from types import MappingProxyType
 from typing import Any, TypeVar
 
-from sqlalchemy import ColumnElement, Select, func, null, select, update
+from sqlalchemy import ColumnElement, Select, bindparam, select, update
 
 from quandary.errors import InvalidArgument
 from quandary_server.leasing.status import TaskState
@@ -15,7 +15,8 @@ from quandary_server.storage.conflicts import again_after_conflict
 from quandary_server.storage.database import Database
 from quandary_server.storage.elections import Lead, check_leads
 from quandary_server.storage.expiry import expire_due, reading_settled
-from quandary_server.storage.many_rows import RowUpdate
+from quandary_server.storage.looks import PIECE_ROWS, BehindInPiece, any_leased, any_unpicked, behind_in_piece, ranked_up_to
+from quandary_server.storage.many_rows import RowsOf, RowUpdate
 from quandary_server.storage.rank_pieces import (
     WAITING,
     RankedQuery,
@@ -28,16 +29,19 @@ from quandary_server.storage.rank_pieces import (
     stale,
     write_piece,
 )
-from quandary_server.storage.schema import IS_FOLDED, LEASED, WAITS, frame_scores, frames, queues, tasks
+from quandary_server.storage.schema import WAITS, frame_scores, frames, queues, tasks
 from quandary_server.storage.succession import ended_leaders, pass_on, successions
-from quandary_server.storage.task_rows import KEYS, TASKS, place_of, task_of, this_task, write_frame_scores
-from quandary_server.storage.task_values import NewScore, ScoredTask, TakenTask, Task
+from quandary_server.storage.task_rows import KEYS, place_of, this_task, write_frame_scores
+from quandary_server.storage.task_values import NewScore, ScoredTask, TakenTask
 
 __all__ = ["Ranking"]
 
 OF_FRAME = (frames.c.crops, frames.c.ego_position_m)
 
 WRITE_SCORE = RowUpdate(tasks, KEYS, [tasks.c.score, tasks.c.generation, tasks.c.folded_under, tasks.c.lease_key])
+
+OF_QUEUE = frame_scores.c.queue == bindparam("queue")
+SCORES = RowsOf(select(frame_scores.c.frame_id, frame_scores.c.frame_score).where(OF_QUEUE), frame_scores.c.frame_id)
 
 T = TypeVar("T")
 
@@ -52,11 +56,15 @@ class Ranking:
         self._max_failed_leases = max_failed_leases
         self._rows_at_once = rows_at_once
 
-    def waiting_behind(self, queue: str, generation: str, *, limit: int, now: datetime) -> tuple[Task, ...]:
-        """Return the first `limit` waiting tasks, in lease order, that this generation has not scored."""
-        query = TASKS.where(tasks.c.queue == queue, WAITS, tasks.c.generation != generation).order_by(tasks.c.lease_key)
+    def waiting_behind(
+        self, queue: str, generation: str, *, limit: int, now: datetime, after: bytes = b"", rows: int = PIECE_ROWS
+    ) -> BehindInPiece:
+        """Return the first tasks, in lease order, that this generation has not scored, of `rows` that wait behind a key.
+
+        Who goes on behind the last key of each piece has seen all of them.
+        """
         with reading_settled(self._database, now, self._max_failed_leases) as connection:
-            return tuple(map(task_of, connection.execute(query.limit(limit))))
+            return behind_in_piece(connection, queue, generation, after=after, rows=rows, most=limit)
 
     def rescore(
         self, queue: str, scores: Sequence[NewScore], *, generation: str, now: datetime, lead: Lead | None = None
@@ -90,34 +98,34 @@ class Ranking:
             write_frame_scores(connection, {(queue, frame_id): found[frame_id].frame_score for frame_id in written})
         return len(rows)
 
-    def candidates(
-        self, queue: str, *, now: datetime, with_scores: bool = False, with_tags: bool = False
-    ) -> tuple[ScoredTask, ...]:
-        """Return the waiting tasks that have a score, in lease order.
-
-        with_scores: with their FrameScores, kilobytes each. with_tags: with those of their frames.
-        """
+    def candidates(self, queue: str, *, now: datetime, with_tags: bool = False) -> tuple[ScoredTask, ...]:
+        """Return the waiting tasks that have a score, in lease order; with_tags: with those of their frames."""
         columns = (tasks.c.frame_id, frames.c.drive_id, frames.c.stamp, tasks.c.score, tasks.c.generation, *OF_FRAME)
         query = (
-            _of_frames(columns, with_scores, with_tags)
+            _of_frames(columns, with_tags)
             .where(tasks.c.queue == queue, WAITS, tasks.c.score.is_not(None))
             .order_by(tasks.c.lease_key)
         )
         with reading_settled(self._database, now, self._max_failed_leases) as connection:
             return tuple(ScoredTask(*row) for row in connection.execute(query))
 
-    def taken(self, queue: str, *, now: datetime, with_scores: bool = False, with_tags: bool = False) -> tuple[TakenTask, ...]:
-        """Return the tasks that are leased or acknowledged, by drive and stamp; with_scores, with_tags as of candidates."""
+    def taken(self, queue: str, *, now: datetime, with_tags: bool = False) -> tuple[TakenTask, ...]:
+        """Return the tasks that are leased or acknowledged, by drive and stamp; with_tags: with those of their frames."""
         states = tasks.c.state.in_([TaskState.LEASED, TaskState.ACKNOWLEDGED])
         leased = tasks.c.state == TaskState.LEASED
         columns = (tasks.c.frame_id, frames.c.drive_id, frames.c.stamp, tasks.c.generation)
         query = (
-            _of_frames((*columns, frames.c.crops, leased, frames.c.ego_position_m), with_scores, with_tags)
+            _of_frames((*columns, frames.c.crops, leased, frames.c.ego_position_m), with_tags)
             .where(tasks.c.queue == queue, states)
             .order_by(frames.c.drive_id, frames.c.stamp)
         )
         with reading_settled(self._database, now, self._max_failed_leases) as connection:
             return tuple(TakenTask(*row) for row in connection.execute(query))
+
+    def frame_scores(self, queue: str, frame_ids: Sequence[str]) -> dict[str, bytes]:
+        """Return the FrameScores of the frames' tasks, by frame, of those that have one: kilobytes each."""
+        with self._database.read() as connection:
+            return {row.frame_id: row.frame_score for row in SCORES.rows(connection, {"queue": queue}, frame_ids)}
 
     def ranks_run_out(self, queue: str, below: int, *, now: datetime) -> bool:
         """Return whether fewer than `below` ranked tasks wait while tasks with a score wait that no query picked.
@@ -126,19 +134,16 @@ class Ranking:
 
         Folded ones count only where no ranked task is left and none is leased: nothing else can be asked for then.
         """
-        here = select(func.count()).select_from(tasks).where(tasks.c.queue == queue, WAITS)
         with reading_settled(self._database, now, self._max_failed_leases) as connection:
             if overdue(connection, queue, now):
                 return True
-            ranked = connection.execute(here.where(tasks.c.rank.is_not(None))).scalar_one()
+            ranked = ranked_up_to(connection, queue, below)
             if ranked >= below:
                 return False
-            unpicked = here.where(tasks.c.rank.is_(None), tasks.c.score.is_not(None))
-            if connection.execute(unpicked.where(~IS_FOLDED)).scalar_one():
+            if any_unpicked(connection, queue, folded=False):
                 return True
-            leased = select(func.count()).select_from(tasks).where(tasks.c.queue == queue, LEASED)
-            alone = not ranked and not connection.execute(leased).scalar_one()
-            return alone and bool(connection.execute(unpicked).scalar_one())
+            alone = not ranked and not any_leased(connection, queue)
+            return alone and any_unpicked(connection, queue, folded=True)
 
     def write_ranks(
         self,
@@ -221,15 +226,10 @@ class Ranking:
             return connection.execute(query).scalar_one_or_none() or ""
 
 
-def _of_frames(columns: Sequence[ColumnElement[Any]], with_scores: bool, with_tags: bool) -> Select[Any]:
-    """Return a query for columns of tasks and their frames, and behind them for the FrameScore and tags, where asked for."""
-    score = frame_scores.c.frame_score if with_scores else null()
-    query = select(*columns, score, *((frames.c.tags,) if with_tags else ()))
-    query = query.select_from(tasks).join(frames, frames.c.frame_id == tasks.c.frame_id)
-    if not with_scores:
-        return query
-    this = (frame_scores.c.queue == tasks.c.queue) & (frame_scores.c.frame_id == tasks.c.frame_id)
-    return query.outerjoin(frame_scores, this)
+def _of_frames(columns: Sequence[ColumnElement[Any]], with_tags: bool) -> Select[Any]:
+    """Return a query for columns of tasks and their frames, and behind them for the tags, where asked for."""
+    query = select(*columns, *((frames.c.tags,) if with_tags else ()))
+    return query.select_from(tasks).join(frames, frames.c.frame_id == tasks.c.frame_id)
 
 
 def _cut(found: Sequence[T], size: int) -> Iterator[Sequence[T]]:

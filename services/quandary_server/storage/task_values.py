@@ -125,7 +125,7 @@ class NewScore:
 
 @dataclass(frozen=True, slots=True)
 class ScoredTask:
-    """What the query needs of a waiting task; crops: what a label of it costs. frame_score: None unless asked for.
+    """What the query needs of a waiting task; crops: what a label of it costs.
 
     ego_position_m: of the LiDAR in the drive's frame, None where it is not known. tags: None unless asked for.
     """
@@ -137,7 +137,6 @@ class ScoredTask:
     generation: str
     crops: int
     ego_position_m: Sequence[float] | None = None
-    frame_score: bytes | None = field(default=None, repr=False)
     tags: Mapping[str, str] | None = None
 
 
@@ -145,7 +144,7 @@ class ScoredTask:
 class TakenTask:
     """What the query needs of a task that is leased or acknowledged; generation: empty if it was taken unscored.
 
-    leased: not acknowledged yet. ego_position_m, frame_score, tags: as of ScoredTask.
+    leased: not acknowledged yet. ego_position_m, tags: as of ScoredTask.
     """
 
     frame_id: str
@@ -155,7 +154,6 @@ class TakenTask:
     crops: int
     leased: bool = False
     ego_position_m: Sequence[float] | None = None
-    frame_score: bytes | None = field(default=None, repr=False)
     tags: Mapping[str, str] | None = None
 
 
