@@ -9,11 +9,15 @@ from quandary.errors import InvalidArgument
 
 __all__ = [
     "FOLDED_KEYS",
+    "OPEN",
+    "PINNED",
+    "RANK_IN_KEY",
     "Place",
     "PriorityBand",
     "epoch_and_rank",
     "epoch_of",
     "keys_of",
+    "packed_ranks",
     "query_of",
     "ranked_keys",
     "ranks_of",
@@ -23,6 +27,9 @@ __all__ = [
 PINNED, OPEN, FOLDED = range(3)
 FOLDED_KEYS = bytes([FOLDED])
 """Keys of tasks that may be leased are below it."""
+
+RANK_IN_KEY = slice(2, 10)
+"""Where `Place.key` has the rank, as `packed_ranks` packs it: behind the front and the band, a byte each."""
 
 LAST = b"\xff" * 8
 MAX_INTEGER = 2**63 - 1
@@ -125,6 +132,11 @@ def epoch_and_rank(rank_in_epoch: int) -> tuple[int, int]:
 def ranks_of(epoch: int) -> tuple[int, int]:
     """Return the smallest and the largest `Place.rank_in_epoch` of an epoch's places."""
     return epoch * RANKS, epoch * RANKS + RANKS - 1
+
+
+def packed_ranks(first: int, count: int) -> bytes:
+    """Return `count` ranks from a `Place.rank_in_epoch` on as keys have them, 8 bytes each."""
+    return struct.pack(f">{count}Q", *range(first, first + count))
 
 
 def epoch_of(query: int) -> int:

@@ -12,7 +12,8 @@ class StoreOptions:
 
     connections: how many PostgreSQL lends us at once, for each process. lock_timeout: how long a writer waits for others, and a
     thread for a connection. statement_timeout: how long a statement of PostgreSQL may take. rows_at_once: how many tasks get
-    their rank or score in one transaction; labellers lease between two.
+    their rank or score in one transaction; labellers lease between two. None: 200 get a score in a file, 1,500 on a server, and
+    as many get their rank as are written in the time for which that may hold labellers off (HELD_OFF).
     """
 
     upgrade: bool | None = None
@@ -23,6 +24,9 @@ class StoreOptions:
 
 
 ROWS_AT_ONCE = {"sqlite": 200, "postgresql": 1_500}
-"""`rows_at_once` unless it is given: in a file labellers wait for every row that is ranked, on a server for each other more."""
+"""`rows_at_once` unless it is given, and how many rows the first piece of ranks has then."""
+
+HELD_OFF = {"sqlite": timedelta(milliseconds=30), "postgresql": timedelta(milliseconds=100)}
+"""How long labellers wait for a piece of ranks: in all well below three times what they wait for each other at most."""
 
 DEFAULTS = StoreOptions()

@@ -22,11 +22,27 @@ from quandary_server.leasing.status import TaskState
 from quandary_server.storage import counters
 from quandary_server.storage.elections import Lead
 from quandary_server.storage.many_rows import RowsOf, RowUpdate
+from quandary_server.storage.pick_update import write_picks
+from quandary_server.storage.piece_sizes import PieceSize
 from quandary_server.storage.prepared import Prepared
 from quandary_server.storage.schema import IS_FOLDED, WAITS, tasks
 from quandary_server.storage.task_rows import KEYS, this_task
 
-__all__ = ["WAITING", "RankedQuery", "begin", "finish", "is_latest", "overdue", "pieces", "read_piece", "stale", "write_piece"]
+__all__ = [
+    "WAITING",
+    "Frames",
+    "Piece",
+    "RankedQuery",
+    "begin",
+    "cut",
+    "finish",
+    "is_latest",
+    "overdue",
+    "pieces",
+    "read_piece",
+    "stale",
+    "write_piece",
+]
 
 OVERDUE = timedelta(minutes=5)
 """A query that has not got its ranks written by then was given up by whoever died over it."""
@@ -75,6 +91,18 @@ class RankedQuery:
         return epoch_of(self.number)
 
 
+@dataclass(frozen=True)
+class Frames:
+    """Those of a piece: `picks` of the query, of ranks `first`, `first + 1`, ..., and others, near copies of them for one."""
+
+    others: Sequence[str]
+    picks: Sequence[str] = ()
+    first: int = 0
+
+    def __len__(self) -> int:
+        return len(self.picks) + len(self.others)
+
+
 def begin(connection: Connection, queue: str, now: datetime) -> int:
     """Return the number of a query that begins now, in the caller's transaction."""
     begun, unfinished = _names(queue)
@@ -103,24 +131,37 @@ def overdue(connection: Connection, queue: str, now: datetime) -> bool:
     return bool(since) and _milliseconds(now - OVERDUE) >= since
 
 
-def pieces(query: RankedQuery, size: int) -> Iterator[list[str]]:
-    """Yield the frames of the query from the first pick on, each with those folded under it, at least `size` at a time.
+def pieces(query: RankedQuery, size: PieceSize) -> Iterator[Frames]:
+    """Yield the frames of the query from the first pick on, each with those folded under it, in pieces of that size or more.
 
     What is folded under frames that are not picked comes last.
     """
     copies: dict[str, list[str]] = {}
     for frame_id, best in query.folded.items():
         copies.setdefault(best, []).append(frame_id)
-    heads = [(frame_id, copies.pop(frame_id, [])) for frame_id in query.ranks]
-    groups = [[frame_id, *found] for frame_id, found in heads] + list(copies.values())
-    piece: list[str] = []
-    for group in groups:
-        piece += group
-        if len(piece) >= size:
-            yield piece
-            piece = []
-    if piece:
-        yield piece
+    first, picks, others = 0, list[str](), list[str]()
+    for rank, frame_id in enumerate(list(query.ranks)):
+        picks.append(frame_id)
+        others += copies.pop(frame_id, ())
+        if len(picks) + len(others) >= size.rows:
+            yield Frames(others, picks, first)
+            first, picks, others = rank + 1, [], []
+    for found in copies.values():
+        others += found
+        if len(picks) + len(others) >= size.rows:
+            yield Frames(others, picks, first)
+            picks, others = [], []
+    if picks or others:
+        yield Frames(others, picks, first)
+
+
+def cut(frame_ids: Sequence[str], size: PieceSize) -> Iterator[Frames]:
+    """Yield frames that are not picked, in pieces of that size."""
+    start = 0
+    while start < len(frame_ids):
+        found = frame_ids[start : start + size.rows]
+        yield Frames(found)
+        start += len(found)
 
 
 def stale(connection: Connection, query: RankedQuery) -> list[str]:
@@ -132,14 +173,14 @@ def stale(connection: Connection, query: RankedQuery) -> list[str]:
 
 @dataclass(frozen=True)
 class Piece:
-    """What is written of a query at once: `rows` as WRITE_PLACE takes them, and the ranks that it has for those that wait."""
+    """What is written beside picks: `rows` as WRITE_PLACE takes them, and the ranks that the query has for those that wait."""
 
     rows: list[dict[str, Any]]
     ranked: dict[str, int]
 
 
 def read_piece(connection: Connection, query: RankedQuery, frame_ids: Sequence[str]) -> Piece:
-    """Return what the query has for those of the frames that wait now.
+    """Return what the query has for those of the frames, which it did not pick, that wait now.
 
     What stands in a band before that of the frame that it would be folded under is ranked behind all others instead; what would
     be folded under a frame that has ended without labels since the query looked waits for itself.
@@ -166,12 +207,17 @@ def read_piece(connection: Connection, query: RankedQuery, frame_ids: Sequence[s
     return piece
 
 
-def write_piece(connection: Connection, query: RankedQuery, piece: Piece, frame_ids: Sequence[str]) -> dict[str, int]:
-    """Write a piece as it was read, or, where a task was leased or moved since, as it is read now; return the ranks given."""
-    if WRITE_PLACE.count(connection, piece.rows) < len(piece.rows):
-        piece = read_piece(connection, query, frame_ids)  # without those that are written: they have what they are to have
-        WRITE_PLACE.send(connection, piece.rows)
-    return piece.ranked
+def write_piece(connection: Connection, query: RankedQuery, frames: Frames, read: Piece) -> tuple[int, dict[str, int]]:
+    """Write a piece; return how many of its picks were ranked, and the ranks given to others.
+
+    read: what it has for those others; where one of their tasks was leased or moved since, all are read again.
+    """
+    first, _ = ranks_of(query.epoch)
+    picked = write_picks(connection, query.queue, frames.picks, first + frames.first) if frames.picks else 0
+    if WRITE_PLACE.count(connection, read.rows) < len(read.rows):
+        read = read_piece(connection, query, frames.others)  # without those that are written: they have what they are to have
+        WRITE_PLACE.send(connection, read.rows)
+    return picked, read.ranked
 
 
 def _placed(row: Any, rank: int | None, under: str | None, epoch: int) -> dict[str, Any] | None:

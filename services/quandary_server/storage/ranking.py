@@ -1,8 +1,9 @@
 """Scores and ranks of the tasks that wait. A leased task keeps both: nothing moves under a labeller."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from types import MappingProxyType
 from typing import Any, TypeVar
 
@@ -17,10 +18,14 @@ from quandary_server.storage.elections import Lead, check_leads
 from quandary_server.storage.expiry import expire_due, reading_settled
 from quandary_server.storage.looks import PIECE_ROWS, BehindInPiece, any_leased, any_unpicked, behind_in_piece, ranked_up_to
 from quandary_server.storage.many_rows import RowsOf, RowUpdate
+from quandary_server.storage.piece_sizes import PieceSize
 from quandary_server.storage.rank_pieces import (
     WAITING,
+    Frames,
+    Piece,
     RankedQuery,
     begin,
+    cut,
     finish,
     is_latest,
     overdue,
@@ -49,12 +54,25 @@ NOTHING_FOLDED: Mapping[str, str] = MappingProxyType({})
 
 
 class Ranking:
-    """What the selector reads and writes of the waiting tasks."""
+    """What the selector reads and writes of the waiting tasks.
 
-    def __init__(self, database: Database, max_failed_leases: int, rows_at_once: int) -> None:
+    rows_at_once: in one transaction; of ranks as many as are written within `held_off`, unless that is None, by the clock
+    `seconds`.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        max_failed_leases: int,
+        rows_at_once: int,
+        held_off: timedelta | None = None,
+        seconds: Callable[[], float] = time.perf_counter,
+    ) -> None:
         self._database = database
         self._max_failed_leases = max_failed_leases
         self._rows_at_once = rows_at_once
+        self._held_off = held_off
+        self._seconds = seconds
 
     def waiting_behind(
         self, queue: str, generation: str, *, limit: int, now: datetime, after: bytes = b"", rows: int = PIECE_ROWS
@@ -173,14 +191,16 @@ class Ranking:
 
         query = RankedQuery(queue, self._begin(queue, now, lead), ranks, folded, lead)
 
-        ranked = self._write_pieces(query, pieces(query, self._rows_at_once))
+        size = PieceSize(self._rows_at_once, self._held_off)
+
+        ranked = self._write_pieces(query, pieces(query, size), size)
 
         with self._database.read() as connection:
             before = stale(connection, query)
-        ranked |= self._write_pieces(query, _cut(before, self._rows_at_once))
+        ranked += self._write_pieces(query, cut(before, size), size)
 
         self._finish(query, generation, now)
-        return len(ranked)
+        return ranked
 
     @again_after_conflict
     def _begin(self, queue: str, now: datetime, lead: Lead | None) -> int:
@@ -189,24 +209,30 @@ class Ranking:
             expire_due(connection, now, self._max_failed_leases)
             return begin(connection, queue, now)
 
-    def _write_pieces(self, query: RankedQuery, cut: Iterable[Sequence[str]]) -> set[str]:
-        """Write the pieces until a later query begins; return the frames that were ranked."""
-        ranked: set[str] = set()
-        for piece in cut:
-            found = self._write_piece(query, piece)
-            if found is None:
+    def _write_pieces(self, query: RankedQuery, found: Iterable[Frames], size: PieceSize) -> int:
+        """Write the pieces until a later query begins; return how many frames were ranked."""
+        ranked = 0
+        for piece in found:
+            written = self._write_piece(query, piece, size)
+            if written is None:
                 break
-            query.ranks.update(found)
-            ranked |= found.keys()
+            picked, others = written
+            query.ranks.update(others)
+            ranked += picked + len(others)
         return ranked
 
     @again_after_conflict
-    def _write_piece(self, query: RankedQuery, piece: Sequence[str]) -> dict[str, int] | None:
-        with self._database.read() as connection:
-            read = read_piece(connection, query, piece)
+    def _write_piece(self, query: RankedQuery, piece: Frames, size: PieceSize) -> tuple[int, dict[str, int]] | None:
+        read = Piece([], {})
+        if piece.others:
+            with self._database.read() as connection:
+                read = read_piece(connection, query, piece.others)
         with self._database.write() as connection:  # as short as can be: whoever leases waits for it
+            began_s = self._seconds()
             check_leads(connection, query.lead)
-            return write_piece(connection, query, read, piece) if is_latest(connection, query) else None
+            written = write_piece(connection, query, piece, read) if is_latest(connection, query) else None
+        size.took(len(piece), self._seconds() - began_s)
+        return written
 
     @again_after_conflict
     def _finish(self, query: RankedQuery, generation: str, now: datetime) -> None:

@@ -1,6 +1,7 @@
 """The store: everything of a Quandary that is asked for by name, in one database."""
 
 import logging
+from datetime import timedelta
 from pathlib import Path
 
 from quandary.errors import QuandaryError
@@ -16,7 +17,7 @@ from quandary_server.storage.leases import Leases
 from quandary_server.storage.live_scores import LiveScores
 from quandary_server.storage.members import Members
 from quandary_server.storage.opening import open_database, url_of
-from quandary_server.storage.options import DEFAULTS, ROWS_AT_ONCE, StoreOptions
+from quandary_server.storage.options import DEFAULTS, HELD_OFF, ROWS_AT_ONCE, StoreOptions
 from quandary_server.storage.priorities import Priorities
 from quandary_server.storage.ranking import Ranking
 from quandary_server.storage.recent import RecentFrames
@@ -45,12 +46,13 @@ class Store:
         max_failed_leases: int,
         passed_over_at_most: int = PASSED_OVER_AT_MOST,
         rows_at_once: int = ROWS_AT_ONCE["sqlite"],
+        held_off: timedelta | None = None,
     ) -> None:
         self._database = database
         self.intake = Intake(database, max_failed_leases)
         self.leases = Leases(database, max_failed_leases, passed_over_at_most)
         self.priorities = Priorities(database, max_failed_leases)
-        self.ranking = Ranking(database, max_failed_leases, rows_at_once)
+        self.ranking = Ranking(database, max_failed_leases, rows_at_once, held_off)
         self.tasks = TaskList(database, max_failed_leases)
         self.labels = Labels(database, max_failed_leases)
         self.recent = RecentFrames(database)
@@ -81,8 +83,10 @@ class Store:
         url = url_of(place)
         may_upgrade = url.get_backend_name() == "sqlite" if options.upgrade is None else options.upgrade
         database = open_database(url, StoreSchema(may_upgrade), options)
-        rows_at_once = options.rows_at_once or ROWS_AT_ONCE[url.get_backend_name()]
-        return cls(database, max_failed_leases, passed_over_at_most, rows_at_once)
+        kind = url.get_backend_name()
+        if options.rows_at_once:
+            return cls(database, max_failed_leases, passed_over_at_most, options.rows_at_once)
+        return cls(database, max_failed_leases, passed_over_at_most, ROWS_AT_ONCE[kind], HELD_OFF[kind])
 
     def answers(self) -> bool:
         """Return whether the database can be read now; what keeps it from that is logged."""
