@@ -11,6 +11,7 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     LargeBinary,
+    UnaryExpression,
     Update,
     bindparam,
     case,
@@ -20,6 +21,7 @@ from sqlalchemy import (
     null,
     update,
 )
+from sqlalchemy.sql.operators import custom_op
 
 from quandary_server.leasing.order import OPEN, PINNED, RANK_IN_KEY, packed_ranks
 from quandary_server.storage.columns import Text
@@ -45,28 +47,32 @@ def write_picks(connection: Connection, queue: str, frame_ids: Sequence[str], fi
     return WRITE[connection.dialect.name].send(connection, values).count()
 
 
-def _update(frame_id: ColumnElement[str], rank: ColumnElement[int], packed: ColumnElement[bytes]) -> Update:
-    """Return the statement: all three are of a row of those that are given."""
+def _update(
+    of_queue: ColumnElement[str], frame_id: ColumnElement[str], rank: ColumnElement[int], packed: ColumnElement[bytes]
+) -> Update:
+    """Return the statement; of_queue: the column of tasks; the others are of a row of those that are given."""
     front = case((tasks.c.pinned, literal(bytes([PINNED]))), else_=literal(bytes([OPEN])))
     band = func.substr(tasks.c.lease_key, 2, 1)
     rest = func.substr(tasks.c.lease_key, RANK_IN_KEY.stop + 1)
     key = front.op("||")(band).op("||")(packed).op("||")(rest)
     values = {tasks.c.rank: rank, tasks.c.folded_under: null(), tasks.c.lease_key: cast(key, LargeBinary)}
-    return update(tasks).where(tasks.c.queue == bindparam("queue"), tasks.c.frame_id == frame_id, WAITS).values(values)
+    return update(tasks).where(of_queue == bindparam("queue"), tasks.c.frame_id == frame_id, WAITS).values(values)
 
 
 def _in_file() -> Update:
     given = func.json_each(FRAMES).table_valued("key", "value", name="given")
     packed = bindparam("packed", type_=LargeBinary)  # SQLite makes no bytes of a number
     of_row = func.substr(packed, given.c.key * RANK_BYTES + 1, RANK_BYTES)
-    return _update(given.c.value, FIRST + given.c.key, of_row)
+    # Without a plus before it SQLite, which knows no table's size, goes through the whole queue once for each frame.
+    of_queue = UnaryExpression[str](tasks.c.queue, operator=custom_op("+"))
+    return _update(of_queue, given.c.value, FIRST + given.c.key, of_row)
 
 
 def _on_server() -> Update:
     elements = func.json_array_elements_text(cast(FRAMES, JSON))
     given = elements.table_valued("frame_id", with_ordinality="number", name="given").render_derived()
     rank = FIRST + given.c.number - 1
-    return _update(given.c.frame_id, rank, func.int8send(rank))
+    return _update(tasks.c.queue, given.c.frame_id, rank, func.int8send(rank))
 
 
 WRITE = {"sqlite": Prepared(_in_file()), "postgresql": Prepared(_on_server())}

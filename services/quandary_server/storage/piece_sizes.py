@@ -4,7 +4,7 @@ from datetime import timedelta
 
 __all__ = ["PieceSize"]
 
-LEAST, MOST = 100, 20_000
+LEAST, MOST = 100, 5_000
 
 
 class PieceSize:

@@ -127,7 +127,13 @@ def _engine(url: URL, options: StoreOptions, cache_kib: int, **pool: int) -> Eng
     def _connect(connection: DBAPIConnection, _entry: ConnectionPoolEntry) -> None:
         connection.isolation_level = None  # this module says when a transaction begins
         cursor = connection.cursor()
-        pragmas = (f"busy_timeout={busy_timeout_ms}", "synchronous=FULL", "foreign_keys=ON", f"cache_size=-{cache_kib}")
+        pragmas = (
+            f"busy_timeout={busy_timeout_ms}",
+            "synchronous=FULL",
+            "foreign_keys=ON",
+            f"cache_size=-{cache_kib}",
+            "temp_store=MEMORY",  # what would undo a statement of many rows need not go to the disk: as much again as the rows
+        )
         for pragma in pragmas:
             cursor.execute(f"PRAGMA {pragma}")
         cursor.close()
