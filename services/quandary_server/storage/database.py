@@ -37,6 +37,12 @@ class Database(Protocol):
     def alter(self) -> AbstractContextManager[Connection]:
         """Return what `write` does, without a limit on how long a statement may take."""
 
+    def writing_much(self) -> AbstractContextManager[Callable[[int], None]]:
+        """Return what is told after each of many writes, in no transaction, how many rows it wrote.
+
+        So what a database has to do now and then for them is done while others write.
+        """
+
     def probe(self) -> None:
         """Find out whether the database can be read and written now, waiting some seconds at most."""
 

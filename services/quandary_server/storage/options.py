@@ -26,7 +26,7 @@ class StoreOptions:
 ROWS_AT_ONCE = {"sqlite": 200, "postgresql": 1_500}
 """`rows_at_once` unless it is given, and how many rows the first piece of ranks has then."""
 
-HELD_OFF = {"sqlite": timedelta(milliseconds=30), "postgresql": timedelta(milliseconds=100)}
+HELD_OFF = {"sqlite": timedelta(milliseconds=20), "postgresql": timedelta(milliseconds=80)}
 """How long labellers wait for a piece of ranks: in all well below three times what they wait for each other at most."""
 
 DEFAULTS = StoreOptions()

@@ -1,6 +1,6 @@
 """One PostgreSQL database: how it is opened, read and written."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 
@@ -105,6 +105,11 @@ class PostgresDatabase:
         with self.write() as connection:
             connection.execute(text("SET LOCAL statement_timeout = 0"))
             yield connection
+
+    @contextmanager
+    def writing_much(self) -> Iterator[Callable[[int], None]]:
+        """Return what is told after each of many writes how many rows it wrote: the server does the rest by itself."""
+        yield lambda _: None
 
     def probe(self) -> None:
         """Ask over a connection of its own, waiting 2 s at most; raises Unavailable, of a standby too: it cannot be written."""

@@ -193,11 +193,12 @@ class Ranking:
 
         size = PieceSize(self._rows_at_once, self._held_off)
 
-        ranked = self._write_pieces(query, pieces(query, size), size)
+        with self._database.writing_much() as wrote:
+            ranked = self._write_pieces(query, pieces(query, size), size, wrote)
 
-        with self._database.read() as connection:
-            before = stale(connection, query)
-        ranked += self._write_pieces(query, cut(before, size), size)
+            with self._database.read() as connection:
+                before = stale(connection, query)
+            ranked += self._write_pieces(query, cut(before, size), size, wrote)
 
         self._finish(query, generation, now)
         return ranked
@@ -209,8 +210,8 @@ class Ranking:
             expire_due(connection, now, self._max_failed_leases)
             return begin(connection, queue, now)
 
-    def _write_pieces(self, query: RankedQuery, found: Iterable[Frames], size: PieceSize) -> int:
-        """Write the pieces until a later query begins; return how many frames were ranked."""
+    def _write_pieces(self, query: RankedQuery, found: Iterable[Frames], size: PieceSize, wrote: Callable[[int], None]) -> int:
+        """Write the pieces until a later query begins; return how many frames were ranked. wrote: told of the rows of each."""
         ranked = 0
         for piece in found:
             written = self._write_piece(query, piece, size)
@@ -219,6 +220,7 @@ class Ranking:
             picked, others = written
             query.ranks.update(others)
             ranked += picked + len(others)
+            wrote(len(piece))
         return ranked
 
     @again_after_conflict

@@ -46,6 +46,13 @@ class SharedCommit:
                 yield connection
 
     @contextmanager
+    def between(self) -> Iterator[None]:
+        """Let nothing be written, nor a transaction be open, while the body runs."""
+        with self._turns:
+            self._commit_open()
+            yield
+
+    @contextmanager
     def beside(self) -> Iterator[Connection]:
         """Return a connection in a transaction that others may go on with once the body is done. Raises WriteConflict."""
         with self._turns:

@@ -1,6 +1,6 @@
 """One SQLite database: how it is opened, read and written."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -22,6 +22,10 @@ __all__ = ["SqliteDatabase"]
 PROBE_TIMEOUT_S = 1.0
 READER_CACHE_KIB, WRITER_CACHE_KIB = 2_048, 65_536
 OPENING_TIMEOUT_S = 30
+LOG_PAGES, LONG_LOG_PAGES = 1_000, 16_000
+"""How long the write-ahead log may be when a commit begins to move it into the file: SQLite's own, and of `writing_much`."""
+ROWS_BETWEEN = 4_000
+"""How many rows may be written in `writing_much` before the log is moved; each changes about two pages."""
 
 
 class SqliteDatabase:
@@ -86,6 +90,30 @@ class SqliteDatabase:
         with named_errors("written"), self._writes.beside() as connection:
             yield connection
 
+    @contextmanager
+    def writing_much(self) -> Iterator[Callable[[int], None]]:
+        """Return what is told after each of many writes, in no transaction, how many rows it wrote.
+
+        Commits do not move the log into the file meanwhile, which would hold others off for as long as the writes do: that is
+        done here, beside others, and pages that were written several times are moved once. Raises as `write` does.
+        """
+        written = 0
+
+        def wrote(rows: int) -> None:
+            nonlocal written
+            written += rows
+            if written >= ROWS_BETWEEN:
+                written = 0
+                self._move_log()
+
+        self._let_log_grow(LONG_LOG_PAGES)
+        try:
+            yield wrote
+            if written >= LOG_PAGES:  # or the next commit would have it all to move
+                self._move_log()
+        finally:
+            self._let_log_grow(LOG_PAGES)
+
     def replaced(self) -> bool:
         """Return whether another file lies at the path than was opened, or none: what is open here is nobody's any more."""
         return _file_at(self.path) != self._file
@@ -104,6 +132,21 @@ class SqliteDatabase:
         """Close all connections."""
         self._engine.dispose()
         self._writing.dispose()
+
+    def _move_log(self) -> None:
+        for _ in range(2):  # beside those who write: what they add while the first goes on is less, and less while the second
+            self._at_once(self._engine, "PRAGMA wal_checkpoint(PASSIVE)")
+        with self._writes.between():  # what is left; then the log begins anew
+            self._at_once(self._writing, "PRAGMA wal_checkpoint(PASSIVE)")
+
+    def _let_log_grow(self, pages: int) -> None:
+        with self._writes.between():
+            self._at_once(self._writing, f"PRAGMA wal_autocheckpoint={pages}")
+
+    @staticmethod
+    def _at_once(engine: Engine, pragma: str) -> None:
+        with named_errors("written"), engine.execution_options(begins="").connect() as connection:
+            connection.exec_driver_sql(pragma)
 
     def _write_ahead(self) -> None:
         # Not within a transaction; the file remembers it, but a backup made by VACUUM INTO does not.
