@@ -13,18 +13,20 @@ def test_the_next_piece_has_the_rows_that_the_aim_is_enough_for() -> None:
     assert size.rows == 750
     size.took(750, 0.025)
     assert size.rows == 900
+    size.took(450, 0.015)  # what is left at an end
+    assert size.rows == 900
 
 
-def test_sizes_double_or_halve_at_most_within_their_bounds() -> None:
-    size = PieceSize(200, AIM)
-    size.took(200, 1e-6)
-    assert size.rows == 400
-    size.took(400, 10.0)
+def test_sizes_shrink_by_a_third_at_most_and_grow_by_a_quarter_within_their_bounds() -> None:
+    size = PieceSize(240, AIM)
+    size.took(240, 1e-6)
+    assert size.rows == 300
+    size.took(300, 10.0)
     assert size.rows == 200
     for _ in range(9):
         size.took(size.rows, 10.0)
     assert size.rows == LEAST
-    for _ in range(9):
+    for _ in range(30):
         size.took(size.rows, 1e-6)
     assert size.rows == MOST
 

@@ -48,7 +48,7 @@ def test_the_log_is_moved_once_enough_rows_were_written_and_by_commits_again_aft
         wrote(1)
         assert in_file() == []
         wrote(ROWS_BETWEEN)
-        assert in_file() == ["new"]
+    assert in_file() == ["new"]
     assert log_pages(database) == LOG_PAGES
 
 

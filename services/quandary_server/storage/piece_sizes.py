@@ -18,8 +18,8 @@ class PieceSize:
         self._aim = aim
 
     def took(self, rows: int, seconds: float) -> None:
-        """Note how long a piece of so many rows took. Sizes at most double, or halve, for one piece may tell little."""
+        """Note how long a piece of so many rows took. Sizes shrink by a third at most and grow by a quarter: one tells little."""
         if self._aim is None or not rows or seconds <= 0:
             return
         fit = round(rows * self._aim.total_seconds() / seconds)
-        self.rows = min(max(fit, self.rows // 2, LEAST), self.rows * 2, MOST)
+        self.rows = min(max(fit, self.rows * 2 // 3, LEAST), self.rows + self.rows // 4, MOST)

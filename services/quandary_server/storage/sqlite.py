@@ -1,6 +1,7 @@
 """One SQLite database: how it is opened, read and written."""
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -24,7 +25,7 @@ READER_CACHE_KIB, WRITER_CACHE_KIB = 2_048, 65_536
 OPENING_TIMEOUT_S = 30
 LOG_PAGES, LONG_LOG_PAGES = 1_000, 16_000
 """How long the write-ahead log may be when a commit begins to move it into the file: SQLite's own, and of `writing_much`."""
-ROWS_BETWEEN = 4_000
+ROWS_BETWEEN = 1_500
 """How many rows may be written in `writing_much` before the log is moved; each changes about two pages."""
 
 
@@ -94,21 +95,24 @@ class SqliteDatabase:
     def writing_much(self) -> Iterator[Callable[[int], None]]:
         """Return what is told after each of many writes, in no transaction, how many rows it wrote.
 
-        Commits do not move the log into the file meanwhile, which would hold others off for as long as the writes do: that is
-        done here, beside others, and pages that were written several times are moved once. Raises as `write` does.
+        Commits do not move the log into the file meanwhile, which would hold others off for as long as the writes do: a thread
+        does it beside them, and pages that were written several times are moved once. Raises as `write` does.
         """
-        written = 0
+        written, moving = 0, Future[None]()
+        moving.set_result(None)
 
         def wrote(rows: int) -> None:
-            nonlocal written
+            nonlocal written, moving
             written += rows
-            if written >= ROWS_BETWEEN:
-                written = 0
-                self._move_log()
+            if written >= ROWS_BETWEEN and moving.done():
+                moving.result()
+                written, moving = 0, mover.submit(self._move_log)
 
         self._let_log_grow(LONG_LOG_PAGES)
         try:
-            yield wrote
+            with ThreadPoolExecutor(1, thread_name_prefix="move-log") as mover:
+                yield wrote
+            moving.result()
             if written >= LOG_PAGES:  # or the next commit would have it all to move
                 self._move_log()
         finally:
@@ -134,19 +138,21 @@ class SqliteDatabase:
         self._writing.dispose()
 
     def _move_log(self) -> None:
-        for _ in range(2):  # beside those who write: what they add while the first goes on is less, and less while the second
-            self._at_once(self._engine, "PRAGMA wal_checkpoint(PASSIVE)")
-        with self._writes.between():  # what is left; then the log begins anew
-            self._at_once(self._writing, "PRAGMA wal_checkpoint(PASSIVE)")
+        for _ in range(2):  # beside those who write: what they add during the first is less, and less still during the second
+            _, pages, _ = self._at_once(self._engine, "PRAGMA wal_checkpoint(PASSIVE)")
+        if pages >= LONG_LOG_PAGES // 2:
+            with self._writes.between():  # what is left; then the log begins anew
+                self._at_once(self._writing, "PRAGMA wal_checkpoint(PASSIVE)")
 
     def _let_log_grow(self, pages: int) -> None:
         with self._writes.between():
             self._at_once(self._writing, f"PRAGMA wal_autocheckpoint={pages}")
 
     @staticmethod
-    def _at_once(engine: Engine, pragma: str) -> None:
+    def _at_once(engine: Engine, pragma: str) -> tuple[int, ...]:
+        """Return a pragma's answer; it runs in no transaction."""
         with named_errors("written"), engine.execution_options(begins="").connect() as connection:
-            connection.exec_driver_sql(pragma)
+            return tuple(connection.exec_driver_sql(pragma).one())
 
     def _write_ahead(self) -> None:
         # Not within a transaction; the file remembers it, but a backup made by VACUUM INTO does not.
