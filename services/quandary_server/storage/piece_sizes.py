@@ -18,7 +18,7 @@ class PieceSize:
         self._aim = aim
 
     def took(self, rows: int, seconds: float) -> None:
-        """Note how long a piece of so many rows took. Sizes shrink by a third at most and grow by a quarter: one tells little."""
+        """Note how long a piece of so many rows took. One tells little: sizes grow by a quarter, shrink by a third at most."""
         if self._aim is None or not rows or seconds <= 0:
             return
         fit = round(rows * self._aim.total_seconds() / seconds)
