@@ -33,6 +33,9 @@ E2E = "tests/e2e"
 """Where the tests of the real services are: to collect all others too takes ten seconds in a fresh checkout."""
 
 QUICK_CHECKS: tuple[Check, ...] = (("ruff", "check", "."), ("ruff", "format", "--check", "."))
+APART = ("tests/selector", "tests/storage", "tests/streams")
+"""Tests that wait for databases, disks and each other more than they compute: a third run beside the others."""
+
 SLOW_CHECKS: tuple[Check, ...] = (
     ("mypy",),
     ("lint-imports",),
@@ -83,10 +86,14 @@ def run_checks(binaries: Path, pytest_arguments: Sequence[str]) -> int:
     What takes long and mostly waits, as the tests of the real services do, runs beside the other tests and is shown after them.
     """
     failed = [check[0] for check in QUICK_CHECKS if told(binaries, check)]
-    with ThreadPoolExecutor(1) as pool:
+    rest = pytest_arguments or [f"--ignore={folder}" for folder in APART]
+    with ThreadPoolExecutor(1) as services, ThreadPoolExecutor(1) as stores:
         slow = [*SLOW_CHECKS, ("pytest", "-m", "e2e", *(pytest_arguments or [E2E]))]
-        beside = [(check, pool.submit(quietly, binaries, check)) for check in slow]
-        codes = [("pytest", told(binaries, ("pytest", "-m", "not e2e", *pytest_arguments)))]
+        beside = [(check, services.submit(quietly, binaries, check)) for check in slow]
+        if not pytest_arguments:
+            apart: Check = ("pytest", "-m", "not e2e", *APART)
+            beside.insert(0, (apart, stores.submit(quietly, binaries, apart)))
+        codes = [("pytest", told(binaries, ("pytest", "-m", "not e2e", *rest)))]
         for check, running in beside:
             done = running.result()
             say(" ".join(check))

@@ -12,7 +12,6 @@ import threading
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
 from importlib.util import find_spec
-from itertools import islice
 from pathlib import Path
 
 import ray
@@ -36,9 +35,13 @@ so until it is listened on."""
 CALLS_PER_CONNECTION = 10_000
 """By default HAProxy takes a hundred: as many idle streams of a client would keep out all its other calls."""
 
+FREE_BLOCKS = range(FREE_PORTS.start, FREE_PORTS.stop - 50, 50)
+"""First ports of the blocks that those are given out from."""
+
 LOOPBACK = "127.0.0.1"
 
 _claims: list[socket.socket] = []
+_own_ports: Iterator[int] = iter(())
 
 WORKER_NICENESS = "RAY_worker_niceness"
 BACKGROUND_NICENESS = 15
@@ -189,11 +192,33 @@ def _signals_kept() -> Iterator[None]:
 
 
 def free_ports(count: int) -> list[int]:
-    """Return as many ports of the loopback interface that nobody listens on now; raises Unavailable where they are too few."""
-    found = list(islice((port for port in random.sample(FREE_PORTS, len(FREE_PORTS)) if port_is_free(LOOPBACK, port)), count))
-    if len(found) < count:
-        raise Unavailable(f"no {count} free ports between {FREE_PORTS.start} and {FREE_PORTS.stop}")
+    """Return as many ports of the loopback interface that nobody listens on now; raises Unavailable where they are too few.
+
+    No port is given twice, by this process or by another Quandary while this one lives: it may be long until it is listened on.
+    """
+    global _own_ports
+    found: list[int] = []
+    while len(found) < count:
+        if (port := next(_own_ports, None)) is None:
+            _own_ports = _further_ports()
+        elif port_is_free(LOOPBACK, port):
+            found.append(port)
     return found
+
+
+def _further_ports() -> Iterator[int]:
+    """Return the ports of a block that nobody else has claimed."""
+    for claim in random.sample(FREE_BLOCKS, len(FREE_BLOCKS)):
+        held = socket.socket()
+        try:
+            held.bind((LOOPBACK, claim))
+            held.listen()
+        except OSError:
+            held.close()
+            continue
+        _claims.append(held)
+        return iter(range(claim + 1, claim + FREE_BLOCKS.step))
+    raise Unavailable(f"no free ports are left between {FREE_PORTS.start} and {FREE_PORTS.stop}")
 
 
 def check_ports(settings: Settings, services: Iterable[str]) -> None:

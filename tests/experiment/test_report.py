@@ -33,8 +33,8 @@ def test_a_hundred_crops_are_needed_however_many_errors_there_are(assessed: Asse
 
 
 def test_twenty_errors_are_needed_however_many_crops_there_are(assessed: Assess) -> None:
-    found = assessed(150)
     for errors, determined in ((19, False), (20, True)):
+        found = assessed(150)
         found.classes[:] = found.predicted
         found.classes[:errors] = (found.predicted[:errors] + 1) % 9
         assert found.wrong.sum() == errors

@@ -11,10 +11,11 @@ from quandary_server.cluster import FREE_PORTS, LOOPBACK, REPLICA_PORTS, SERVE_V
 PRINT_PORTS = """
 import os, random, sys
 random.seed(0)  # every process tries the same block first
-from quandary_server.cluster import prepare_environment
+from quandary_server.cluster import free_ports, prepare_environment
 from quandary_server.settings import load_settings
 prepare_environment(load_settings())
-print(os.environ["RAY_SERVE_DIRECT_INGRESS_MIN_HTTP_PORT"], os.environ["RAY_SERVE_DIRECT_INGRESS_MAX_GRPC_PORT"], flush=True)
+print(os.environ["RAY_SERVE_DIRECT_INGRESS_MIN_HTTP_PORT"], os.environ["RAY_SERVE_DIRECT_INGRESS_MAX_GRPC_PORT"])
+print(*free_ports(60), flush=True)
 sys.stdin.read()
 """
 
@@ -30,19 +31,21 @@ def test_no_two_quandarys_of_a_machine_have_a_replica_port_in_common() -> None:
     ]
     try:
         ranges = [tuple(map(int, other.stdout.readline().split())) for other in others if other.stdout]
+        given = [port for other in others if other.stdout for port in map(int, other.stdout.readline().split())]
     finally:
         for other in others:
             other.communicate()
     taken = [port for first, stop in ranges for port in range(first, stop)]
     assert len(taken) == len(set(taken)) == 2 * 2 * REPLICA_PORTS
     assert all(first > 20000 and stop < 32768 for first, stop in ranges)
+    assert len(given) == len(set(given)) == 2 * 60
 
 
 def test_free_ports_are_none_that_an_outgoing_connection_may_take_meanwhile() -> None:
     kept = Path("/proc/sys/net/ipv4/ip_local_port_range")
     first = int(kept.read_text().split()[0]) if kept.is_file() else 32768
-    found = free_ports(7)
-    assert len(set(found)) == 7
+    found = free_ports(7) + free_ports(7)
+    assert len(set(found)) == 14
     assert all(port in FREE_PORTS and port < first for port in found)
 
 

@@ -74,3 +74,5 @@ class Candidacy:
                 self._ask()
             except QuandaryError as error:
                 log.warning("election_not_held office=%s problem=%s", self._office, error)
+            except Exception:  # whatever it is: who asks no more would never lead again
+                log.exception("election_not_held office=%s", self._office)

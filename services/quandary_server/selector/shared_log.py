@@ -63,6 +63,8 @@ class Membership:
                 self._beat()
             except QuandaryError as error:
                 log.warning("group_not_told group=%s problem=%s", self._group, error)
+            except Exception:  # whatever it is: whose heart stands still would never learn who else has died
+                log.exception("group_not_told group=%s", self._group)
 
 
 class SharedLog:
