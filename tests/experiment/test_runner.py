@@ -4,6 +4,7 @@ import os
 import shutil
 import signal
 import time
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -52,7 +53,12 @@ def with_pools_of(finished: Path, folder: Path) -> Path:
 
 def arm_workers() -> list[psutil.Process]:
     """Return the workers that run an arm now: Ray names them after their task."""
-    return [p for p in psutil.Process().children(recursive=True) if "".join(p.cmdline()).startswith("ray::_arm_task")]
+    found = []
+    for process in psutil.Process().children(recursive=True):
+        with suppress(psutil.Error):  # some end meanwhile
+            if "".join(process.cmdline()).startswith("ray::_arm_task"):
+                found.append(process)
+    return found
 
 
 def timeless(folder: Path) -> dict[str, str]:

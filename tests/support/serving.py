@@ -94,7 +94,12 @@ class Serving:
     def replicas(self, deployment: str) -> list[psutil.Process]:
         """Return the processes of a deployment's replicas."""
         name = f"ray::ServeReplica:{APPLICATION}:{deployment}"
-        return [p for p in psutil.Process().children(recursive=True) if p.name() and name in " ".join(p.cmdline())]
+        found = []
+        for process in psutil.Process().children(recursive=True):
+            with suppress(psutil.Error):  # some end meanwhile
+                if name in " ".join(process.cmdline()):
+                    found.append(process)
+        return found
 
     def reload_proxy(self) -> None:
         """Have HAProxy started anew, as Serve does whenever replicas come or go, and end the one before.
