@@ -23,6 +23,7 @@ CONNECTIONS = StoreOptions(connections=LABELLERS + 1)
 
 BARS = {"sqlite": 20_000.0, "postgres": 10_000.0}
 OVER_ALONE = 3.0
+WARM_UP_S = 0.5
 
 
 def rerank_figures(told: Told, sizes: Sizes, left_out: LeftOut) -> list[Figure]:
@@ -37,6 +38,7 @@ def rerank_figures(told: Told, sizes: Sizes, left_out: LeftOut) -> list[Figure]:
 
 
 def _figures(name: str, store: Store, sizes: Sizes) -> list[Figure]:
+    side_by_side(store_lease(store), lambda seconds: seconds < WARM_UP_S)  # whoever is first has statements built
     alone = side_by_side(store_lease(store), lambda seconds: seconds < sizes.lease_s / 2)  # enough is to be left to rank
     ranked = threading.Event()
     with ThreadPoolExecutor(1) as pool:
