@@ -57,7 +57,7 @@ def test_every_answer_is_that_of_the_generation_it_names_through_promotions_and_
     assert (report.failed, report.mixed, report.unnamed) == (Counter(), 0, 0)
     assert set(report.named) == set(generations[:3])
     seen = Seen(report, swapper.told)
-    assert seen.stale() == 0
+    assert seen.stale() == []
     assert [len(swapper.told.promoted_s), len(swapper.told.back_s)] == [2, 1]
     assert [window.swapping for window in swapper.told.windows] == [True, False]
     assert all(seen.answers(kind, swapper.told.windows)[0] for kind in (True, False))
@@ -83,7 +83,7 @@ def test_ratios_are_of_medians_over_windows_and_stale_answers_are_counted() -> N
     found = ratios(seen, max)
     assert found.samples == [(0.3, 0.1), (0.2, 0.2), (9.0, 0.1)]
     assert found.value == pytest.approx(3.0)
-    assert seen.stale() == 2
+    assert seen.stale() == [(0.5, "a", "b"), (1.5, "a", "b")]
 
 
 def test_replicas_get_delays_in_turns(tmp_path: Path) -> None:

@@ -42,11 +42,14 @@ class Seen:
         chosen = [window for window in windows if window.swapping is swapping]
         return [took[(begun >= w.begun) & (begun < w.ended)].tolist() for w in chosen]
 
-    def stale(self) -> int:
-        """Return the answers asked for after all replicas answered with one generation that name another."""
-        asked = zip(self.report.begun, self.report.named, strict=True)
+    def stale(self) -> list[tuple[float, str, str]]:
+        """Return the answers asked for after all replicas answered with one generation that name another.
+
+        Each by the seconds since all did, the generation that they did answer with, and the one that it names.
+        """
+        asked = list(zip(self.report.begun, self.report.named, strict=True))
         spans = self.told.settled
-        return sum(any(a <= begun < b and named != held for a, b, held in spans) for begun, named in asked)
+        return [(at - a, held, named) for a, b, held in spans for at, named in asked if a <= at < b and named != held]
 
 
 def swap_figures(told: Progress, sizes: Sizes) -> list[Figure]:
@@ -56,6 +59,7 @@ def swap_figures(told: Progress, sizes: Sizes) -> list[Figure]:
     answers = [len(s.report.took) for s in every]
     failed = [s.report.failed.total() for s in every]
     mixed = [s.report.mixed + s.report.unnamed for s in every]
+    stale = [s.stale() for s in every]
     back_s = [took for s in every for took in s.told.back_s]
     promoted_s = [took for s in every for took in s.told.promoted_s]
     p99 = {topology: ratios(s, lambda took: float(np.percentile(took, 99))) for topology, s in seen.items()}
@@ -67,7 +71,7 @@ def swap_figures(told: Progress, sizes: Sizes) -> list[Figure]:
         _worst("swap_p99_ratio", p99, MAX_P99_RATIO),
         _worst("swap_max_ratio", longest, MAX_LONGEST_RATIO),
         at_most("rollback_s", max(back_s), "s, the longest", MAX_ROLLBACK_S, back_s),
-        at_most("stale", float(sum(s.stale() for s in every)), "answers", 0),
+        at_most("stale", float(sum(len(s) for s in stale)), "answers", 0, stale),
         reported("promotions", float(len(promoted_s)), "promotions", promoted_s),
         reported("promote_s", statistics.median(promoted_s), "s", promoted_s),
         reported("rollback_median_s", statistics.median(back_s), "s", back_s),
