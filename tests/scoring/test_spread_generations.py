@@ -69,6 +69,22 @@ def test_a_replica_starts_once_its_members_have_the_generation_so_that_no_call_c
     deployment.each[1].keeper.stop()
 
 
+def test_a_replica_is_on_the_roster_before_it_loads_so_that_promotions_wait_for_it(
+    deployment: SpreadDeployment, generation: Artefacts
+) -> None:
+    first = deployment.promote(generation)
+    slow = deployment.each[0]
+    slow.open.clear()
+    with ThreadPoolExecutor(1) as pool:
+        started = pool.submit(slow.keeper.start)
+        wait_for(lambda: [beat.generation for beat in deployment.registry.roster.alive(now())] == [""])
+        assert not started.done()
+        slow.open.set()
+        started.result(timeout=30)
+    assert deployment.beat("m0").generation == first
+    slow.keeper.stop()
+
+
 def test_a_replica_starts_without_a_generation_that_its_members_do_not_get(
     deployment: SpreadDeployment, generation: Artefacts
 ) -> None:

@@ -114,8 +114,8 @@ def held_table(name: str) -> str:
     return "\n".join(lines)
 
 
-@pytest.mark.parametrize("name", ["queue.json", "stream.json", "killed.json"])
-def test_the_tables_of_queue_stream_and_kills_are_those_of_their_figures(name: str) -> None:
+@pytest.mark.parametrize("name", ["queue.json", "stream.json", "killed.json", "swap.json", "train.json"])
+def test_the_tables_are_those_of_their_figures(name: str) -> None:
     if not (RESULTS / name).is_file():
         pytest.skip(f"{name} is not recorded yet")
     assert held_table(name) in (ROOT / "README.md").read_text(), f"the README should hold:\n{held_table(name)}"

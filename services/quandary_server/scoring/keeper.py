@@ -89,6 +89,7 @@ class Keeper(Generic[H]):
 
         patience: how long to wait for one that cannot be had yet, since whoever answers is sent calls from then on.
         """
+        self._beat()  # before it reads the pointer: whoever moves that from now on waits for this replica too
         self._look()
         self._beat()
         self._heart.start()
