@@ -85,6 +85,38 @@ def test_a_replica_is_on_the_roster_before_it_loads_so_that_promotions_wait_for_
     slow.keeper.stop()
 
 
+def test_the_generation_before_does_not_stand_in_for_one_that_a_replica_still_waits_for(
+    deployment: SpreadDeployment, generation: Artefacts
+) -> None:
+    first = deployment.promote(generation)
+    deployment.start(but=[INGRESS])
+    deployment.each[1].open.clear()
+    second = deployment.promote(generation, 2.0)
+    wait_for(lambda: deployment.resident("m0") == (second, first))
+    with ThreadPoolExecutor(1) as pool:
+        started = pool.submit(deployment.start, patience=timedelta(seconds=30))
+        told = f"{second} waits for m1"
+        wait_for(lambda: any(beat.problem == told for beat in deployment.registry.roster.alive(now())))
+        assert deployment.keeper.resident == ()
+        deployment.each[1].open.set()
+        started.result(timeout=30)
+    assert deployment.answers() == second
+
+
+def test_the_generation_before_stands_in_for_one_that_does_not_come(
+    deployment: SpreadDeployment, generation: Artefacts
+) -> None:
+    first = deployment.promote(generation)
+    deployment.start(but=[INGRESS])
+    deployment.each[1].open.clear()
+    second = deployment.promote(generation, 2.0)
+    wait_for(lambda: deployment.resident("m0") == (second, first))
+    deployment.start(patience=timedelta(milliseconds=100))
+    assert deployment.answers() == first
+    deployment.each[1].open.set()
+    wait_for(lambda: deployment.answers() == second)
+
+
 def test_a_replica_starts_without_a_generation_that_its_members_do_not_get(
     deployment: SpreadDeployment, generation: Artefacts
 ) -> None:

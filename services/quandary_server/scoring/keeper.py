@@ -77,7 +77,7 @@ class Keeper(Generic[H]):
         self._resident: tuple[H, ...] = ()
         self._seen: Pointer | None = None
         self._problem, self._waits, self._away, self._beaten = "", "", False, True
-        self._retries, self._lacked = Retries(poll.total_seconds()), ""
+        self._retries, self._lacked, self._patient = Retries(poll.total_seconds()), "", False
         self._stop = threading.Event()
         self._changed = threading.Event()
         # loading may take longer than the roster is patient: the heart beats in a thread of its own
@@ -89,6 +89,7 @@ class Keeper(Generic[H]):
 
         patience: how long to wait for one that cannot be had yet, since whoever answers is sent calls from then on.
         """
+        self._patient = patience > timedelta(0)
         self._beat()  # before it reads the pointer: whoever moves that from now on waits for this replica too
         self._look()
         self._beat()
@@ -96,6 +97,9 @@ class Keeper(Generic[H]):
         until = time.monotonic() + patience.total_seconds()
         while self._waits and not self._resident and time.monotonic() < until:
             self._stop.wait(self._poll.total_seconds())
+            self._look_on()
+        self._patient = False
+        if not self._resident:
             self._look_on()
         self._watching.start()
 
@@ -196,8 +200,9 @@ class Keeper(Generic[H]):
             wanted = self.find(pointer.generation) or self._load(pointer.generation, pointer.manifest_digest)
         except Unavailable:
             raise
-        except Exception:
-            self._stand_in(pointer)
+        except Exception as problem:
+            if not (self._patient and isinstance(problem, NotYet)):  # what is there in a moment needs nobody to stand in
+                self._stand_in(pointer)
             raise
         before = [held for held in self._resident if held.id != wanted.id] or self._previous(pointer)
         still_used = self._still_used() if len(before) > 1 else ()
