@@ -3,7 +3,8 @@
 import pytest
 
 from quandary.errors import Unavailable
-from quandary_server.selector.outages import TOLD_AGAIN_S, Outages
+from quandary_server.now_and_then import TOLD_AGAIN_S
+from quandary_server.selector.outages import Outages
 
 
 def test_a_problem_that_lasts_is_told_once_in_a_while_and_another_at_once(caplog: pytest.LogCaptureFixture) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from quandary_server.selector.silence import Silence
+from quandary_server.silence import Silence
 from quandary_server.storage.elections import RANKING, Lead
 from quandary_server.storage.store import Store
 

@@ -15,12 +15,13 @@ from support.waiting import wait_for
 
 from quandary.errors import InvalidArgument, Unavailable
 from quandary_server.cluster import free_ports
+from quandary_server.now_and_then import TOLD_AGAIN_S
 from quandary_server.selector.dead_letters import DeadLetters
 from quandary_server.storage.frame_log import LogRecord
 from quandary_server.storage.kafka_dead_letters import KafkaDeadLetters
 from quandary_server.storage.kafka_log import KafkaLog
 from quandary_server.storage.kafka_options import options_of
-from quandary_server.storage.kafka_problems import TOLD_AGAIN_S, ClientLog, Problems
+from quandary_server.storage.kafka_problems import ClientLog, Problems
 from quandary_server.storage.kafka_view import KafkaView
 from quandary_server.storage.kafka_writer import KafkaLogWriter
 from quandary_server.storage.store import Store

@@ -15,11 +15,12 @@ from quandary_server.registry.directory import Artefacts, Registry
 from quandary_server.registry.manifest import Manifest
 from quandary_server.settings import Settings
 from quandary_server.settings.trainer import DriftSettings, TrainerSettings
+from quandary_server.silence import Silence
 from quandary_server.storage.label_values import LabelCounts
 from quandary_server.storage.run_values import Run, RunState, RunTrigger
 from quandary_server.storage.store import Store
 from quandary_server.storage.task_values import TaskEntry
-from quandary_server.trainer.scheduler import Scheduler, Silence
+from quandary_server.trainer.scheduler import Scheduler
 from quandary_server.trainer.triggers import DRIFT_OF, DriftWatch, due_by_interval, due_by_labels
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
@@ -67,7 +68,7 @@ def test_a_heartbeat_of_the_future_counts_once_it_stands_still(store: Store) -> 
     run = store.runs.create(trigger=RunTrigger.CALL, holder="dead", now=NOW + 24 * HOUR)
 
     def taken() -> Run | None:
-        how = {"older_than": lost_after, "resumptions": 3, "stopped": silence.stopped(run)}
+        how = {"older_than": lost_after, "resumptions": 3, "stopped": silence.among({run.id: run.heartbeat}).get(run.id)}
         return store.runs.take_over(holder="next", now=NOW, **how)  # type: ignore[arg-type]
 
     assert taken() is None

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 
 from quandary.errors import QuandaryError
-from quandary_server.selector.silence import Silence
+from quandary_server.silence import Silence
 from quandary_server.storage.elections import Elections, Lead
 
 __all__ = ["Candidacy"]

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 
 from quandary.errors import QuandaryError
 from quandary_server.selector.shares import share_of
-from quandary_server.selector.silence import Silence
+from quandary_server.silence import Silence
 from quandary_server.storage.frame_log import FrameLog, LogBatch, LogEntry, SourceLag
 from quandary_server.storage.members import Members
 

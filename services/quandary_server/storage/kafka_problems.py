@@ -6,28 +6,25 @@ from collections.abc import Callable
 
 from confluent_kafka import KafkaError
 
-__all__ = ["TOLD_AGAIN_S", "ClientLog", "Problems"]
+from quandary_server.now_and_then import NowAndThen
+
+__all__ = ["ClientLog", "Problems"]
 
 events = logging.getLogger(__name__)
 
-TOLD_AGAIN_S = 30.0
-
 
 class Problems:
-    """Tells each kind of problem of a client once in 30 s: while no broker answers, it has some ten of them a second.
+    """Tells each kind of problem of a client now and then: while no broker answers, it has some ten of them a second.
 
     clock: seconds that never go back.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
-        self._told: dict[int, float] = {}
+        self._turns = NowAndThen[int](clock)
 
     def tell(self, error: KafkaError) -> None:
         """Log a problem, unless one of its kind was a while ago."""
-        at = self._clock()
-        if at - self._told.get(error.code(), -TOLD_AGAIN_S) >= TOLD_AGAIN_S:
-            self._told[error.code()] = at
+        if self._turns.due(error.code()):
             events.warning("kafka_problem code=%s problem=%s", error.name(), error.str())
 
 

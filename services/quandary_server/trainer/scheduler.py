@@ -5,7 +5,6 @@ import os
 import secrets
 import socket
 import threading
-import time
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from functools import partial
@@ -14,6 +13,7 @@ from typing import Any
 from quandary.errors import QuandaryError, WrongState
 from quandary_server.registry.directory import Registry
 from quandary_server.settings import Settings
+from quandary_server.silence import Silence
 from quandary_server.storage.label_values import LabelCounts
 from quandary_server.storage.run_values import Run, RunState, RunTaken, RunTrigger
 from quandary_server.storage.store import Store
@@ -25,25 +25,6 @@ from quandary_server.trainer.triggers import DriftWatch, due_by_interval, due_by
 log = logging.getLogger(__name__)
 
 STOP_GRACE = timedelta(seconds=3)
-
-
-class Silence:
-    """How long a run's heartbeat has stood still, by this machine's own watch.
-
-    A trainer that died on a machine whose clock was ahead, or before this one's was set back, has a heartbeat of the future.
-    """
-
-    def __init__(self, lost_after: timedelta, monotonic: Callable[[], float] = time.monotonic) -> None:
-        self._lost_after_s, self._monotonic = lost_after.total_seconds(), monotonic
-        self._seen: tuple[str, datetime] | None = None
-        self._since_s = 0.0
-
-    def stopped(self, run: Run) -> datetime | None:
-        """Return the heartbeat where it is the one of all looks of the last `lost_after`, else None."""
-        seen, now_s = (run.id, run.heartbeat), self._monotonic()
-        if seen != self._seen:
-            self._seen, self._since_s = seen, now_s
-        return run.heartbeat if now_s - self._since_s > self._lost_after_s else None
 
 
 class Scheduler:
@@ -168,7 +149,7 @@ class Scheduler:
 
     def _resumed(self, going: Run) -> Run | None:
         """Go on with the run that goes on, where its trainer died, and return it; it may be over by that. None: it lives."""
-        trainer, stopped = self._settings.trainer, self._silence.stopped(going)
+        trainer, stopped = self._settings.trainer, self._silence.among({going.id: going.heartbeat}).get(going.id)
         how: dict[str, Any] = {"older_than": trainer.lost_after, "resumptions": trainer.resumptions, "stopped": stopped}
         run = self._store.runs.take_over(holder=_holder(), now=self._clock(), **how)
         if run is None:
