@@ -85,14 +85,20 @@ def test_a_replica_is_on_the_roster_before_it_loads_so_that_promotions_wait_for_
     slow.keeper.stop()
 
 
-def test_the_generation_before_does_not_stand_in_for_one_that_a_replica_still_waits_for(
-    deployment: SpreadDeployment, generation: Artefacts
-) -> None:
+def without_ingress_and_late_at_m1(deployment: SpreadDeployment, generation: Artefacts) -> tuple[str, str]:
+    """Have members with a generation, and all but m1 with the next one, which is current; return both."""
     first = deployment.promote(generation)
     deployment.start(but=[INGRESS])
     deployment.each[1].open.clear()
     second = deployment.promote(generation, 2.0)
     wait_for(lambda: deployment.resident("m0") == (second, first))
+    return first, second
+
+
+def test_the_generation_before_does_not_stand_in_for_one_that_a_replica_still_waits_for(
+    deployment: SpreadDeployment, generation: Artefacts
+) -> None:
+    _, second = without_ingress_and_late_at_m1(deployment, generation)
     with ThreadPoolExecutor(1) as pool:
         started = pool.submit(deployment.start, patience=timedelta(seconds=30))
         told = f"{second} waits for m1"
@@ -106,11 +112,7 @@ def test_the_generation_before_does_not_stand_in_for_one_that_a_replica_still_wa
 def test_the_generation_before_stands_in_for_one_that_does_not_come(
     deployment: SpreadDeployment, generation: Artefacts
 ) -> None:
-    first = deployment.promote(generation)
-    deployment.start(but=[INGRESS])
-    deployment.each[1].open.clear()
-    second = deployment.promote(generation, 2.0)
-    wait_for(lambda: deployment.resident("m0") == (second, first))
+    first, second = without_ingress_and_late_at_m1(deployment, generation)
     deployment.start(patience=timedelta(milliseconds=100))
     assert deployment.answers() == first
     deployment.each[1].open.set()

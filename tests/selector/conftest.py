@@ -1,11 +1,13 @@
 """Fixtures of the selector tests."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from support.labelling import Server, fill
+from support.records import log_record, record_of
+from support.rescoring import FRAMES, NOW, Selector
 from support.scoring import ScoringService
 
 from quandary_server.registry.directory import Artefacts
@@ -43,3 +45,15 @@ def server(store: Store, tmp_path: Path, make_frame: Any) -> Iterator[Server]:
     running = Server(store, tmp_path / "tokens.json")
     yield running
     running.stop()
+
+
+@pytest.fixture
+def selector(
+    scoring: ScoringService, fleet_log: SqliteFleetLog, store: Store, make_frame: Callable[..., Any], tmp_path: Path
+) -> Iterator[Selector]:
+    frames = [make_frame(f"f{i}", seed=i) for i in range(FRAMES)]
+    found = [record_of(frame, tmp_path / "clouds", at_s=i) for i, frame in enumerate(frames)]
+    fleet_log.append([log_record(record) for record in found], now=NOW)
+    selector = Selector(scoring, fleet_log, store)
+    yield selector
+    selector.close()

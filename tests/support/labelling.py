@@ -31,27 +31,19 @@ def frame_score(frame_id: str) -> bytes:
     """Return a doubtful car and a sure background, as scoring would have answered."""
     doubt = scoring_pb2.ClassUncertainty(predictive_entropy_nats=0.8, mutual_information_nats=0.3)
     spread = scoring_pb2.BoxUncertainty(aleatoric_variance=[0.09] * 7, epistemic_variance=[0.16] * 7)
+    seen = [(0.9, [0.7, 0.2, 0.1], "Car", 120), (0.1, [0.0, 0.1, 0.9], "Background", 3)]
     objects = [
         scoring_pb2.ObjectScore(
-            proposal_index=0,
-            score=0.9,
-            class_probabilities=[0.7, 0.2, 0.1],
-            predicted_class="Car",
+            proposal_index=index,
+            score=score,
+            class_probabilities=probabilities,
+            predicted_class=name,
             box=convert.box3d_message(CAR_BOX),
             class_uncertainty=doubt,
             box_uncertainty=spread,
-            points=120,
-        ),
-        scoring_pb2.ObjectScore(
-            proposal_index=1,
-            score=0.1,
-            class_probabilities=[0.0, 0.1, 0.9],
-            predicted_class="Background",
-            box=convert.box3d_message(CAR_BOX),
-            class_uncertainty=doubt,
-            box_uncertainty=spread,
-            points=3,
-        ),
+            points=points,
+        )
+        for index, (score, probabilities, name, points) in enumerate(seen)
     ]
     return scoring_pb2.FrameScore(score=0.5, objects=objects, class_names=CLASSES).SerializeToString()
 
